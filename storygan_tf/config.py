@@ -1,0 +1,356 @@
+"""The configuration: frozen, typed dataclasses, strict about names and types.
+
+`Settings` holds everything that a run is made of. It travels as one JSON string (`Settings.to_json`), so that a cluster
+can replace it as one runtime parameter, and an unknown key is an error that names the nearest known one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, TypeVar, Union
+
+from storygan_tf.errors import ConfigError, nearest
+
+USE_V4 = "https://tfhub.dev/google/universal-sentence-encoder/4"
+"""Handle of Universal Sentence Encoder v4 (Cer et al., arXiv:1803.11175)."""
+
+IMAGE_SIZE = 64
+"""Height and width of a frame in pixels."""
+
+Dataclass = TypeVar("Dataclass")
+
+
+def _require(condition: bool, field: str, found: object, expected: str) -> None:
+    if not condition:
+        raise ConfigError(f"{field}: found {found!r}, expected {expected}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class StoryGANConfig:
+    """Sizes of the networks (`docs/model.md`). The defaults are the seed's tables.
+
+    Attributes:
+        frames: sentences and frames a story, T.
+        sentence_size: width of a sentence vector after PCA.
+        noise_size: width Z of the noise that joins each sentence.
+        context_size: width of the story encoder's `h0`, the GRU and Text2Gist.
+        filter_count: filters that the filter network makes of one sentence.
+        filter_length: length of each of them.
+        generator_width: channels of the image generator's first block; each later block has half as many.
+        discriminator_width: channels of a discriminator's first convolution; each later one has twice as many.
+    """
+
+    frames: int = 4
+    sentence_size: int = 128
+    noise_size: int = 100
+    context_size: int = 128
+    filter_count: int = 16
+    filter_length: int = 64
+    generator_width: int = 512
+    discriminator_width: int = 64
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            _require(value >= 1, f"model.{field.name}", value, "a whole number of at least 1")
+        _require(self.generator_width % 8 == 0, "model.generator_width", self.generator_width, "a multiple of 8")
+        _require(
+            self.context_size % self.filter_count == 0 and self.context_size % 16 == 0,
+            "model.context_size",
+            self.context_size,
+            "a multiple of 16 and of model.filter_count",
+        )
+        _require(
+            self.filter_length >= self.filter_stride and (self.filter_length - self.filter_stride) % 2 == 0,
+            "model.filter_length",
+            self.filter_length,
+            f"at least the stride {self.filter_stride} and of the same parity",
+        )
+
+    @property
+    def filter_stride(self) -> int:
+        """Stride that turns `filter_count` filters into a gist of `context_size` numbers."""
+        return self.filter_count
+
+
+@dataclasses.dataclass(frozen=True)
+class PhaseConfig:
+    """One phase of a training: its length, schedule, losses and learning rates.
+
+    Attributes:
+        name: how logs and overrides (`training.phases.NAME.epochs=3`) call it.
+        epochs: its length; an epoch is `TrainConfig.steps_per_epoch` outer steps.
+        schedule: `algorithm1` (image updates, then story updates: the paper's Algorithm 1) or `pixel` (the generator
+            alone, by pixel losses and KL).
+        image_batch: stories a mini-batch of an image update, of which one frame each is drawn.
+        story_batch: stories a mini-batch of a story update, or of a step of the `pixel` schedule.
+        image_steps: image updates an outer step.
+        story_steps: story updates an outer step.
+        generator_learning_rate: Adam's, for the generator.
+        discriminator_learning_rate: Adam's, for both discriminators.
+        beta_1: Adam's first decay rate.
+        beta_2: Adam's second decay rate.
+        decay: `constant`, or `linear`: the learning rates fall to 0 over the second half of the phase.
+        image_weight: alpha, the weight of the image discriminator's term in the generator's loss.
+        story_weight: beta, the weight of the story discriminator's term.
+        kl_weight: weight of the KL divergence of `h0` from N(0, I).
+        generator_loss: `non_saturating` or `minimax` (Goodfellow et al., arXiv:1406.2661, section 3).
+        l1_weight: weight of the mean absolute pixel error against the true frames; 0 in the paper.
+        l2_weight: weight of the mean squared pixel error; 0 in the paper.
+        object_weight: weight of a pixel that differs from the median background in these two, against 1 for others.
+    """
+
+    name: str = "adversarial"
+    epochs: int = 1
+    schedule: Literal["algorithm1", "pixel"] = "algorithm1"
+    image_batch: int = 24
+    story_batch: int = 24
+    image_steps: int = 1
+    story_steps: int = 1
+    generator_learning_rate: float = 2e-4
+    discriminator_learning_rate: float = 2e-4
+    beta_1: float = 0.5
+    beta_2: float = 0.999
+    decay: Literal["constant", "linear"] = "constant"
+    image_weight: float = 1.0
+    story_weight: float = 1.0
+    kl_weight: float = 1.0
+    generator_loss: Literal["non_saturating", "minimax"] = "non_saturating"
+    l1_weight: float = 0.0
+    l2_weight: float = 0.0
+    object_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        where = f"training.phases.{self.name}"
+        _require(bool(self.name) and not self.name.isdigit(), "training.phases: name", self.name, "a word")
+        for field in ("epochs", "image_batch", "story_batch"):
+            _require(getattr(self, field) >= 1, f"{where}.{field}", getattr(self, field), "at least 1")
+        for field in ("image_steps", "story_steps", "l1_weight", "l2_weight", "kl_weight", "object_weight"):
+            _require(getattr(self, field) >= 0, f"{where}.{field}", getattr(self, field), "at least 0")
+        _require(self.image_steps + self.story_steps > 0, f"{where}.story_steps", 0, "an update of either kind")
+        if self.schedule == "pixel":
+            _require(
+                self.l1_weight + self.l2_weight > 0, f"{where}.l1_weight", 0.0, "a pixel loss in a `pixel` schedule"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """How a StoryGAN is trained.
+
+    Attributes:
+        seed: of initial weights, data order and noise.
+        steps_per_epoch: outer steps an epoch; 0 for one pass over the training stories.
+        phases: one after the other.
+        strategy: `auto` (all GPUs, else one device), `one-device` or `mirrored`.
+        storyboard_stories: test stories drawn after each epoch.
+    """
+
+    seed: int = 1
+    steps_per_epoch: int = 0
+    phases: tuple[PhaseConfig, ...] = (PhaseConfig(),)
+    strategy: Literal["auto", "one-device", "mirrored"] = "auto"
+    storyboard_stories: int = 4
+
+    def __post_init__(self) -> None:
+        _require(len(self.phases) > 0, "training.phases", self.phases, "at least one phase")
+        names = [phase.name for phase in self.phases]
+        _require(len(set(names)) == len(names), "training.phases", names, "phases of different names")
+        _require(self.steps_per_epoch >= 0, "training.steps_per_epoch", self.steps_per_epoch, "0 or more")
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """How stories become records.
+
+    Attributes:
+        encoder: sentence encoder: a hub handle, a path of a SavedModel, or `embedded`.
+        format: layout of the data folder: `auto`, `story-folder` or `clevr-sv`.
+        max_reject_fraction: a run fails when more than this fraction of stories had to be set aside.
+        test_fraction: fraction of stories that become test stories where the data names no split.
+        max_sentence_length: characters a sentence may have.
+    """
+
+    encoder: str = USE_V4
+    format: Literal["auto", "story-folder", "clevr-sv"] = "auto"
+    max_reject_fraction: float = 0.01
+    test_fraction: float = 0.1
+    max_sentence_length: int = 1000
+
+    def __post_init__(self) -> None:
+        _require(bool(self.encoder), "data.encoder", self.encoder, "a handle, a path or 'embedded'")
+        for field in ("max_reject_fraction", "test_fraction"):
+            value = getattr(self, field)
+            _require(0 <= value <= 1, f"data.{field}", value, "a fraction from 0 to 1")
+        _require(self.max_sentence_length >= 1, "data.max_sentence_length", self.max_sentence_length, "at least 1")
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationConfig:
+    """How a model is judged, and what it must reach to be pushed.
+
+    Attributes:
+        seed: of the generator's noise, the random other stories and the label classifier.
+        min_ssim_over_random: SSIM of the model must exceed that of a random other real story by this much.
+        min_f1_over_floor: label F1 of the model must exceed that of the median background by this much; ignored, and
+            said so, where the data has no labels.
+        classifier_epochs: passes over the training frames for the label classifier.
+    """
+
+    seed: int = 1
+    min_ssim_over_random: float = 0.0
+    min_f1_over_floor: float = 0.0
+    classifier_epochs: int = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Everything that a run is made of."""
+
+    preset: str = "paper"
+    model: StoryGANConfig = StoryGANConfig()
+    training: TrainConfig = TrainConfig()
+    data: DataConfig = DataConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+    def to_json(self) -> str:
+        """Returns the settings as one line of JSON with sorted keys."""
+        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Settings:
+        """Reads what `to_json` wrote.
+
+        Raises:
+            ConfigError: for text that is not a JSON object, an unknown key or a value of the wrong type.
+        """
+        try:
+            values = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ConfigError(f"settings: not JSON ({error}); found {text[:80]!r}.") from error
+        return from_dict(cls, values)
+
+    def override(self, assignments: Sequence[str]) -> Settings:
+        """Returns settings with each ``key=value`` applied, keys with dots (`training.phases.warm_up.epochs=3`).
+
+        Raises:
+            ConfigError: for an unknown key, a value of the wrong type or an assignment without ``=``.
+        """
+        values = dataclasses.asdict(self)
+        for assignment in assignments:
+            key, equals, text = assignment.partition("=")
+            if not equals:
+                raise ConfigError(f"--set {assignment!r}: expected key=value, such as training.seed=3.")
+            _assign(values, key.strip(), _value_of(text))
+        return from_dict(type(self), values)
+
+
+def _value_of(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def _assign(values: Any, key: str, value: Any) -> None:
+    """Sets the entry `key` (names joined by dots; members of a list by index or by `name`) of nested values."""
+    *path, last = key.split(".")
+    for depth, part in enumerate([*path, last]):
+        if isinstance(values, Sequence) and not isinstance(values, str):
+            values, part = _list_entry(values, part, ".".join(key.split(".")[:depth]))
+        if not isinstance(values, dict) or part not in values:
+            known = list(values) if isinstance(values, dict) else []
+            expected = f"expected one of {', '.join(known)}" if known else "it has no parts"
+            raise ConfigError(f"--set {key}: unknown key {part!r}{nearest(part, known)} ({expected}).")
+        if depth < len(path):
+            values = values[part]
+    values[last if last in values else part] = value
+
+
+def _list_entry(values: Sequence[Any], part: str, where: str) -> tuple[dict[Any, Any], Any]:
+    """Returns a dict and key through which entry `part` of a list of named members is reached."""
+    by_name = {entry["name"]: entry for entry in values if isinstance(entry, dict) and "name" in entry}
+    by_name.update({str(index): entry for index, entry in enumerate(values)})
+    if part not in by_name:
+        names = [name for name in by_name if not name.isdigit()]
+        raise ConfigError(f"--set {where}: no entry {part!r}{nearest(part, names)} (expected one of {names}).")
+    return by_name, part
+
+
+def from_dict(cls: type[Dataclass], values: Any, where: str = "") -> Dataclass:
+    """Builds a configuration dataclass from nested mappings, strictly.
+
+    Args:
+        cls: the dataclass.
+        values: a mapping of its field names; absent fields keep their defaults.
+        where: the name by which errors call `values`.
+
+    Raises:
+        ConfigError: for an unknown key or a value of the wrong type, naming it.
+    """
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{where or 'settings'}: found {values!r}, expected a mapping of names to values.")
+    hints = typing.get_type_hints(cls)
+    for key in values:
+        if key not in hints:
+            name = f"{where}.{key}" if where else str(key)
+            raise ConfigError(f"unknown key {name!r}{nearest(str(key), hints)} (expected one of {', '.join(hints)}).")
+    prefix = f"{where}." if where else ""
+    return cls(**{key: _convert(hints[key], value, prefix + key) for key, value in values.items()})
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(hint):
+        return from_dict(typing.cast(Any, hint), value, where)
+    converter = _CONVERTERS.get(typing.get_origin(hint) or hint)
+    if converter is None:
+        raise TypeError(f"{where}: configuration fields of type {hint} are not supported.")
+    return converter(hint, value, where)
+
+
+def _wrong_type(where: str, value: Any, expected: str) -> ConfigError:
+    return ConfigError(f"{where}: found {value!r}, expected {expected}.")
+
+
+def _convert_plain(hint: Any, value: Any, where: str) -> Any:
+    names = {int: "a whole number", float: "a number", str: "a string", bool: "true or false"}
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
+        raise _wrong_type(where, value, names[hint])
+    return value
+
+
+def _convert_literal(hint: Any, value: Any, where: str) -> Any:
+    choices = typing.get_args(hint)
+    if value not in choices:
+        raise _wrong_type(where, value, f"one of {', '.join(map(str, choices))}{nearest(str(value), choices)}")
+    return value
+
+
+def _convert_tuple(hint: Any, value: Any, where: str) -> Any:
+    if not isinstance(value, list | tuple):
+        raise _wrong_type(where, value, "a list")
+    return tuple(_convert(typing.get_args(hint)[0], entry, f"{where}.{index}") for index, entry in enumerate(value))
+
+
+def _convert_optional(hint: Any, value: Any, where: str) -> Any:
+    if value is None:
+        return None
+    return _convert(typing.get_args(hint)[0], value, where)
+
+
+_CONVERTERS: dict[Any, Callable[[Any, Any, str], Any]] = {
+    int: _convert_plain,
+    float: _convert_plain,
+    str: _convert_plain,
+    bool: _convert_plain,
+    Literal: _convert_literal,
+    tuple: _convert_tuple,
+    Union: _convert_optional,
+    types.UnionType: _convert_optional,
+}

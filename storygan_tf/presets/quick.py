@@ -1,0 +1,46 @@
+"""A first run in minutes on two CPU cores: a narrow model on a few hundred rendered stories.
+
+`storygan run --data DIR --out RUN_DIR --preset quick`
+
+The generator is warmed up by pixel losses, then trained adversarially for a short while with the pixel loss kept.
+Expect soft blobs near the right places, not sharp objects.
+"""
+
+from __future__ import annotations
+
+from storygan_tf.config import DataConfig, EvaluationConfig, PhaseConfig, Settings, StoryGANConfig, TrainConfig
+
+SETTINGS = Settings(
+    preset="quick",
+    model=StoryGANConfig(generator_width=128, discriminator_width=16),
+    training=TrainConfig(
+        steps_per_epoch=100,
+        phases=(
+            PhaseConfig(
+                name="warm_up",
+                schedule="pixel",
+                epochs=14,
+                story_batch=12,
+                generator_learning_rate=1e-3,
+                beta_1=0.9,
+                kl_weight=0.05,
+                l1_weight=20.0,
+                l2_weight=50.0,
+                object_weight=5.0,
+                decay="linear",
+            ),
+            PhaseConfig(
+                name="adversarial",
+                epochs=2,
+                image_batch=12,
+                story_batch=12,
+                generator_learning_rate=1e-4,
+                kl_weight=0.05,
+                l1_weight=100.0,
+                object_weight=5.0,
+            ),
+        ),
+    ),
+    data=DataConfig(encoder="embedded"),
+    evaluation=EvaluationConfig(min_ssim_over_random=0.02, min_f1_over_floor=0.1),
+)
