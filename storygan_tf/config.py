@@ -42,6 +42,7 @@ class StoryGANConfig:
         filter_length: length of each of them.
         generator_width: channels of the image generator's first block; each later block has half as many.
         discriminator_width: channels of a discriminator's first convolution; each later one has twice as many.
+        spectral_norm: whether the discriminators' convolutions are spectrally normalised; not in the paper.
     """
 
     frames: int = 4
@@ -52,11 +53,12 @@ class StoryGANConfig:
     filter_length: int = 64
     generator_width: int = 512
     discriminator_width: int = 64
+    spectral_norm: bool = False
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            _require(value >= 1, f"model.{field.name}", value, "a whole number of at least 1")
+            _require(isinstance(value, bool) or value >= 1, f"model.{field.name}", value, "a whole number, at least 1")
         _require(self.generator_width % 8 == 0, "model.generator_width", self.generator_width, "a multiple of 8")
         _require(
             self.context_size % self.filter_count == 0 and self.context_size % 16 == 0,

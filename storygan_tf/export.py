@@ -1,0 +1,187 @@
+"""The export: a SavedModel from raw sentences to pictures, that needs TensorFlow and nothing else.
+
+Encoder and PCA are inside (the vectorizer), so that training and serving cannot differ. All signatures:
+
+| signature | inputs | outputs |
+|---|---|---|
+| `serving_default` | `sentences` string [B, T] | `image_bytes` string [B, T] (PNG), `error` string [B] |
+| `generate` | `sentences` string [B, T], `seed` int64 [B] | the same |
+| `generate_raw` | `sentences` string [B, T], `seed` int64 [B] | `images` uint8 [B, T, 64, 64, 3], `error` string [B] |
+| `generate_from_examples` | `examples` string [B], serialized tf.Examples: `story_id`, `sentences`, optional `seed` | \
+`story_id` string [B], `image_bytes` string [B, T], `error` string [B] |
+| `info` | `query` string [B], ignored | `info` string [B], JSON |
+
+A wrong T fails the request. A blank or over-long sentence fails its row alone: `error` says what is wrong with it, its
+pictures are empty. Without a seed it is a hash of the sentences.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from storygan_tf import records
+from storygan_tf.config import IMAGE_SIZE
+from storygan_tf.errors import ModelError
+from storygan_tf.generator import StoryGenerator
+from storygan_tf.storygan import to_uint8
+
+ASSETS_EXTRA = "assets.extra"
+INFO_FILE = "storygan.json"
+"""In `assets.extra`: what signature `info` answers."""
+
+Outputs = dict[str, tf.Tensor]
+
+
+class StoryGANExport(tf.Module):
+    """What is saved: the generator's weights, the vectorizer, and functions of sentences.
+
+    The Keras model itself is not tracked, only its variables: its layers' own traces would be saved with it.
+
+    Args:
+        generator: a trained generator.
+        vectorizer: string [n] -> float32 [n, sentence_size]; a loaded SavedModel or another trackable.
+        info: what `info` answers, JSON values.
+        max_sentence_length: characters a sentence may have.
+    """
+
+    def __init__(
+        self, generator: StoryGenerator, vectorizer: tf.Module, info: dict[str, Any], max_sentence_length: int
+    ) -> None:
+        super().__init__(name="storygan")
+        self.generator_variables = list(generator.variables)
+        self.vectorizer = vectorizer
+        self._info = json.dumps(info, sort_keys=True)
+        self._generate = _PictureMaker(generator, vectorizer, max_sentence_length)
+
+    def signatures(self) -> dict[str, Any]:
+        """Returns the signatures by name."""
+        sentences = tf.TensorSpec([None, None], tf.string, "sentences")
+        seed = tf.TensorSpec([None], tf.int64, "seed")
+        return {
+            "serving_default": tf.function(self._serve, [sentences]),
+            "generate": tf.function(self._generate.png, [sentences, seed]),
+            "generate_raw": tf.function(self._generate.raw, [sentences, seed]),
+            "generate_from_examples": tf.function(self._from_examples, [tf.TensorSpec([None], tf.string, "examples")]),
+            "info": tf.function(self._answer, [tf.TensorSpec([None], tf.string, "query")]),
+        }
+
+    def _serve(self, sentences: tf.Tensor) -> Outputs:
+        return self._generate.png(sentences, hashed_seeds(sentences))
+
+    def _from_examples(self, examples: tf.Tensor) -> Outputs:
+        frames = self._generate.frames
+        parsed = tf.io.parse_example(
+            examples,
+            {
+                records.STORY_ID: tf.io.FixedLenFeature([], tf.string),
+                records.SENTENCES: tf.io.FixedLenFeature([frames], tf.string),
+                records.SEED: tf.io.VarLenFeature(tf.int64),
+            },
+        )
+        sentences = parsed[records.SENTENCES]
+        counts = tf.math.bincount(tf.cast(parsed[records.SEED].indices[:, 0], tf.int32), minlength=tf.size(examples))
+        given = tf.reshape(tf.sparse.to_dense(parsed[records.SEED]), [tf.size(examples), -1])
+        first = tf.pad(given, [[0, 0], [0, 1]])[:, 0]
+        seeds = tf.where(counts > 0, first, hashed_seeds(sentences))
+        return {records.STORY_ID: parsed[records.STORY_ID]} | self._generate.png(sentences, seeds)
+
+    def _answer(self, query: tf.Tensor) -> Outputs:
+        return {"info": tf.fill(tf.shape(query), self._info)}
+
+
+class _PictureMaker:
+    """Sentences and seeds to pictures; not tracked by the export."""
+
+    def __init__(self, generator: StoryGenerator, vectorizer: tf.Module, max_sentence_length: int) -> None:
+        self.generator = generator
+        self.vectorizer = vectorizer
+        self.frames = generator.config.frames
+        self.max_sentence_length = max_sentence_length
+
+    def raw(self, sentences: tf.Tensor, seed: tf.Tensor) -> Outputs:
+        """Returns `images` uint8 [B, T, 64, 64, 3], zeros in a bad row, and `error` string [B]."""
+        sentences = self._check_frames(sentences)
+        error = row_errors(sentences, self.max_sentence_length)
+        vectors = self.vectorizer(tf.reshape(sentences, [-1]))
+        vectors = tf.reshape(vectors, [-1, self.frames, self.generator.config.sentence_size])
+        images = to_uint8(self.generator(vectors, training=False, seed=seed).images)
+        good = tf.cast(error == "", tf.uint8)
+        return {"images": images * good[:, tf.newaxis, tf.newaxis, tf.newaxis, tf.newaxis], "error": error}
+
+    def png(self, sentences: tf.Tensor, seed: tf.Tensor) -> Outputs:
+        """Returns `image_bytes` string [B, T], empty in a bad row, and `error` string [B]."""
+        outputs = self.raw(sentences, seed)
+        frames = tf.reshape(outputs["images"], [-1, IMAGE_SIZE, IMAGE_SIZE, 3])
+        encoded = tf.map_fn(tf.io.encode_png, frames, fn_output_signature=tf.string)
+        encoded = tf.reshape(encoded, [-1, self.frames])
+        good = outputs["error"][:, tf.newaxis] == ""
+        return {"image_bytes": tf.where(good, encoded, ""), "error": outputs["error"]}
+
+    def _check_frames(self, sentences: tf.Tensor) -> tf.Tensor:
+        message = f"This model tells stories of {self.frames} sentences: sentences must be of shape [B, {self.frames}]."
+        with tf.control_dependencies([tf.debugging.assert_equal(tf.shape(sentences)[1], self.frames, message)]):
+            return tf.identity(sentences)
+
+
+def hashed_seeds(sentences: tf.Tensor) -> tf.Tensor:
+    """Returns a seed made of a story's sentences: string [B, T] -> int64 [B], from 0 to 2^62."""
+    return tf.strings.to_hash_bucket_fast(tf.strings.reduce_join(sentences, axis=1, separator="\n"), 2**62)
+
+
+def row_errors(sentences: tf.Tensor, max_length: int) -> tf.Tensor:
+    """Returns what is wrong with each row: string [B, T] -> string [B], empty where it is good."""
+    blank = tf.strings.regex_replace(sentences, r"[\s\p{Z}\p{C}]+", "") == ""
+    long = tf.strings.length(sentences, unit="UTF8_CHAR") > max_length
+    bad = blank | long
+    first = tf.argmax(tf.cast(bad, tf.int32), axis=1)
+    reason = tf.where(
+        tf.gather(blank, first, batch_dims=1),
+        "is blank; write at least one word.",
+        f"is longer than {max_length} characters; shorten it.",
+    )
+    message = tf.strings.join(["sentence ", tf.strings.as_string(first + 1), " ", reason])
+    return tf.where(tf.reduce_any(bad, axis=1), message, "")
+
+
+def export_storygan(
+    generator: StoryGenerator,
+    vectorizer: tf.Module,
+    info: dict[str, Any],
+    path: str | Path,
+    max_sentence_length: int = 1000,
+) -> None:
+    """Writes the SavedModel, aside first, so that a version directory is whole or not there.
+
+    Args:
+        generator: a trained generator.
+        vectorizer: string [n] -> float32 [n, sentence_size], trackable.
+        info: JSON values for signature `info` and for `assets.extra/storygan.json`.
+        path: the directory to write; replaced where it exists.
+        max_sentence_length: characters a sentence may have.
+
+    Raises:
+        ModelError: where it cannot be written.
+    """
+    target = Path(path)
+    aside = target.with_name(f".{target.name}.writing")
+    module = StoryGANExport(generator, vectorizer, info, max_sentence_length)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(aside, ignore_errors=True)
+        tf.saved_model.save(module, str(aside), signatures=module.signatures())
+        extra = aside / ASSETS_EXTRA
+        extra.mkdir()
+        (extra / INFO_FILE).write_text(json.dumps(info, indent=1, sort_keys=True))
+        shutil.rmtree(target, ignore_errors=True)
+        os.replace(aside, target)
+    except (OSError, tf.errors.OpError) as error:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise ModelError(
+            f"export {target}: could not be written ({error}). Free some space or choose another place."
+        ) from error

@@ -1,0 +1,1 @@
+"""The layers of StoryGAN, one public layer a file."""
