@@ -1,0 +1,1 @@
+"""Serving: clients and configuration for exported models."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -89,4 +88,4 @@ def write_json(path: Path, value: Any) -> None:
     """Writes JSON aside, then renames it into place."""
     aside = path.with_name(f".{path.name}.writing")
     aside.write_text(json.dumps(value, indent=1, sort_keys=True))
-    os.replace(aside, path)
+    aside.replace(path)

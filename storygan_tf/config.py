@@ -201,12 +201,18 @@ class EvaluationConfig:
         min_f1_over_floor: label F1 of the model must exceed that of the median background by this much; ignored, and
             said so, where the data has no labels.
         classifier_epochs: passes over the training frames for the label classifier.
+        classifier_stories: training stories that the label classifier is trained on at the most, evenly chosen.
     """
 
     seed: int = 1
     min_ssim_over_random: float = 0.0
     min_f1_over_floor: float = 0.0
-    classifier_epochs: int = 20
+    classifier_epochs: int = 25
+    classifier_stories: int = 1000
+
+    def __post_init__(self) -> None:
+        for field in ("classifier_epochs", "classifier_stories"):
+            _require(getattr(self, field) >= 1, f"evaluation.{field}", getattr(self, field), "at least 1")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -219,9 +225,24 @@ class Settings:
     data: DataConfig = DataConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
 
-    def to_json(self) -> str:
-        """Returns the settings as one line of JSON with sorted keys."""
-        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+    def to_json(self, *parts: str) -> str:
+        """Returns the settings, or just the named parts of them, as one line of JSON with sorted keys.
+
+        Args:
+            *parts: sections (`training`) or single fields (`model.frames`); none for everything. A step of the pipeline
+                that is given no more than it uses is not run again when something else changes.
+        """
+        values = dataclasses.asdict(self)
+        if not parts:
+            return json.dumps(values, sort_keys=True)
+        chosen: dict[str, Any] = {}
+        for part in parts:
+            section, _, field = part.partition(".")
+            if field:
+                chosen.setdefault(section, {})[field] = values[section][field]
+            else:
+                chosen[section] = values[section]
+        return json.dumps(chosen, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> Settings:
@@ -261,9 +282,10 @@ def _value_of(text: str) -> Any:
 def _assign(values: Any, key: str, value: Any) -> None:
     """Sets the entry `key` (names joined by dots; members of a list by index or by `name`) of nested values."""
     *path, last = key.split(".")
-    for depth, part in enumerate([*path, last]):
+    for depth, name in enumerate([*path, last]):
+        part: Any = name
         if isinstance(values, Sequence) and not isinstance(values, str):
-            values, part = _list_entry(values, part, ".".join(key.split(".")[:depth]))
+            values, part = _list_entry(values, name, ".".join(path[:depth]))
         if not isinstance(values, dict) or part not in values:
             known = list(values) if isinstance(values, dict) else []
             expected = f"expected one of {', '.join(known)}" if known else "it has no parts"

@@ -18,7 +18,6 @@ pictures are empty. Without a seed it is a hash of the sentences.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -179,7 +178,7 @@ def export_storygan(
         extra.mkdir()
         (extra / INFO_FILE).write_text(json.dumps(info, indent=1, sort_keys=True))
         shutil.rmtree(target, ignore_errors=True)
-        os.replace(aside, target)
+        aside.replace(target)
     except (OSError, tf.errors.OpError) as error:
         shutil.rmtree(aside, ignore_errors=True)
         raise ModelError(

@@ -24,8 +24,8 @@ PACKAGES = ("storygan_tf", "storygan_cli", "components", "pipeline", "serving")
 def code_fingerprint(*modules: str, root: Path | None = None) -> str:
     """Returns a SHA-256 over the named modules and all project modules that they import, directly or not.
 
-    Included are the `__init__.py` of every package on the way, and the data files (templates and the like) beside a
-    module and in folders below that are not packages.
+    Included are the `__init__.py` of every package on the way, and a module's data files (templates and the like):
+    those beside it, or in folders below that are no packages, which it names, or which no module beside them names.
 
     Args:
         modules: dotted names, such as `pipeline.preprocessing`.
@@ -57,9 +57,10 @@ class _Tree:
 
     def source(self, name: str) -> Path | None:
         """Returns the source file of module `name`, None where the project has none."""
-        if name.split(".")[0] not in PACKAGES:
+        parts = name.split(".")
+        if parts[0] not in PACKAGES:
             return None
-        stem = self.root.joinpath(*name.split("."))
+        stem = self.root.joinpath(*parts)
         for path in (stem / "__init__.py", stem.with_suffix(".py")):
             if path.is_file():
                 return path
@@ -71,7 +72,7 @@ def _files(tree: _Tree, modules: tuple[str, ...]) -> set[Path]:
     for name in _closure(tree, modules):
         path = tree.source(name)
         if path is not None:
-            files.update((path, *_data_beside(path)))
+            files.update((path, *_data_of(path)))
         for package in _ancestors(name):
             files.update(filter(None, [tree.source(package)]))
     return files
@@ -94,13 +95,19 @@ def _ancestors(name: str) -> list[str]:
     return [".".join(parts[:length]) for length in range(1, len(parts))]
 
 
-def _data_beside(source: Path) -> Iterator[Path]:
-    for path in source.parent.iterdir():
-        if path.is_dir():
-            if path.name != "__pycache__" and not (path / "__init__.py").exists():
-                yield from filter(_is_data, path.rglob("*"))
-        elif _is_data(path):
-            yield path
+def _data_of(source: Path) -> Iterator[Path]:
+    """Yields the data files beside a module, or in folders below that are no packages, that may be the module's.
+
+    Those that the modules beside name belong to the modules that name them, those that none names to all of them.
+    """
+    siblings = {path: path.read_bytes() for path in source.parent.glob("*.py")}
+    for entry in source.parent.iterdir():
+        if entry.name == "__pycache__" or (entry / "__init__.py").exists():
+            continue
+        for path in filter(_is_data, entry.rglob("*") if entry.is_dir() else [entry]):
+            users = [user for user, text in siblings.items() if {entry.name, path.name} & _names_in(text)]
+            if not users or source in users:
+                yield path
 
 
 def _is_data(path: Path) -> bool:
@@ -118,11 +125,17 @@ def _imports(tree: _Tree, name: str) -> Iterator[str]:
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     for node in _run_nodes(_parse(path.read_bytes())):
         if isinstance(node, ast.Import):
-            for part in (part for alias in node.names for part in (alias.name, *_ancestors(alias.name))):
-                yield part
-                yield from _homes(tree, part).values()  # after `import storygan_tf` any of its lazy names may be used
+            for alias in node.names:
+                yield from _imported(tree, alias)
         elif isinstance(node, ast.ImportFrom):
             yield from _imported_from(tree, node, package)
+
+
+def _imported(tree: _Tree, alias: ast.alias) -> Iterator[str]:
+    """Yields the modules behind `import a.b`, which binds `a`, so that any lazy name of `a` may be used then."""
+    yield alias.name
+    for package in [alias.name] if alias.asname else [alias.name, *_ancestors(alias.name)]:
+        yield from _homes(tree, package).values()
 
 
 def _imported_from(tree: _Tree, node: ast.ImportFrom, package: str) -> Iterator[str]:
@@ -167,6 +180,13 @@ def _run_nodes(node: ast.AST) -> Iterator[ast.AST]:
 
 def _is_type_checking(node: ast.AST) -> bool:
     return isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+
+
+@functools.lru_cache(maxsize=512)
+def _names_in(source: bytes) -> frozenset[str]:
+    """Returns the parts, between slashes, of all strings in a source."""
+    strings = (node.value for node in ast.walk(_parse(source)) if isinstance(node, ast.Constant))
+    return frozenset(part for text in strings if isinstance(text, str) for part in text.split("/"))
 
 
 @functools.lru_cache(maxsize=512)

@@ -7,7 +7,7 @@ One tf.Example is one story of T frames:
 | `story_id` | bytes[1] | StoryExampleGen |
 | `sentences` | bytes[T], UTF-8 | StoryExampleGen |
 | `images` | bytes[T], PNG, 64x64 RGB | StoryExampleGen |
-| `labels` | int64[T*L], 0 or 1, frame after frame; L names in `labels.json` beside the records; absent without labels | StoryExampleGen |
+| `labels` | int64[T*L], 0 or 1, frame after frame; absent without labels (names: `LABELS_FILE`) | StoryExampleGen |
 | `objects` | bytes[T], JSON; absent where unknown | StoryExampleGen |
 | `vectors` | float32[T*sentence_size] | Transform |
 """

@@ -47,7 +47,7 @@ def read_stories(paths: Sequence[str | Path], config: StoryGANConfig, limit: int
         limit: how many stories at the most, the first by id; None for all.
 
     Raises:
-        DataError: where there is no record, or one of another T or width.
+        DataError: where a file cannot be read, there is no record, or one of another T or width.
     """
     spec = records.feature_spec(config.frames, sentence_size=config.sentence_size)
     data = tf.data.TFRecordDataset([str(path) for path in paths], compression_type="GZIP")
@@ -58,6 +58,11 @@ def read_stories(paths: Sequence[str | Path], config: StoryGANConfig, limit: int
         raise DataError(
             f"records {paths[0]}: expected stories of {config.frames} frames and vectors of {config.sentence_size} "
             f"(model.frames, model.sentence_size); found: {error.message}"
+        ) from error
+    except tf.errors.OpError as error:
+        raise DataError(
+            f"records {', '.join(map(str, paths))}: cannot be read ({error.message}); expected whole gzipped TFRecord "
+            "files. Prepare the data again."
         ) from error
     if not entries:
         raise DataError(f"records {[str(path) for path in paths]}: no story found, expected at least one.")
@@ -106,6 +111,7 @@ def training_dataset(
     key: tuple[int, int],
     start: int,
     steps: int,
+    *,
     replicas: int = 1,
 ) -> tf.data.Dataset:
     """Returns the outer steps `start` to `start + steps` of a phase, as `StoryGAN.train_step` takes them.

@@ -134,7 +134,7 @@ class StoryGAN(keras.Model):
         """Draws stories; see `StoryGenerator.call`."""
         return self.generator(sentences, training=training, seed=seed)
 
-    def compile(  # type: ignore[override]
+    def compile(
         self,
         phase: PhaseConfig,
         steps: int,

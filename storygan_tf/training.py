@@ -65,7 +65,7 @@ class Trainer:
         self.boards = boards
         self.work_dir = work_dir
         self.store = CheckpointStore(work_dir / CHECKPOINTS)
-        self.background = median_background(train.images)
+        self.background = median_background([train.images])
         self.strategy = make_strategy(settings.training.strategy)
         with self.strategy.scope():
             keras.utils.set_random_seed(settings.training.seed)
@@ -141,7 +141,7 @@ class Trainer:
         phase = self.settings.training.phases[number]
         replicas = self.strategy.num_replicas_in_sync
         data = training_dataset(
-            self.train_stories, phase, (self.settings.training.seed, number), start, steps, replicas
+            self.train_stories, phase, (self.settings.training.seed, number), start, steps, replicas=replicas
         )
         return self.strategy.distribute_datasets_from_function(lambda _: data) if replicas > 1 else data
 

@@ -10,7 +10,7 @@ import itertools
 import unicodedata
 
 NOT_WORD_PATTERN = r"[^\p{L}\p{M}\p{N}]+"
-"""RE2 pattern of what lies between words. Python's `re` has no `\\p`, so `words` says the same by categories."""
+"""RE2 pattern of what lies between words. Python's `re` has no such classes, so `words` says the same by categories."""
 
 
 def _in_word(character: str) -> bool:
@@ -18,6 +18,6 @@ def _in_word(character: str) -> bool:
 
 
 def words(text: str) -> list[str]:
-    """Returns the words of `text` in lower case, in their order, as the embedded encoder and the vocabulary see them."""
-    runs = itertools.groupby(text.lower(), key=_in_word)
-    return ["".join(run) for is_word, run in runs if is_word]
+    """Returns the words of `text` in lower case and in order, as the embedded encoder and the vocabulary see them."""
+    runs = itertools.groupby(text, key=_in_word)
+    return ["".join(run).lower() for is_word, run in runs if is_word]

@@ -1,0 +1,52 @@
+# `make help` lists the targets. Each makes the environment first; a second time that takes no time.
+
+STORIES ?= 240
+TEST_STORIES ?= 48
+SEED ?= 1
+
+BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest
+ROOMS := storygan_tf storygan_cli components pipeline serving
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test test-slow test-all lint format lock clean clean-env
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+setup:  ## make .venv with the locked packages and the project
+	@sh scripts/setup_env.sh
+
+run: setup  ## render stories and run the pipeline on them: pictures in runs/quick
+	STORYGAN=$(BIN)/storygan STORIES=$(STORIES) TEST_STORIES=$(TEST_STORIES) SEED=$(SEED) sh scripts/first_run.sh
+
+test: setup  ## pass the tests, without the slow ones
+	$(PYTEST) -m "not slow"
+
+test-slow: setup  ## pass the slow tests
+	$(PYTEST) -m slow
+
+test-all: setup  ## pass all tests
+	$(PYTEST)
+
+lint: setup  ## check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup  ## mend what ruff can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# What is locked stays as it is where setup.py allows it; `make lock UPGRADE=--upgrade` takes the newest of everything.
+# The platform is the oldest that scripts/setup_env.sh lets through.
+lock: setup  ## write requirements.lock from setup.py
+	$(BIN)/uv pip compile setup.py $(addprefix --extra ,pipeline render serving kubeflow dev) --output-file requirements.lock \
+		--python-version 3.10 --python-platform x86_64-manylinux_2_28 --custom-compile-command "make lock" --quiet $(UPGRADE)
+
+clean:  ## remove what tools left behind
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find $(ROOMS) tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+clean-env:  ## remove the environment
+	rm -rf .venv

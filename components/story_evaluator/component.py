@@ -1,0 +1,85 @@
+"""The StoryEvaluator component: its inputs, parameters and outputs."""
+
+from __future__ import annotations
+
+from tfx import types
+from tfx.dsl.components.base import base_component, executor_spec
+from tfx.types import component_spec, standard_artifacts
+
+from components.story_evaluator import executor
+
+
+class StoryEvaluatorSpec(types.ComponentSpec):
+    """What StoryEvaluator takes and gives; see `StoryEvaluator`."""
+
+    PARAMETERS = {  # noqa: RUF012
+        executor.SETTINGS: component_spec.ExecutionParameter(type=str),
+        executor.CODE_FINGERPRINT: component_spec.ExecutionParameter(type=str, optional=True),
+        executor.DATA_FINGERPRINT: component_spec.ExecutionParameter(type=str, optional=True),
+        executor.RUN_INFO: component_spec.ExecutionParameter(type=str, optional=True),
+    }
+    INPUTS = {  # noqa: RUF012
+        executor.EXAMPLES: component_spec.ChannelParameter(type=standard_artifacts.Examples),
+        executor.MODEL: component_spec.ChannelParameter(type=standard_artifacts.Model),
+        executor.MODEL_RUN: component_spec.ChannelParameter(type=standard_artifacts.ModelRun, optional=True),
+    }
+    OUTPUTS = {  # noqa: RUF012
+        executor.EVALUATION: component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation),
+        executor.BLESSING: component_spec.ChannelParameter(type=standard_artifacts.ModelBlessing),
+    }
+
+
+class StoryEvaluator(base_component.BaseComponent):
+    """Judges an export on the test stories; stock Pusher obeys its blessing.
+
+    Component `outputs` contains:
+     - `evaluation`: Channel of type `standard_artifacts.ModelEvaluation`: `metrics.json`, `storyboard.png`,
+       `report.html`.
+     - `blessing`: Channel of type `standard_artifacts.ModelBlessing`, with the custom property `reason`.
+
+    Example:
+        ```
+        evaluator = StoryEvaluator(
+            examples=example_gen.outputs['examples'], model=trainer.outputs['model'], settings=settings.to_json()
+        )
+        ```
+    """
+
+    SPEC_CLASS = StoryEvaluatorSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
+
+    def __init__(
+        self,
+        examples: types.BaseChannel,
+        model: types.BaseChannel,
+        settings: str,
+        model_run: types.BaseChannel | None = None,
+        *,
+        code_fingerprint: str | None = None,
+        data_fingerprint: str | None = None,
+        run_info: str | None = None,
+    ) -> None:
+        """Constructs a StoryEvaluator.
+
+        Args:
+            examples: of StoryExampleGen, with splits `train` and `test`.
+            model: of Trainer; its serving model is judged.
+            settings: JSON of `storygan_tf.config.Settings`, or of the part of them that is used: `evaluation`.
+            model_run: of Trainer, whose `history.json` the report draws.
+            code_fingerprint: of the code that the executor runs: part of the cache key, otherwise unused.
+            data_fingerprint: likewise, of the data.
+            run_info: JSON for the report: {"commands": {purpose: command}, "settings": {...}}.
+        """
+        super().__init__(
+            StoryEvaluatorSpec(
+                examples=examples,
+                model=model,
+                model_run=model_run,
+                settings=settings,
+                code_fingerprint=code_fingerprint,
+                data_fingerprint=data_fingerprint,
+                run_info=run_info,
+                evaluation=types.Channel(type=standard_artifacts.ModelEvaluation),
+                blessing=types.Channel(type=standard_artifacts.ModelBlessing),
+            )
+        )

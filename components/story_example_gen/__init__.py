@@ -1,0 +1,1 @@
+"""StoryExampleGen: a folder of stories to checked tf.Examples, split by story."""

@@ -1,0 +1,267 @@
+"""Runs the pipeline on this machine: LocalDagRunner, ML Metadata in sqlite, everything below one run directory.
+
+RUN_DIR/
+    serving_model/storygan/<version>/   what Pusher pushed: TensorFlow Serving's model base directory
+    storyboard.png  report.html  rejects.jsonl  history.json  tensorboard/
+    metadata.sqlite  settings.json  run.log
+    pipeline/                           the artifacts
+    work/                               checkpoints, so that a killed run goes on
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import logging
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import logging as absl_logging
+from ml_metadata import metadata_store
+from ml_metadata.proto import metadata_store_pb2
+from tfx.orchestration.local.local_dag_runner import LocalDagRunner
+
+from pipeline.pipeline import PIPELINE_NAME, create_pipeline
+from storygan_tf.checkpoints import write_json
+from storygan_tf.config import Settings
+from storygan_tf.datasets.fingerprint import data_fingerprint
+from storygan_tf.errors import ConfigError, DataError, StoryGANError
+
+BEAM_RUNNER = "--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner"
+"""Beam's default would first try to download another runner; this one runs in this process."""
+
+NO_SDK_PACKAGE = "--sdk_container_image=none"
+"""Keeps TFX from packing itself once a Beam step, which only other machines need."""
+
+SERVING_DIR = Path("serving_model") / PIPELINE_NAME
+SETTINGS_FILE = "settings.json"
+LOG_FILE = "run.log"
+REJECTS_FILE = "rejects.jsonl"
+METADATA_FILE = "metadata.sqlite"
+
+
+class StepFailedError(StoryGANError):
+    """A step of the pipeline failed; the message ends with its name and reason."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RunResult:
+    """How a run ended.
+
+    Attributes:
+        run_dir: the run directory.
+        pushed: the pushed version's directory, or None where the model was not blessed.
+        reasons: why it was not.
+    """
+
+    run_dir: Path
+    pushed: Path | None
+    reasons: tuple[str, ...]
+
+
+def run_pipeline(
+    settings: Settings,
+    data_dir: Path,
+    run_dir: Path,
+    *,
+    beam_args: Sequence[str] = (),
+    reconfigure: bool = False,
+    report: Callable[[str], None] = print,
+) -> RunResult:
+    """Runs the whole pipeline; what is unchanged since the last run is taken from the cache.
+
+    Args:
+        settings: everything that the run is made of.
+        data_dir: folder of stories.
+        run_dir: made where it is not there.
+        beam_args: Beam options; the runner is FnApiRunner unless they name another.
+        reconfigure: whether a run directory may go on with other settings or data than it was made with.
+        report: is given a line for each step.
+
+    Raises:
+        ConfigError: where the run directory belongs to another configuration.
+        DataError: where there is no data.
+        StepFailedError: where a step failed.
+    """
+    if not data_dir.is_dir():
+        raise DataError(
+            f"--data {data_dir}: no such folder; expected a folder of stories (see `storygan data --help`)."
+        )
+    run_dir, data_dir = run_dir.absolute(), data_dir.absolute()
+    _claim(run_dir, settings, data_dir, reconfigure)
+    serving_dir = run_dir / SERVING_DIR
+    pipeline = create_pipeline(
+        settings=settings,
+        data_dir=str(data_dir),
+        pipeline_root=str(run_dir / "pipeline"),
+        serving_dir=str(serving_dir),
+        work_dir=str(run_dir / "work"),
+        metadata_path=str(run_dir / METADATA_FILE),
+        data_fingerprint=data_fingerprint(data_dir),
+        rejects_path=str(run_dir / REJECTS_FILE),
+        run_info=json.dumps(_run_info(settings, data_dir, run_dir), sort_keys=True),
+        beam_pipeline_args=_beam_args(beam_args),
+    )
+    steps = _Steps([component.id for component in pipeline.components], report)
+    with _logged(run_dir / LOG_FILE, steps):
+        try:
+            LocalDagRunner().run(pipeline)
+        except Exception as error:
+            logging.getLogger(__name__).exception("step %s failed", steps.current)
+            reason = error if isinstance(error, StoryGANError) else f"{type(error).__name__}: {error}"
+            raise StepFailedError(
+                f"step {steps.current} failed (details in {run_dir / LOG_FILE}). {steps.current}: {reason}"
+            ) from error
+    return _collect(run_dir)
+
+
+def _claim(run_dir: Path, settings: Settings, data_dir: Path, reconfigure: bool) -> None:
+    """Makes the run directory, or checks that it belongs to these settings and data."""
+    wanted = {"settings": json.loads(settings.to_json()), "data": str(data_dir)}
+    path = run_dir / SETTINGS_FILE
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        if path.exists() and not reconfigure:
+            _check_same(run_dir, json.loads(path.read_text()), wanted)
+        write_json(path, wanted)
+    except OSError as error:
+        raise ConfigError(f"--out {run_dir}: cannot be written ({error}); choose another folder.") from error
+
+
+def _check_same(run_dir: Path, found: Any, wanted: Any) -> None:
+    differences = list(_differences(found, wanted))
+    if differences:
+        raise ConfigError(
+            f"--out {run_dir} is the run directory of another configuration: {'; '.join(differences[:5])}. Choose "
+            "another folder, or add --reconfigure to go on here with the new one."
+        )
+
+
+def _differences(found: Any, wanted: Any, name: str = "") -> Iterator[str]:
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        for key in sorted({*found, *wanted}):
+            yield from _differences(found.get(key), wanted.get(key), f"{name}.{key}".removeprefix(".settings."))
+    elif found != wanted:
+        yield f"{name.lstrip('.')} was {json.dumps(found)}, now {json.dumps(wanted)}"
+
+
+def _run_info(settings: Settings, data_dir: Path, run_dir: Path) -> dict[str, Any]:
+    """Returns what the report says of how to repeat and use the run."""
+    run = f"storygan run --data {data_dir} --out {run_dir} --preset {settings.preset}"
+    return {
+        "commands": {
+            "repeat": run,
+            "draw a story": f"storygan generate --model {run_dir} --out board.png",
+            "watch the training": f"tensorboard --logdir {run_dir}",
+        },
+        "settings": json.loads(settings.to_json()),
+    }
+
+
+def _beam_args(given: Sequence[str]) -> list[str]:
+    runner = [] if any(argument.startswith("--runner") for argument in given) else [BEAM_RUNNER]
+    image = [] if any(argument.startswith("--sdk_container_image") for argument in given) else [NO_SDK_PACKAGE]
+    return [*runner, *image, *given]
+
+
+class _Steps(logging.Handler):
+    """Reads from LocalDagRunner's log which step runs, and reports a line a step."""
+
+    def __init__(self, names: Sequence[str], report: Callable[[str], None]) -> None:
+        super().__init__(logging.INFO)
+        self.names = list(names)
+        self.current = "preparation"
+        self._report = report
+        self._began = 0.0
+        self._cached = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Takes note of a log record."""
+        text = str(record.msg)
+        if text == "Component %s is running.":
+            self.current = str(record.args[0]) if isinstance(record.args, tuple) else self.current
+            self._began, self._cached = time.monotonic(), False
+            self._report(f"{self._place()} {self.current}")
+        elif text.startswith("A cached execution"):
+            self._cached = True
+        elif text == "Component %s is finished.":
+            how = "unchanged, from the cache" if self._cached else f"done in {time.monotonic() - self._began:.0f} s"
+            self._report(f"{self._place()} {self.current}: {how}")
+
+    def _place(self) -> str:
+        return f"[{self.names.index(self.current) + 1}/{len(self.names)}]"
+
+
+@contextlib.contextmanager
+def _logged(path: Path, steps: _Steps) -> Iterator[None]:
+    """Sends all logs to a file, and LocalDagRunner's to `steps`; hides the command line from TFX, which parses it."""
+    root, arguments, verbosity = logging.getLogger(), sys.argv, absl_logging.get_verbosity()
+    handlers = list(root.handlers)
+    file = logging.FileHandler(path)
+    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root.handlers = [file, steps]
+    sys.argv = sys.argv[:1]
+    absl_logging.set_verbosity(absl_logging.INFO)
+    try:
+        yield
+    finally:
+        root.handlers, sys.argv = handlers, arguments
+        absl_logging.set_verbosity(verbosity)
+        file.close()
+
+
+def _collect(run_dir: Path) -> RunResult:
+    """Copies what people look at to its stable place, and tells how the run ended."""
+    outputs = Outputs(run_dir / METADATA_FILE)
+    evaluation = Path(outputs.newest("StoryEvaluator", "evaluation").uri)
+    model_run = Path(outputs.newest("Trainer", "model_run").uri)
+    for name in ("storyboard.png", "report.html"):
+        shutil.copyfile(evaluation / name, run_dir / name)
+    shutil.copyfile(model_run / "history.json", run_dir / "history.json")
+    shutil.rmtree(run_dir / "tensorboard", ignore_errors=True)
+    shutil.copytree(model_run / "tensorboard", run_dir / "tensorboard")
+    pushed = outputs.newest("Pusher", "pushed_model").custom_properties
+    if pushed["pushed"].int_value:
+        return RunResult(run_dir, Path(pushed["pushed_destination"].string_value), ())
+    return RunResult(run_dir, None, tuple(_reasons(outputs)))
+
+
+def _reasons(outputs: Outputs) -> Iterator[str]:
+    for step in ("StoryEvaluator", "ServingCheck"):
+        properties = outputs.newest(step, "blessing").custom_properties
+        if "reason" in properties and properties["reason"].string_value:
+            yield f"{step}: {properties['reason'].string_value}"
+
+
+class Outputs:
+    """The artifacts of a run directory, read from ML Metadata.
+
+    Args:
+        path: the sqlite file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        config = metadata_store_pb2.ConnectionConfig()
+        config.sqlite.filename_uri = str(path)
+        config.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READONLY
+        self._store = metadata_store.MetadataStore(config)
+
+    def newest(self, step: str, key: str) -> metadata_store_pb2.Artifact:
+        """Returns output `key` of the newest complete execution of a step, cached or not."""
+        execution = self.executions(step)[-1]
+        for event in self._store.get_events_by_execution_ids([execution.id]):
+            if event.type == metadata_store_pb2.Event.OUTPUT and event.path.steps[0].key == key:
+                return self._store.get_artifacts_by_id([event.artifact_id])[0]
+        raise KeyError(f"step {step} has no output {key!r}.")
+
+    def executions(self, step: str) -> list[metadata_store_pb2.Execution]:
+        """Returns the complete and cached executions of a step, oldest first."""
+        node = self._store.get_context_by_type_and_name("node", f"{PIPELINE_NAME}.{step}")
+        ended = (metadata_store_pb2.Execution.COMPLETE, metadata_store_pb2.Execution.CACHED)
+        found = self._store.get_executions_by_context(node.id)
+        return sorted((run for run in found if run.last_known_state in ended), key=lambda run: run.id)

@@ -1,0 +1,94 @@
+"""The distribution `storygan`: what it installs, and why each version is pinned.
+
+TFX 1.15.1 is the newest release that works beside TensorFlow Addons; the other pins follow from these two. The exact
+set, with all that these packages pull in, is `requirements.lock`, made by `make lock`.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+
+ROOMS = ("storygan_tf", "storygan_cli", "components", "pipeline", "serving")
+
+# The model, its data, metrics and command line: without TFX and Beam, on Python 3.10 and 3.11.
+BASE = [
+    "tensorflow==2.15.1",  # the last with Keras 2, which TensorFlow Addons needs
+    "keras==2.15.0",
+    "tensorflow-addons==0.23.0",  # its last release
+    "tensorflow-hub==0.15.0",  # 0.16 asks for the separate package tf-keras
+    "setuptools<81",  # tensorflow_hub imports pkg_resources, which setuptools 81 dropped
+    "numpy<2",  # TensorFlow 2.15 is compiled against NumPy 1
+    "pillow>=10",
+    "typer>=0.15",
+    "rich>=13",
+    "jinja2>=3.1",
+]
+
+# On Python 3.10 only: TFX 1.15 and ml-metadata 1.15 have no wheels for a later one.
+PIPELINE = [
+    "tfx==1.15.1",  # 1.16 needs Keras 3
+    "apache-beam==2.74.0",  # 2.75 asks for protobuf 4, where TFX has protobuf 3
+    "dill>=0.3",  # tft and tfx-bsl import it; Beam no longer brings it
+]
+
+RENDER = ["mitsuba>=3.5"]
+
+# Reference implementations that the tests measure against, and tools.
+DEV = [
+    "hypothesis>=6",
+    "mypy>=1.10",
+    "pytest>=8",
+    "pytest-timeout>=2.3",
+    "ruff>=0.6",
+    "scikit-image>=0.22",
+    "scikit-learn>=1.3",
+    "scipy>=1.11",
+    "uv>=0.5",
+]
+
+EXTRAS = {
+    "pipeline": PIPELINE,
+    "render": RENDER,
+    "serving": ["tensorflow-serving-api==2.15.1", "grpcio>=1.48"],  # the same release as TensorFlow
+    "kubeflow": [*PIPELINE, "kfp==1.8.22"],  # the last 1.8; TFX 1.15 cannot compile with kfp 2
+    "gpu": ["tensorflow[and-cuda]==2.15.1"],
+    "dev": DEV,
+}
+
+DATA_FILES = ["html", "j2", "css", "svg", "png", "json", "jsonl", "yaml", "yml", "txt", "ttf", "xml", "pb", "typed"]
+
+
+def _version() -> str:
+    text = (ROOT / "storygan_tf" / "__init__.py").read_text(encoding="utf-8")
+    match = re.search(r'^__version__ = "(.+)"$', text, re.MULTILINE)
+    if match is None:
+        raise RuntimeError('storygan_tf/__init__.py: no line __version__ = "..."')
+    return match.group(1)
+
+
+setup(
+    name="storygan",
+    version=_version(),
+    description="StoryGAN: a sequence of pictures for a sequence of sentences, trained and served by a TFX pipeline",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    classifiers=[
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+    packages=find_packages(include=[pattern for room in ROOMS for pattern in (room, f"{room}.*")]),
+    # The whole of a SavedModel: its graph (`.pb` above) and its variables.
+    package_data={"": [f"**/*.{suffix}" for suffix in DATA_FILES] + ["**/variables/variables.*"]},
+    python_requires=">=3.10,<3.12",
+    install_requires=BASE,
+    extras_require=EXTRAS,
+    entry_points={"console_scripts": ["storygan = storygan_cli.main:main"]},
+)

@@ -1,0 +1,136 @@
+"""`storygan data`: make, examine and look at folders of stories."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from storygan_tf.datasets.examine import Findings
+    from storygan_tf.datasets.story import Story, StoryDataset
+    from storygan_tf.storyboard import StoryRow
+
+_MOMENT = 2.0
+"""Seconds of work before progress is shown."""
+
+app = typer.Typer(
+    help="Make, examine and look at folders of stories.",
+    epilog="Example: storygan data check runs/data/quick",
+    no_args_is_help=True,
+)
+
+Folder = Annotated[Path, typer.Argument(help="Folder of stories.", metavar="DIR")]
+Layout = Annotated[str, typer.Option("--format", help="Layout of the folder: auto, story-folder or clevr-sv.")]
+
+
+@app.command(epilog="Example: storygan data render --stories 240 --test-stories 48 --out runs/data/quick --seed 1")
+def render(
+    stories: Annotated[int, typer.Option(help="Stories for training, up to 10,000.")],
+    test_stories: Annotated[int, typer.Option(help="Stories for testing.")],
+    out: Annotated[Path, typer.Option(help="Folder to make, or to go on with after an interruption.")],
+    seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 1,
+    workers: Annotated[int | None, typer.Option(help="Processes; by default one for each core.")] = None,
+) -> None:
+    """Render `blocks`: stories in CLEVR-SV's style, four objects on a table."""
+    from storygan_tf.datasets.render import render_blocks
+
+    with _shown("rendering stories") as progress:
+        render_blocks(out, stories, test_stories, seed=seed, workers=workers, progress=progress)
+    print(f"{stories} stories for training and {test_stories} for testing are in {out}")
+
+
+@app.command(epilog="Example: storygan data check my_stories --frames 5")
+def check(
+    folder: Folder,
+    layout: Layout = "auto",
+    frames: Annotated[
+        int | None, typer.Option(help="Frames a story must have; by default the most frequent number.")
+    ] = None,
+) -> None:
+    """Read every story and picture, and tell what can be used and what cannot."""
+    from storygan_tf.datasets import open_dataset
+    from storygan_tf.datasets.examine import examine
+    from storygan_tf.errors import DataError
+
+    dataset = open_dataset(folder, layout)
+    with _shown("checking stories") as progress:
+        findings = examine(dataset, frames, progress)
+    for line in _report(dataset, findings):
+        print(line)
+    if not findings.accepted:
+        raise DataError(f"data folder {folder}: no story can be used; the reasons are above.")
+
+
+@app.command(epilog="Example: storygan data show runs/data/quick --out board.png --stories 8")
+def show(
+    folder: Folder,
+    out: Annotated[Path, typer.Option(help="PNG to write.")],
+    layout: Layout = "auto",
+    stories: Annotated[int, typer.Option(min=1, help="Stories to show, spread evenly over the folder.")] = 6,
+) -> None:
+    """Draw a contact sheet: stories with their sentences under the frames."""
+    from storygan_tf.datasets import Story, open_dataset
+    from storygan_tf.errors import DataError
+    from storygan_tf.storyboard import storyboard
+
+    if out.suffix.lower() != ".png":
+        raise DataError(f"--out {out}: found {out.suffix or 'no ending'!r}, expected .png.")
+    usable = [story for story in open_dataset(folder, layout).stories() if isinstance(story, Story)]
+    if not usable:
+        raise DataError(f"data folder {folder}: no story can be used; `storygan data check {folder}` says why.")
+    count = min(stories, len(usable))
+    storyboard([_row(usable[index * len(usable) // count]) for index in range(count)], out)
+    print(f"{count} of {len(usable)} stories are in {out}")
+
+
+@contextlib.contextmanager
+def _shown(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Gives a function that shows how many stories of how many are done, unless all is done in a moment."""
+    from storygan_tf.progress import Advance, progress
+
+    with contextlib.ExitStack() as stack:
+        advances: list[Advance] = []
+        counted, began = 0, time.monotonic()
+
+        def tell(done: int, total: int) -> None:
+            nonlocal counted
+            if not advances and time.monotonic() - began < _MOMENT:
+                return
+            if not advances:
+                advances.append(stack.enter_context(progress(what, total)))
+            advances[0](done - counted)
+            counted = done
+
+        yield tell
+
+
+def _report(dataset: StoryDataset, findings: Findings) -> Iterator[str]:
+    """Yields the lines of `storygan data check`."""
+    from storygan_tf.datasets.rejects import describe_rejects
+
+    yield f"layout     {dataset.format}"
+    yield f"stories    {findings.given} given, {findings.accepted} usable, {len(findings.rejects)} set aside"
+    yield f"splits     {_counts(findings.splits)}"
+    yield f"frames     {findings.frames} a story (stories by number of frames: {_counts(findings.lengths)})"
+    yield f"pictures   {_counts(findings.sizes)}"
+    yield f"labels     {_counts(findings.labels)}"
+    yield from (f"set aside  {line}" for line in describe_rejects(findings.rejects))
+
+
+def _counts(counts: Mapping[Any, int]) -> str:
+    return ", ".join(f"{name}: {count}" for name, count in sorted(counts.items())) or "none"
+
+
+def _row(story: Story) -> StoryRow:
+    import numpy as np
+
+    from storygan_tf.datasets.story import load_frame
+    from storygan_tf.storyboard import StoryRow
+
+    frames = np.stack([load_frame(path) for path in story.images])
+    return StoryRow(story.story_id, story.sentences, {story.split or "frames": frames})

@@ -1,0 +1,87 @@
+"""`storygan generate`: a story to a picture."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from storygan_tf.errors import DataError, ModelError
+
+if TYPE_CHECKING:
+    from storygan_tf.saved import SavedStoryGAN
+
+EPILOG = "Example: storygan generate --model runs/quick --story story.txt --seed 7 --out board.png"
+
+
+def generate(
+    model: Annotated[str, typer.Option(help="A run directory, a model base directory or a version directory.")],
+    sentence: Annotated[list[str] | None, typer.Option(help="A sentence; once for each frame.")] = None,
+    story: Annotated[Path | None, typer.Option(help="A text file with a sentence a line.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Whole number; by default a hash of the sentences.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The picture: .png for a board, .gif for frames in turn.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse words that training never saw.")] = False,
+) -> None:
+    """Draw a story; without sentences, print three stories that the model can draw."""
+    from storygan_tf.saved import SavedStoryGAN
+
+    saved = SavedStoryGAN(model)
+    sentences = _sentences(sentence or [], story)
+    if not sentences:
+        _suggest(saved, model)
+        return
+    if out is None:
+        raise DataError("--out: missing; expected a file name that ends in .png or .gif.")
+    _check_words(saved, sentences, strict)
+    _draw(saved, sentences, seed, out)
+    print(out)
+
+
+def _sentences(given: list[str], story: Path | None) -> list[str]:
+    if story is None:
+        return given
+    if given:
+        raise DataError("--sentence and --story: found both, expected one of them.")
+    try:
+        lines = story.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"--story {story}: expected a UTF-8 text file with a sentence a line ({error}).") from error
+    sentences = [line.strip() for line in lines if line.strip()]
+    if not sentences:
+        raise DataError(f"--story {story}: holds no sentence, expected one a line.")
+    return sentences
+
+
+def _suggest(saved: SavedStoryGAN, model: str) -> None:
+    """Prints three stories and the command that draws the first."""
+    print(f"This model tells stories of {saved.frames} sentences, such as these that it never saw in training:")
+    for number, story in enumerate(saved.info["examples"], start=1):
+        print(f"\n{number}.")
+        for sentence in story:
+            print(f"   {sentence}")
+    flags = " ".join(f"--sentence {shlex.quote(sentence)}" for sentence in saved.info["examples"][0])
+    print(f"\nTo draw the first:\n   storygan generate --model {shlex.quote(model)} {flags} --out board.png")
+
+
+def _check_words(saved: SavedStoryGAN, sentences: list[str], strict: bool) -> None:
+    unknown = saved.unknown_words(sentences)
+    if not unknown:
+        return
+    message = f"words that training never saw: {', '.join(unknown)}; the picture cannot show what they mean."
+    if strict:
+        raise ModelError(f"{message} Use other words, or leave out --strict.")
+    typer.echo(f"warning: {message}", err=True)
+
+
+def _draw(saved: SavedStoryGAN, sentences: list[str], seed: int | None, out: Path) -> None:
+    from storygan_tf.storyboard import StoryRow, story_gif, storyboard
+
+    if out.suffix not in (".png", ".gif"):
+        raise DataError(f"--out {out}: found {out.suffix or 'no ending'!r}, expected .png or .gif.")
+    frames = saved.generate([sentences], None if seed is None else [seed])[0]
+    if out.suffix == ".gif":
+        story_gif(frames, out)
+    else:
+        storyboard([StoryRow("", tuple(sentences), {"generated": frames})], out)

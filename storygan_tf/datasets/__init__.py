@@ -1,0 +1,11 @@
+"""Story data: readers of every layout, the rendered default, and what they share.
+
+`open_dataset` reads a folder; `storygan_tf.datasets.render` makes one.
+"""
+
+from __future__ import annotations
+
+from storygan_tf.datasets.open import open_dataset
+from storygan_tf.datasets.story import Reject, Story, StoryDataset, load_frames, split_of
+
+__all__ = ["Reject", "Story", "StoryDataset", "load_frames", "open_dataset", "split_of"]

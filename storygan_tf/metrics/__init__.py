@@ -1,0 +1,1 @@
+"""Metrics: pure functions of arrays, and the classifier that judges what is seen in a frame."""

@@ -1,0 +1,113 @@
+"""Finding and asking exported models: `--model M`, the same in every command."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from storygan_tf.errors import ModelError
+from storygan_tf.words import words
+
+BASE_DIRECTORY = Path("serving_model") / "storygan"
+"""Below a run directory: the model base directory, with a version directory for each pushed model."""
+
+
+def find_model(model: str | Path) -> Path:
+    """Returns the version directory that `model` means.
+
+    Args:
+        model: a run directory, a model base directory (its newest whole version) or a version directory.
+
+    Raises:
+        ModelError: where there is no exported model.
+    """
+    path = Path(model)
+    if not path.is_dir():
+        raise ModelError(
+            f"--model {model}: no such folder; expected a run directory, a model base directory or a version."
+        )
+    if (path / "saved_model.pb").is_file():
+        return path
+    base = path / BASE_DIRECTORY if (path / BASE_DIRECTORY).is_dir() else path
+    versions = [child for child in base.iterdir() if child.name.isdigit() and (child / "saved_model.pb").is_file()]
+    if not versions:
+        raise ModelError(
+            f"--model {model}: holds no exported model; expected {base}/<version>/saved_model.pb. Where the run was not "
+            "pushed, its report.html says why."
+        )
+    return max(versions, key=lambda version: int(version.name))
+
+
+class SavedStoryGAN:
+    """An exported StoryGAN, loaded.
+
+    Args:
+        model: see `find_model`.
+
+    Attributes:
+        path: the version directory.
+        info: what signature `info` answers.
+
+    Raises:
+        ModelError: where it cannot be loaded or is no StoryGAN.
+    """
+
+    def __init__(self, model: str | Path) -> None:
+        self.path = find_model(model)
+        try:
+            self._loaded = tf.saved_model.load(str(self.path))
+            answer = self._loaded.signatures["info"](query=tf.constant([""]))["info"]
+            self.info: dict[str, Any] = json.loads(answer.numpy()[0])
+        except (OSError, KeyError, ValueError, tf.errors.OpError) as error:
+            raise ModelError(f"--model {self.path}: is no usable StoryGAN export ({error}).") from error
+
+    @property
+    def frames(self) -> int:
+        """Sentences and frames a story."""
+        return int(self.info["frames"])
+
+    def generate(self, stories: Sequence[Sequence[str]], seeds: Sequence[int] | None = None) -> np.ndarray:
+        """Draws stories.
+
+        Args:
+            stories: [batch] of T sentences each.
+            seeds: [batch] whole numbers; a hash of the sentences where not given.
+
+        Returns:
+            uint8 [batch, T, 64, 64, 3].
+
+        Raises:
+            ModelError: for a story of another length, or one that the model refuses.
+        """
+        for story in stories:
+            if len(story) != self.frames:
+                raise ModelError(
+                    f"story {' / '.join(story)[:80]!r}: found {len(story)} sentences, expected {self.frames}: this model "
+                    f"tells stories of {self.frames}."
+                )
+        sentences = tf.constant([list(story) for story in stories], tf.string)
+        outputs = self._ask(sentences, seeds)
+        for row, error in enumerate(outputs["error"].numpy()):
+            if error:
+                raise ModelError(f"story {row + 1}: {error.decode()}")
+        decoded = [tf.io.decode_png(image).numpy() for image in outputs["image_bytes"].numpy().ravel()]
+        return np.stack(decoded).reshape(len(stories), self.frames, *decoded[0].shape)
+
+    def _ask(self, sentences: tf.Tensor, seeds: Sequence[int] | None) -> dict[str, tf.Tensor]:
+        signatures = self._loaded.signatures
+        if seeds is None:
+            outputs: dict[str, tf.Tensor] = signatures["serving_default"](sentences=sentences)
+        else:
+            outputs = signatures["generate"](sentences=sentences, seed=tf.constant(seeds, tf.int64))
+        return outputs
+
+    def unknown_words(self, sentences: Sequence[str]) -> list[str]:
+        """Returns the words that training never saw, in order of appearance."""
+        known = set(self.info["words"])
+        found = [word for sentence in sentences for word in words(sentence)]
+        return list(dict.fromkeys(word for word in found if word not in known))

@@ -1,0 +1,134 @@
+"""Real artifacts for the components' tests: stories of squares as records, SavedModels of an export's contract."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tfx.types import standard_artifacts
+from tfx.utils import path_utils
+
+from storygan_tf import records
+
+FRAMES = 3
+COLOURS = {"red": (200, 30, 30), "green": (30, 180, 40), "blue": (40, 60, 210)}
+LABELS = [*COLOURS, "large"]
+REJECTS = [{"story_id": "<script>alert(1)</script>", "file": "images/9.png", "reason": "image is missing"}]
+
+
+def square_story(name, seed):
+    """Returns a story in which each frame has a square more: id, sentences, frames, labels."""
+    random = np.random.default_rng(seed)
+    images = np.full((FRAMES, 64, 64, 3), 110, np.uint8)
+    labels = np.zeros((FRAMES, len(LABELS)), np.int64)
+    sentences = []
+    for first in range(FRAMES):
+        colour, large = random.integers(len(COLOURS)), random.integers(2)
+        side = 20 if large else 10
+        y, x = random.integers(0, 64 - side, 2)
+        images[first:, y : y + side, x : x + side] = list(COLOURS.values())[colour]
+        labels[first:, colour] = 1
+        labels[first:, -1] |= large
+        sentences.append(f"A {'large' if large else 'small'} {LABELS[colour]} square at {x} {y} in {name}.")
+    return SimpleNamespace(name=name, sentences=sentences, images=images, labels=labels)
+
+
+class Painter(tf.Module):
+    """Draws the frames that it is given for the stories it is given; what else it does can be spoilt.
+
+    Args:
+        stories: that it knows.
+        images: that it draws for them, uint8 [stories, T, height, width, 3].
+        frames: what `info` tells.
+        restless: whether the same question gets another picture.
+        error: what it says of every story.
+        png: whether `image_bytes` are PNG.
+    """
+
+    def __init__(self, stories, images, *, frames=FRAMES, restless=False, error="", png=True):
+        super().__init__()
+        self.images = tf.Variable(images, trainable=False)
+        keys = tf.constant([story.sentences[0] for story in stories])
+        values = tf.range(len(stories), dtype=tf.int64)
+        self.places = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, values), 0)
+        self._info = json.dumps({"frames": frames, "image_size": 64, "examples": [], "words": []})
+        self._restless, self._error, self._png = restless, error, png
+
+    def raw(self, sentences, seed):
+        images = tf.gather(self.images, self.places.lookup(sentences[:, 0]))
+        if self._restless:
+            images += tf.cast(tf.random.uniform(tf.shape(images), 0, 100, tf.int32), tf.uint8)
+        return {"images": images, "error": tf.fill([tf.shape(sentences)[0]], self._error)}
+
+    def pictures(self, sentences, seed):
+        outputs = self.raw(sentences, seed)
+        flat = tf.reshape(outputs["images"], [-1, *self.images.shape[2:]])
+        encode = tf.io.encode_png if self._png else tf.io.encode_jpeg
+        encoded = tf.map_fn(encode, flat, fn_output_signature=tf.string)
+        return {"image_bytes": tf.reshape(encoded, [-1, self.images.shape[1]]), "error": outputs["error"]}
+
+    def signatures(self):
+        sentences = tf.TensorSpec([None, None], tf.string, "sentences")
+        seed = tf.TensorSpec([None], tf.int64, "seed")
+        return {
+            "serving_default": tf.function(lambda sentences: self.pictures(sentences, None), [sentences]),
+            "generate": tf.function(self.pictures, [sentences, seed]),
+            "generate_raw": tf.function(self.raw, [sentences, seed]),
+            "info": tf.function(
+                lambda query: {"info": tf.fill(tf.shape(query), self._info)},
+                [tf.TensorSpec([None], tf.string, "query")],
+            ),
+        }
+
+
+@pytest.fixture(scope="session")
+def squares():
+    """Returns training and test stories."""
+    return SimpleNamespace(
+        train=[square_story(f"train{number:03}", number) for number in range(32)],
+        test=[square_story(f"test{number:03}", 1000 + number) for number in range(7)],
+        labels=LABELS,
+        frames=FRAMES,
+        rejects=REJECTS,
+    )
+
+
+@pytest.fixture(scope="session")
+def examples(squares, tmp_path_factory):
+    """Returns an Examples artifact as StoryExampleGen writes it."""
+    root = tmp_path_factory.mktemp("examples")
+    for split in ("train", "test"):
+        (root / f"Split-{split}").mkdir()
+        with tf.io.TFRecordWriter(str(root / f"Split-{split}" / "data_tfrecord-00000-of-00001.gz"), "GZIP") as writer:
+            for story in getattr(squares, split):
+                pngs = [tf.io.encode_png(image).numpy() for image in story.images]
+                example = records.story_example(story.name, story.sentences, pngs, story.labels.tolist())
+                writer.write(example.SerializeToString())
+    counts = {"given": 40, "accepted": 39, "rejected": {"image is missing": 1}, "splits": {"train": 32, "test": 7}}
+    (root / "counts.json").write_text(json.dumps(counts))
+    (root / records.LABELS_FILE).write_text(json.dumps(LABELS))
+    (root / records.REJECTS_FILE).write_text("".join(json.dumps(reject) + "\n" for reject in REJECTS))
+    artifact = standard_artifacts.Examples()
+    artifact.uri, artifact.id = str(root), 1
+    artifact.split_names = '["train", "test"]'
+    return artifact
+
+
+@pytest.fixture
+def save_model(squares, tmp_path):
+    """Returns a function that saves a `Painter` of the test stories and returns its Model artifact."""
+
+    def save(images=None, without=(), **spoilt):
+        if images is None:
+            images = np.stack([story.images for story in squares.test])
+        artifact = standard_artifacts.Model()
+        artifact.uri, artifact.id = str(tmp_path / "model"), 17
+        painter = Painter(squares.test, images, **spoilt)
+        signatures = {name: function for name, function in painter.signatures().items() if name not in without}
+        tf.saved_model.save(painter, path_utils.serving_model_path(artifact.uri), signatures=signatures)
+        return artifact
+
+    return save

@@ -1,0 +1,56 @@
+"""A StoryGAN small enough for a test, and stories for it."""
+
+from __future__ import annotations
+
+import os
+
+import keras
+import numpy as np
+import pytest
+
+from storygan_tf.config import StoryGANConfig
+from storygan_tf.stories import Stories
+from storygan_tf.storygan import StoryGAN
+
+# LLVM's optimisation of XLA's code for the CPU takes ten times as long as the rest of a compilation. What is compiled is
+# the same. Read by XLA when it compiles for the first time.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+
+TINY = StoryGANConfig(
+    frames=2,
+    sentence_size=6,
+    noise_size=3,
+    context_size=32,
+    filter_count=4,
+    filter_length=12,
+    generator_width=16,
+    discriminator_width=4,
+)
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    keras.utils.set_random_seed(7)
+
+
+@pytest.fixture(scope="session")
+def config() -> StoryGANConfig:
+    return TINY
+
+
+@pytest.fixture
+def gan(config) -> StoryGAN:
+    return StoryGAN(config)
+
+
+@pytest.fixture(scope="session")
+def stories(config) -> Stories:
+    """Twenty-four stories: a bright square on a dark ground, at a place that the vector says."""
+    random = np.random.default_rng(3)
+    vectors = random.normal(size=[24, config.frames, config.sentence_size]).astype(np.float32)
+    images = np.full([24, config.frames, 64, 64, 3], 40, np.uint8)
+    for story, frame in np.ndindex(24, config.frames):
+        row, column = np.clip(32 + 10 * vectors[story, frame, :2], 8, 55).astype(int)
+        images[story, frame, row - 8 : row + 8, column - 8 : column + 8] = 220
+    sentences = [["a square ."] * config.frames for _ in range(24)]
+    return Stories([f"story-{number:02d}" for number in range(24)], sentences, images, vectors)

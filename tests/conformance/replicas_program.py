@@ -1,0 +1,89 @@
+"""Trains on one or two replicas and writes what came out: `python replicas_program.py OUT INPUTS`.
+
+A program of its own, because logical devices must be configured before TensorFlow starts.
+"""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from storygan_tf.config import PhaseConfig, StoryGANConfig
+from storygan_tf.stories import Stories, training_dataset
+from storygan_tf.storygan import StoryGAN
+
+STILL = 1e-9
+"""A learning rate at which Adam's first step, whose size does not depend on the gradient's, changes nothing."""
+
+
+def train(model: StoryGANConfig, phase: PhaseConfig, stories: Stories, replicas: int) -> dict[str, Any]:
+    """Makes a step that leaves the weights where they are, then two of real size; the compiled function is the same."""
+    if replicas == 1:
+        strategy = tf.distribute.OneDeviceStrategy("/cpu:0")
+    else:
+        strategy = tf.distribute.MirroredStrategy([f"/cpu:{number}" for number in range(replicas)])
+    with strategy.scope():
+        keras.utils.set_random_seed(7)
+        gan = StoryGAN(model)
+        gan.compile(phase, steps=10)
+        pictures = draw(gan, stories, strategy)
+
+    def fit(start: int, steps: int, rate: float) -> dict[str, float]:
+        for optimizer in gan.optimizers:
+            optimizer.learning_rate = rate
+        data = training_dataset(stories, phase, (1, 0), start, steps, replicas=replicas)
+        if replicas > 1:
+            data = strategy.distribute_datasets_from_function(lambda _: data)
+        history = gan.fit(data, steps_per_epoch=steps, verbose=0, shuffle=False).history
+        return {name: values[0] for name, values in history.items()}
+
+    losses = [fit(0, 1, STILL)]
+    moments = [variable.numpy() for optimizer in gan.optimizers for variable in optimizer.variables]
+    losses.append(fit(1, 2, phase.generator_learning_rate))
+    return {
+        "pictures": pictures,
+        "losses": losses,
+        "moments": moments[1:],
+        "weights": {weight.name: weight.numpy() for weight in gan.trainable_weights},
+        "statistics": [weight.numpy() for weight in gan.non_trainable_weights if "moving_" in weight.name],
+        "synchronized": {
+            layer.synchronized
+            for layer in gan._flatten_layers()
+            if isinstance(layer, keras.layers.BatchNormalization)
+        },
+    }
+
+
+def draw(gan: StoryGAN, stories: Stories, strategy: tf.distribute.Strategy) -> np.ndarray:
+    """Draws eight stories, each replica its part, and puts them together again."""
+    replicas = strategy.num_replicas_in_sync
+    part = 8 // replicas
+
+    def draw_part(vectors: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        return gan.generator(vectors, training=False, seed=seed).images
+
+    vectors, seeds = (
+        strategy.experimental_distribute_values_from_function(
+            lambda context: values[context.replica_id_in_sync_group * part :][:part]
+        )
+        for values in (tf.constant(stories.vectors[:8]), tf.range(8, dtype=tf.int64))
+    )
+    drawn = strategy.run(tf.function(draw_part), [vectors, seeds])
+    return np.concatenate([value.numpy() for value in strategy.experimental_local_results(drawn)])
+
+
+def main(out: Path, inputs: Path) -> None:
+    (cpu,) = tf.config.list_physical_devices("CPU")
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    arguments = pickle.loads(inputs.read_bytes())
+    out.write_bytes(pickle.dumps([train(*arguments, replicas) for replicas in (1, 2)]))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

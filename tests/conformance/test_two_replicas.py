@@ -1,0 +1,102 @@
+"""Two replicas of MirroredStrategy on two logical CPUs against one replica with the same global batch."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from storygan_tf.config import PhaseConfig
+
+PROGRAM = Path(__file__).with_name("replicas_program.py")
+ROOT = Path(__file__).parents[2]
+
+
+PIXEL = PhaseConfig(schedule="pixel", story_batch=8, l1_weight=1.0)
+ALGORITHM1 = PhaseConfig(image_batch=8, story_batch=8)
+
+CASES = [
+    pytest.param(("pixel", PIXEL, False), id="pixel"),
+    # Two replicas' graphs of four updates take a minute to make.
+    pytest.param(("algorithm1", ALGORITHM1, False), id="algorithm1", marks=pytest.mark.slow),
+    # Each replica normalises its own copy of a kernel; as the copies are equal, they stay equal.
+    pytest.param(("spectral_norm", ALGORITHM1, True), id="spectral_norm", marks=pytest.mark.slow),
+]
+
+
+@pytest.fixture(scope="module", params=CASES)
+def both(request, tmp_path_factory, config, stories) -> list[dict[str, Any]]:
+    """What one replica and what two replicas gave."""
+    name, phase, spectral_norm = request.param
+    folder = tmp_path_factory.mktemp(name)
+    out, inputs = folder / "out.pickle", folder / "in.pickle"
+    model = dataclasses.replace(config, spectral_norm=spectral_norm)
+    inputs.write_bytes(pickle.dumps((model, phase, stories)))
+    command = [sys.executable, "-W", "ignore", str(PROGRAM), str(out), str(inputs)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "2"}
+    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    return pickle.loads(out.read_bytes())
+
+
+def relative_differences(one: list[np.ndarray], other: list[np.ndarray]) -> np.ndarray:
+    """Returns the difference of each tensor over its length, both as L2 norms."""
+    pairs = zip(one, other, strict=True)
+    return np.array([np.linalg.norm(a - b) / max(np.linalg.norm(a), 1e-8) for a, b in pairs])
+
+
+def test_normalisation_is_synchronized_with_two_replicas_only(both):
+    assert [each["synchronized"] for each in both] == [{False}, {True}]
+
+
+def test_pictures(both):
+    one, two = both
+    np.testing.assert_allclose(two["pictures"], one["pictures"], atol=1e-5)
+
+
+def test_losses(both):
+    """Of the first step to 1e-4, before an update can make a difference; then to 1e-2, as Adam enlarges rounding.
+
+    Adam's first updates are of one size whatever the gradient's, so that a weight whose gradient is rounding noise
+    still moves by a whole learning rate, in either direction.
+    """
+    one, two = both
+    assert two["losses"][0] == pytest.approx(one["losses"][0], rel=1e-4)
+    assert two["losses"][1] == pytest.approx(one["losses"][1], rel=1e-2)
+
+
+def test_gradients(both):
+    """Adam's moments after a step that moved nothing: half of all tensors to 1e-4, the worst to 5e-2.
+
+    The worst are those behind a LeakyReLU one of whose arguments rounds to the other side of zero.
+    """
+    one, two = both
+    differences = relative_differences(one["moments"], two["moments"])
+    assert np.median(differences) < 1e-4
+    assert differences.max() < 5e-2
+
+
+def test_weights(both):
+    """After two steps to 2e-3 of their length; no weight is further off than its updates could take it."""
+    one, two = both
+    names = list(one["weights"])
+    assert names == list(two["weights"])
+    differences = relative_differences(list(one["weights"].values()), list(two["weights"].values()))
+    large = [np.linalg.norm(one["weights"][name]) > 0.1 for name in names]
+    assert differences[large].max() < 2e-3
+    worst = max(np.abs(one["weights"][name] - two["weights"][name]).max() for name in names)
+    assert worst < 2 * 4 * 2e-4
+
+
+def test_moving_statistics(both):
+    """To 2e-2: one replica's fused kernel stores the unbiased variance n / (n - 1), two replicas' the biased one."""
+    one, two = both
+    for a, b in zip(one["statistics"], two["statistics"], strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-2, atol=1e-3)

@@ -1,0 +1,47 @@
+"""A training step of each schedule, and pictures, under `jit_compile=True`."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from storygan_tf.config import PhaseConfig
+from storygan_tf.stories import training_dataset
+from storygan_tf.storygan import StoryGAN
+
+PHASES = {
+    "pixel": PhaseConfig(schedule="pixel", story_batch=4, l1_weight=1.0, decay="linear"),
+    "algorithm1": PhaseConfig(image_batch=4, story_batch=4),
+}
+
+
+@pytest.mark.parametrize("schedule", PHASES)
+def test_one_step_under_xla_is_the_eager_one(config, gan, stories, schedule):
+    """Losses to 1e-3 relative: between its updates Adam's first steps are signs, which enlarge rounding errors."""
+    phase = PHASES[schedule]
+    eager = StoryGAN(config)
+    eager.set_weights(gan.get_weights())
+    found = []
+    for model, how in ((eager, {"run_eagerly": True}), (gan, {"jit_compile": True})):
+        model.compile(phase, steps=10, **how)
+        data = training_dataset(stories, phase, (1, 0), 0, 1)
+        history = model.fit(data, steps_per_epoch=1, verbose=0).history
+        found.append({name: values[0] for name, values in history.items()})
+    assert gan.jit_compile
+    assert found[1] == pytest.approx(found[0], rel=1e-3)
+    for one, other in zip(eager.generator.trainable_variables, gan.generator.trainable_variables, strict=True):
+        # Two updates, of one learning rate at the most each, in opposite directions at the worst.
+        np.testing.assert_allclose(other, one, atol=4 * phase.generator_learning_rate)
+
+
+def test_pictures_under_xla_are_the_eager_ones(config, gan):
+    """To 1e-4, far below a grey level (1 / 127.5)."""
+    vectors = tf.random.normal([5, config.frames, config.sentence_size])
+    seed = tf.constant([3, -1, 2**62, 0, 77], tf.int64)
+
+    def draw(vectors: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        return gan.generator(vectors, training=False, seed=seed).images
+
+    compiled = tf.function(draw, jit_compile=True)(vectors, seed)
+    np.testing.assert_allclose(compiled, draw(vectors, seed), atol=1e-4)

@@ -1,0 +1,83 @@
+"""A tiny but whole run of the pipeline, made once and put back after each test that goes on from it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+
+TINY = (
+    "model.generator_width=8",
+    "model.discriminator_width=4",
+    "model.noise_size=4",
+    "training.steps_per_epoch=2",
+    "training.phases.warm_up.epochs=2",
+    "training.phases.warm_up.story_batch=4",
+    "training.phases.adversarial.epochs=1",
+    "training.phases.adversarial.story_batch=4",
+    "training.phases.adversarial.image_batch=4",
+    "evaluation.classifier_epochs=1",
+    "evaluation.min_ssim_over_random=-1",
+    "evaluation.min_f1_over_floor=-1",
+)
+"""Settings of a model that learns nothing in seconds and is pushed all the same."""
+
+
+class CommandLine:
+    """Runs `storygan` in fresh processes, from the sources in `code`."""
+
+    code = REPOSITORY
+
+    def arguments(self, *arguments: object) -> list[str]:
+        return [sys.executable, "-m", "storygan_cli", *map(str, arguments)]
+
+    def options(self) -> dict:
+        return {"cwd": self.code, "env": os.environ | {"PYTHONPATH": str(self.code)}, "text": True}
+
+    def __call__(self, *arguments: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(self.arguments(*arguments), capture_output=True, timeout=560, **self.options())
+
+    def start(self, *arguments: object) -> subprocess.Popen[str]:
+        pipe = subprocess.PIPE
+        return subprocess.Popen(self.arguments(*arguments), stdout=pipe, stderr=subprocess.STDOUT, **self.options())
+
+    @staticmethod
+    def tiny_run(data: Path, run_dir: Path, *extra: str) -> list[str]:
+        settings = [part for setting in (*TINY, *extra) for part in ("--set", setting)]
+        return ["run", "--data", str(data), "--out", str(run_dir), "--preset", "quick", *settings]
+
+
+@pytest.fixture(scope="session")
+def cli():
+    return CommandLine()
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory, story_folder, cli):
+    """Returns the data folder, the run directory and what a finished run printed; to be read only."""
+    root = tmp_path_factory.mktemp("finished")
+    data = story_folder(root / "data", train=10, test=4)
+    done = cli(*cli.tiny_run(data, root / "run"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    return data, root / "run", done.stdout
+
+
+@pytest.fixture
+def run_to_change(finished_run, tmp_path):
+    """Returns the data folder and the run directory for a test to change; both are put back afterwards.
+
+    A copy would not do: a run directory holds absolute paths.
+    """
+    data, run_dir, _ = finished_run
+    shutil.copytree(data, tmp_path / "data")
+    shutil.copytree(run_dir, tmp_path / "run")
+    yield data, run_dir
+    for path, kept in ((data, tmp_path / "data"), (run_dir, tmp_path / "run")):
+        shutil.rmtree(path)
+        shutil.move(kept, path)

@@ -1,0 +1,238 @@
+"""The main job through its command line: what it leaves, what it repeats, and how it fails."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytestmark = pytest.mark.slow
+
+STEPS = (
+    "StoryExampleGen",
+    "StatisticsGen",
+    "SchemaGen",
+    "ExampleValidator",
+    "Transform",
+    "Trainer",
+    "StoryEvaluator",
+    "ServingCheck",
+    "Pusher",
+)
+
+ASK = """
+import sys, tensorflow as tf
+model = tf.saved_model.load(sys.argv[1])
+answer = model.signatures["serving_default"](sentences=tf.constant([sys.argv[2:]]))
+assert answer["error"].numpy()[0] == b"", answer["error"]
+print([tf.io.decode_png(image).shape.as_list() for image in answer["image_bytes"][0]])
+print("tfx" in sys.modules, "keras" in sys.modules)
+"""
+
+
+def executed(output: str) -> list[str]:
+    """Returns the steps that were not taken from the cache."""
+    return [step for step in STEPS if f"{step}: done in" in output]
+
+
+def cached(output: str) -> list[str]:
+    return [step for step in STEPS if f"{step}: unchanged" in output]
+
+
+def versions(run_dir: Path) -> list[Path]:
+    return sorted((run_dir / "serving_model" / "storygan").iterdir())
+
+
+def first_story(data: Path) -> dict:
+    return json.loads((data / "stories.jsonl").read_text().splitlines()[0])
+
+
+def test_a_run_leaves_everything_under_stable_names(finished_run):
+    _, run_dir, output = finished_run
+    assert executed(output) == list(STEPS)
+    for name in ("storyboard.png", "report.html", "rejects.jsonl", "history.json", "metadata.sqlite", "settings.json"):
+        assert (run_dir / name).is_file(), name
+    assert list((run_dir / "tensorboard").glob("events*"))
+    assert Image.open(run_dir / "storyboard.png").size[0] > 400
+    assert [entry["phase"] for entry in json.loads((run_dir / "history.json").read_text())] == [
+        "warm_up",
+        "warm_up",
+        "adversarial",
+    ]
+    assert len(versions(run_dir)) == 1
+
+
+def test_the_pushed_model_answers_in_a_process_with_tensorflow_alone(finished_run):
+    data, run_dir, _ = finished_run
+    sentences = first_story(data)["sentences"]
+    asked = subprocess.run(
+        [sys.executable, "-c", ASK, str(versions(run_dir)[0]), *sentences], capture_output=True, text=True, check=True
+    )
+    shapes, modules = asked.stdout.strip().splitlines()
+    assert shapes == str([[64, 64, 3]] * len(sentences))
+    assert modules.startswith("False")
+
+
+def test_generate_draws_the_suggested_story(finished_run, cli, tmp_path):
+    _, run_dir, _ = finished_run
+    suggested = cli("generate", "--model", run_dir)
+    assert suggested.returncode == 0, suggested.stderr
+    assert suggested.stdout.count("\n1.\n") == suggested.stdout.count("\n3.\n") == 1
+    command = suggested.stdout.strip().splitlines()[-1].strip()
+    drawn = subprocess.run(
+        command.replace("storygan", f"{sys.executable} -m storygan_cli", 1).replace(
+            "board.png", str(tmp_path / "b.png")
+        ),
+        shell=True,
+        capture_output=True,
+        text=True,
+        **{key: value for key, value in cli.options().items() if key != "text"},
+    )
+    assert drawn.returncode == 0, drawn.stderr
+    assert np.asarray(Image.open(tmp_path / "b.png")).std() > 1
+
+
+def test_generate_repeats_by_seed_and_names_unknown_words(finished_run, cli, tmp_path):
+    data, run_dir, _ = finished_run
+    sentences = [*first_story(data)["sentences"][:-1], "A zeppelin appears."]
+    (tmp_path / "story.txt").write_text("\n".join(sentences))
+    arguments = ["generate", "--model", versions(run_dir)[0], "--story", tmp_path / "story.txt"]
+    for name, seed in (("a.gif", 3), ("b.gif", 3), ("c.gif", 4)):
+        done = cli(*arguments, "--seed", seed, "--out", tmp_path / name)
+        assert done.returncode == 0, done.stderr
+        assert "zeppelin" in done.stderr
+    pictures = [(tmp_path / name).read_bytes() for name in ("a.gif", "b.gif", "c.gif")]
+    assert pictures[0] == pictures[1] != pictures[2]
+    refused = cli(*arguments, "--strict", "--out", tmp_path / "d.png")
+    assert refused.returncode == 1
+    assert "zeppelin" in refused.stderr
+    assert not (tmp_path / "d.png").exists()
+
+
+def test_a_rerun_without_a_change_takes_everything_from_the_cache(run_to_change, cli):
+    data, run_dir = run_to_change
+    done = cli(*cli.tiny_run(data, run_dir))
+    assert done.returncode == 0, done.stderr
+    assert cached(done.stdout) == list(STEPS)
+    assert len(versions(run_dir)) == 1
+
+
+def replace_image(data: Path) -> None:
+    Image.new("RGB", (64, 64), (200, 10, 10)).save(data / first_story(data)["images"][0])
+
+
+def edit_line(data: Path) -> None:
+    path = data / "stories.jsonl"
+    lines = path.read_text().splitlines()
+    story = json.loads(lines[0])
+    story["sentences"][0] += " Really."
+    path.write_text("\n".join([json.dumps(story), *lines[1:]]) + "\n")
+
+
+def add_file(data: Path) -> None:
+    (data / "note.txt").write_text("one more file")
+
+
+@pytest.mark.parametrize("change", [replace_image, edit_line, add_file])
+def test_changed_data_is_noticed(run_to_change, cli, change):
+    data, run_dir = run_to_change
+    change(data)
+    done = cli(*cli.tiny_run(data, run_dir))
+    assert done.returncode == 0, done.stderr
+    assert executed(done.stdout) == list(STEPS)
+
+
+def test_an_edit_of_project_code_runs_again_what_depends_on_it(run_to_change, cli, tmp_path):
+    data, run_dir = run_to_change
+    edited = type(cli)()
+    edited.code = tmp_path / "code"
+    for room in ("storygan_tf", "storygan_cli", "components", "pipeline", "serving"):
+        shutil.copytree(cli.code / room, edited.code / room)
+    with (edited.code / "storygan_tf" / "losses.py").open("a") as file:
+        file.write("\n# An edit.\n")
+    done = edited(*cli.tiny_run(data, run_dir))
+    assert done.returncode == 0, done.stderr
+    assert cached(done.stdout) == ["StoryExampleGen", "StatisticsGen", "SchemaGen", "ExampleValidator", "Transform"]
+    assert executed(done.stdout) == ["Trainer", "StoryEvaluator", "ServingCheck", "Pusher"]
+
+
+@pytest.mark.parametrize("step", ["Transform", "Trainer", "StoryEvaluator"])
+def test_a_killed_run_is_finished_by_a_rerun(cli, story_folder, tmp_path, step):
+    data = story_folder(tmp_path / "data", train=10, test=4)
+    arguments = cli.tiny_run(data, tmp_path / "run")
+    running = cli.start(*arguments)
+    for line in running.stdout:
+        if line.strip().endswith(f"] {step}"):
+            break
+    time.sleep(2)
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    assert not list(tmp_path.glob("run/serving_model/storygan/*"))
+    done = cli(*arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(versions(tmp_path / "run")) == 1
+
+
+def test_a_failed_step_is_named_with_its_reason_in_the_last_lines(run_to_change, cli):
+    data, run_dir = run_to_change
+    done = cli(*cli.tiny_run(data, run_dir, "training.phases.warm_up.generator_learning_rate=1e30"), "--reconfigure")
+    assert done.returncode == 1
+    assert "Trainer" in done.stderr.strip().splitlines()[-1]
+    assert "diverged" in done.stderr.strip().splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+def test_a_model_below_its_thresholds_is_not_pushed(run_to_change, cli):
+    data, run_dir = run_to_change
+    done = cli(*cli.tiny_run(data, run_dir, "evaluation.min_ssim_over_random=0.9"), "--reconfigure")
+    assert done.returncode == 1
+    assert "not pushed" in done.stderr
+    assert "0.9" in done.stderr
+    assert len(versions(run_dir)) == 1
+    assert cached(done.stdout)[-1] == "Trainer"
+
+
+def test_a_run_directory_of_another_configuration_is_refused(run_to_change, cli):
+    data, run_dir = run_to_change
+    done = cli(*cli.tiny_run(data, run_dir, "model.noise_size=5"))
+    assert done.returncode == 1
+    assert "model.noise_size was 4, now 5" in done.stderr
+    assert "--reconfigure" in done.stderr
+
+
+def test_too_many_rejects_fail_the_run_before_training(cli, story_folder, tmp_path):
+    data = story_folder(tmp_path / "data", train=10, test=4)
+    (data / first_story(data)["images"][1]).unlink()
+    done = cli(*cli.tiny_run(data, tmp_path / "run"))
+    assert done.returncode == 1
+    assert "StoryExampleGen" in done.stderr
+    assert first_story(data)["story_id"] in (tmp_path / "run" / "rejects.jsonl").read_text()
+    assert "Trainer" not in done.stdout
+    allowed = cli(*cli.tiny_run(data, tmp_path / "run", "data.max_reject_fraction=0.2"), "--reconfigure")
+    assert allowed.returncode == 0, allowed.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--preset", "quik"], "did you mean 'quick'"),
+        (["--set", "training.sead=1"], "did you mean 'seed'"),
+        (["--set", "model.frames=four"], "expected a whole number"),
+        (["--out", "/proc/storygan"], "choose another folder"),
+        (["--data", "no/such/folder"], "no such folder"),
+    ],
+)
+def test_wrong_arguments_end_with_one_readable_paragraph(cli, story_folder, tmp_path, arguments, expected):
+    data = story_folder(tmp_path / "data", train=2, test=1)
+    done = cli("run", "--data", data, "--out", tmp_path / "run", *arguments)
+    assert done.returncode == 1
+    assert expected in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,81 @@
+"""`create_pipeline` is pure: settings and paths in, the steps and what they are given out."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from pipeline.pipeline import create_pipeline
+from storygan_tf import presets
+
+QUICK = presets.load("quick")
+STEPS = [
+    "StoryExampleGen",
+    "StatisticsGen",
+    "SchemaGen",
+    "ExampleValidator",
+    "Transform",
+    "Trainer",
+    "StoryEvaluator",
+    "ServingCheck",
+    "Pusher",
+]
+
+
+@pytest.fixture
+def create(tmp_path):
+    def make(settings=QUICK, fingerprint="f1"):
+        pipeline = create_pipeline(
+            settings,
+            data_dir="data",
+            pipeline_root=str(tmp_path / "pipeline"),
+            serving_dir="serving",
+            work_dir="work",
+            metadata_path=str(tmp_path / "metadata.sqlite"),
+            data_fingerprint=fingerprint,
+        )
+        return {component.id: component for component in pipeline.components}
+
+    return make
+
+
+def parameters(component):
+    return {key: str(value) for key, value in component.exec_properties.items()}
+
+
+def changed(before, after):
+    return [step for step in STEPS if parameters(before[step]) != parameters(after[step])]
+
+
+def test_the_steps_stand_in_their_order(create):
+    assert list(create()) == STEPS
+
+
+def test_nothing_is_touched(create, tmp_path):
+    create()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_changed_data_changes_what_the_first_step_is_given(create):
+    assert changed(create(), create(fingerprint="f2")) == ["StoryExampleGen"]
+
+
+@pytest.mark.parametrize(
+    ("assignment", "steps"),
+    [
+        ("training.seed=3", ["Trainer"]),
+        ("evaluation.seed=3", ["StoryEvaluator"]),
+        ("data.encoder=other", ["Transform", "Trainer"]),
+        ("data.test_fraction=0.5", ["StoryExampleGen"]),
+        ("model.frames=5", ["StoryExampleGen", "Transform", "Trainer", "StoryEvaluator"]),
+    ],
+)
+def test_a_setting_changes_just_the_steps_that_use_it(create, assignment, steps):
+    assert changed(create(), create(QUICK.override([assignment]))) == steps
+
+
+def test_the_trainer_gets_its_settings_as_one_string(create):
+    custom_config = json.loads(create()["Trainer"].exec_properties["custom_config"])
+    assert set(custom_config) == {"settings", "code", "work_dir"}
+    assert json.loads(custom_config["settings"])["training"]["seed"] == QUICK.training.seed

@@ -1,0 +1,60 @@
+"""The baselines: the median background and random other stories."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from storygan_tf.metrics.baselines import evenly, median_background, random_other
+
+
+def test_median_of_an_odd_number_of_frames_is_numpys():
+    frames = np.random.default_rng(1).integers(0, 256, (9, 5, 6, 3), dtype=np.uint8)
+    median = median_background([frames[:4].reshape(2, 2, 5, 6, 3), frames[4:]])
+    assert median.dtype == np.uint8
+    np.testing.assert_array_equal(median, np.median(frames, axis=0))
+
+
+def test_median_of_an_even_number_is_the_lower_of_the_two_in_the_middle():
+    frames = np.array([10, 40, 20, 200], np.uint8).reshape(4, 1, 1, 1).repeat(3, axis=-1)
+    np.testing.assert_array_equal(median_background([frames]), [[[20, 20, 20]]])
+
+
+def test_median_shows_the_table_behind_things_that_come_and_go():
+    frames = np.full((7, 16, 16, 3), 90, np.uint8)
+    for index, frame in enumerate(frames):
+        frame[2 * index : 2 * index + 2] = 255
+    np.testing.assert_array_equal(median_background([frames]), 90)
+
+
+def test_median_takes_an_array_of_stories():
+    stories = np.random.default_rng(2).integers(0, 256, (3, 5, 4, 4, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(median_background(stories), np.median(stories.reshape(15, 4, 4, 3), axis=0))
+
+
+@pytest.mark.parametrize("batches", [[], [np.zeros((0, 4, 4, 3), np.uint8)]])
+def test_median_of_nothing_is_refused(batches):
+    with pytest.raises(ValueError, match="no frame"):
+        median_background(batches)
+
+
+@pytest.mark.parametrize(("count", "most", "expected"), [(3, 10, [0, 1, 2]), (10, 4, [0, 3, 6, 9]), (1, 5, [0])])
+def test_evenly(count, most, expected):
+    assert evenly(count, most).tolist() == expected
+
+
+@settings(max_examples=50, deadline=None)
+@given(count=st.integers(2, 60), seed=st.integers(0, 2**32))
+def test_random_other_is_a_permutation_that_leaves_nothing_in_its_place(count, seed):
+    others = random_other(count, seed)
+    assert sorted(others) == list(range(count))
+    assert (others != np.arange(count)).all()
+    np.testing.assert_array_equal(others, random_other(count, seed))
+
+
+def test_random_other_differs_by_seed_and_needs_two():
+    assert random_other(50, 1).tolist() != random_other(50, 2).tolist()
+    with pytest.raises(ValueError, match="at least 2"):
+        random_other(1, 1)

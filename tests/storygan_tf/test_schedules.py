@@ -1,0 +1,32 @@
+"""Learning rates over a phase."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from storygan_tf.schedules import LinearTail
+
+
+def test_constant_for_a_half_then_a_straight_line_to_zero():
+    schedule = LinearTail(0.4, 100)
+    rates = [float(schedule(tf.constant(step, tf.int64))) for step in (0, 25, 50, 60, 75, 99, 100, 150)]
+    assert rates == pytest.approx([0.4, 0.4, 0.4, 0.32, 0.2, 0.008, 0, 0], abs=1e-6)
+
+
+def test_round_trip():
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(LinearTail(0.1, 7)))
+    assert (again.rate, again.updates) == (0.1, 7)
+
+
+def test_adam_follows_it():
+    """Adam's first steps on a constant gradient are one learning rate long each."""
+    variable = tf.Variable(0.0)
+    optimizer = keras.optimizers.Adam(LinearTail(0.1, 4), jit_compile=False)
+    places = [0.0]
+    for _ in range(5):
+        optimizer.apply_gradients([(tf.constant(-1.0), variable)])
+        places.append(float(variable))
+    np.testing.assert_allclose(np.diff(places), [0.1, 0.1, 0.1, 0.05, 0.0], atol=1e-5)

@@ -1,0 +1,208 @@
+"""Stories in memory, their order, and the mini-batches of a training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from storygan_tf import records
+from storygan_tf.config import PhaseConfig, StoryGANConfig
+from storygan_tf.errors import DataError, TrainingError
+from storygan_tf.stories import Order, Stories, read_stories, training_dataset
+
+CONFIG = StoryGANConfig(frames=2, sentence_size=3)
+PHASE = PhaseConfig(image_batch=4, story_batch=6, image_steps=2, story_steps=3)
+
+
+# Reading
+
+
+def example(number: int, frames: int = 2, size: int = 64) -> bytes:
+    picture = tf.io.encode_png(np.full([size, size, 3], number, np.uint8)).numpy()
+    story = records.story_example(f"story-{number:03d}", [f"s{n} \u00e9" for n in range(frames)], [picture] * frames)
+    story.features.feature[records.VECTORS].float_list.value.extend(np.arange(3 * frames) + number)
+    return story.SerializeToString()
+
+
+def write(path: Path, examples: list[bytes]) -> Path:
+    with tf.io.TFRecordWriter(str(path), "GZIP") as writer:
+        for one in examples:
+            writer.write(one)
+    return path
+
+
+def test_stories_are_read_in_the_order_of_their_ids(tmp_path):
+    paths = [write(tmp_path / "a.gz", [example(5), example(2)]), write(tmp_path / "b.gz", [example(9), example(0)])]
+    stories = read_stories(paths, CONFIG)
+    assert stories.ids == ["story-000", "story-002", "story-005", "story-009"]
+    assert stories.sentences == [["s0 \u00e9", "s1 \u00e9"]] * 4
+    assert (stories.images.shape, stories.images.dtype) == ((4, 2, 64, 64, 3), np.uint8)
+    np.testing.assert_array_equal(stories.images[:, 1, 0, 0, 0], [0, 2, 5, 9])
+    np.testing.assert_array_equal(stories.vectors[1], [[2, 3, 4], [5, 6, 7]])
+    assert stories.vectors.dtype == np.float32
+
+
+def test_a_limit_takes_the_first_by_id(tmp_path):
+    path = write(tmp_path / "a.gz", [example(n) for n in (7, 1, 4)])
+    assert read_stories([path], CONFIG, limit=2).ids == ["story-001", "story-004"]
+
+
+@pytest.mark.parametrize(
+    ("examples", "words"),
+    [
+        ([], "no story found"),
+        ([example(1, frames=3)], r"expected stories of 2 frames and vectors of 3 \(model.frames, model.sentence_size\)"),
+        ([example(1), example(2, size=32)], "32,32,3"),
+    ],
+)
+def test_records_that_do_not_fit_are_told(tmp_path, examples, words):
+    path = write(tmp_path / "a.gz", examples)
+    with pytest.raises(DataError, match=words):
+        read_stories([path], CONFIG)
+
+
+def test_a_file_that_is_cut_off_is_told(tmp_path):
+    path = write(tmp_path / "a.gz", [example(n) for n in range(20)])
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(DataError, match=r"a\.gz"):
+        read_stories([path], CONFIG)
+
+
+def test_a_file_that_is_not_there_is_told(tmp_path):
+    with pytest.raises(DataError, match=r"missing\.gz"):
+        read_stories([tmp_path / "missing.gz"], CONFIG)
+
+
+# Order
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(1, 40), st.lists(st.integers(0, 2**40), min_size=1, max_size=4), st.integers(0, 5))
+def test_each_story_once_a_turn(count, key, turn):
+    taken = Order(count, key).take(turn * count, count)
+    assert sorted(taken) == list(range(count))
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(1, 20), st.integers(0, 100), st.integers(0, 50))
+def test_any_position_can_be_sought(count, start, size):
+    whole = Order(count, [3, 1]).take(0, start + size)
+    np.testing.assert_array_equal(Order(count, [3, 1]).take(start, size), whole[start:])
+
+
+def test_turns_and_keys_differ():
+    order = Order(50, [1, 2])
+    assert not np.array_equal(order.take(0, 50), order.take(50, 50))
+    assert not np.array_equal(order.take(0, 50), Order(50, [1, 3]).take(0, 50))
+    np.testing.assert_array_equal(order.take(0, 50), Order(50, [1, 2]).take(0, 50))
+
+
+# Mini-batches
+
+
+@pytest.fixture(scope="module")
+def stories() -> Stories:
+    """Story n has the grey level n and the vector n everywhere."""
+    numbers = np.arange(30)
+    images = np.broadcast_to(numbers[:, None, None, None, None], [30, 2, 64, 64, 3]).astype(np.uint8)
+    vectors = np.broadcast_to(numbers[:, None, None], [30, 2, 3]).astype(np.float32)
+    return Stories([f"{n:02d}" for n in numbers], [["a", "b"]] * 30, images, vectors)
+
+
+def steps(stories: Stories, start: int, count: int, phase: PhaseConfig = PHASE, key=(7, 0), replicas: int = 1) -> list:
+    return list(training_dataset(stories, phase, key, start, count, replicas=replicas).as_numpy_iterator())
+
+
+def assert_same(one, other) -> None:
+    tf.nest.assert_same_structure(one, other)
+    for a, b in zip(tf.nest.flatten(one), tf.nest.flatten(other), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def numbers_of(batch) -> list[int]:
+    return [int(image[0, 0, 0, 0]) for image in batch["images"]]
+
+
+def test_a_step_holds_the_mini_batches_of_its_updates(stories):
+    (step,) = steps(stories, 0, 1)
+    assert [len(batch["seed"]) for batch in step["image"]] == [4, 4]
+    assert [len(batch["seed"]) for batch in step["story"]] == [6, 6, 6]
+    for batch in (*step["image"], *step["story"]):
+        np.testing.assert_array_equal(batch["images"][:, 0, 0, 0, 0], batch["vectors"][:, 0, 0])
+        assert {name: array.dtype.name for name, array in batch.items()} == {
+            "images": "uint8",
+            "vectors": "float32",
+            "seed": "int64",
+            "frame": "int32",
+        }
+        assert set(batch["frame"]) <= {0, 1}
+        assert len(set(batch["seed"])) == len(batch["seed"])
+
+
+def test_the_pixel_schedule_has_no_image_updates(stories):
+    phase = PhaseConfig(schedule="pixel", story_batch=5, l1_weight=1.0, image_batch=7)
+    (step,) = steps(stories, 0, 1, phase)
+    assert step["image"] == ()
+    assert len(step["story"]) == 1
+
+
+def test_the_tail_can_be_had_alone(stories):
+    assert_same(steps(stories, 0, 9)[5:], steps(stories, 5, 4))
+
+
+def test_a_function_of_seed_and_phase(stories):
+    assert_same(steps(stories, 0, 2), steps(stories, 0, 2))
+    for key in ((8, 0), (7, 1)):
+        assert numbers_of(steps(stories, 0, 1)[0]["story"][0]) != numbers_of(
+            steps(stories, 0, 1, key=key)[0]["story"][0]
+        )
+
+
+def test_the_two_streams_are_drawn_apart(stories):
+    """Each goes through all stories by itself: 30 in 15 batches of 2, in different orders, with different noise."""
+    phase = PhaseConfig(image_batch=2, story_batch=2)
+    drawn = steps(stories, 0, 15, phase)
+    orders = {
+        stream: [number for step in drawn for number in numbers_of(step[stream][0])] for stream in ("image", "story")
+    }
+    assert sorted(orders["image"]) == sorted(orders["story"]) == list(range(30))
+    assert orders["image"] != orders["story"]
+    seeds = {stream: {int(seed) for step in drawn for seed in step[stream][0]["seed"]} for stream in orders}
+    assert len(seeds["image"] | seeds["story"]) == 60
+
+
+def test_all_frames_are_drawn_alike(stories):
+    phase = PhaseConfig(image_batch=30, story_batch=1)
+    frames = np.concatenate([step["image"][0]["frame"] for step in steps(stories, 0, 40, phase)])
+    assert frames.mean() == pytest.approx(0.5, abs=0.05)
+
+
+@pytest.mark.parametrize("replicas", [2])
+def test_replicas_parts_make_up_the_global_batch(stories, replicas):
+    whole, parts = steps(stories, 3, 2), steps(stories, 3, 2, replicas=replicas)
+    assert len(parts) == 2 * replicas
+    for step in range(2):
+        joined = tf.nest.map_structure(
+            lambda *arrays: np.concatenate(arrays), *parts[step * replicas : (step + 1) * replicas]
+        )
+        assert_same(joined, whole[step])
+
+
+@pytest.mark.parametrize(("stream", "size"), [("image", 4), ("story", 6)])
+def test_a_batch_that_cannot_be_shared_is_told(stories, stream, size):
+    replicas = {"image": 3, "story": 4}[stream]
+    words = f"training.phases.adversarial.{stream}_batch: found {size}, expected a multiple of {replicas}"
+    with pytest.raises(TrainingError, match=words):
+        training_dataset(stories, PHASE, (7, 0), 0, 1, replicas=replicas)
+
+
+def test_more_stories_in_a_batch_than_there_are(stories):
+    phase = PhaseConfig(schedule="pixel", story_batch=70, l1_weight=1.0)
+    (step,) = steps(stories, 0, 1, phase)
+    counts = np.bincount(numbers_of(step["story"][0]), minlength=30)
+    assert set(counts) <= {2, 3}
