@@ -39,7 +39,7 @@ def run_fn(fn_args: FnArgs) -> None:
     boards = read_stories(test_files, settings.model, limit=max(EXAMPLE_STORIES, settings.training.storyboard_stories))
     root = Path(arguments.work_dir or fn_args.model_run_dir)
     work_dir = root / _key(arguments, train_files)
-    gan = Trainer(settings, train, _first(boards, settings.training.storyboard_stories), work_dir).run()
+    gan = Trainer(settings, train, boards.first(settings.training.storyboard_stories), work_dir).run()
     export_vectorizer(fn_args.transform_output, work_dir / "vectorizer", settings)
     export_storygan(
         gan.generator,
@@ -76,10 +76,6 @@ def _key(arguments: StepArguments, files: Sequence[str]) -> str:
         with tf.io.gfile.GFile(path, "rb") as file:
             digest.update(hashlib.sha256(file.read()).digest())
     return digest.hexdigest()[:16]
-
-
-def _first(stories: Stories, count: int) -> Stories:
-    return Stories(*(values[:count] for values in stories))
 
 
 def _keep_logs(work_dir: Path, model_run_dir: Path) -> None:

@@ -207,7 +207,7 @@ class EvaluationConfig:
     seed: int = 1
     min_ssim_over_random: float = 0.0
     min_f1_over_floor: float = 0.0
-    classifier_epochs: int = 25
+    classifier_epochs: int = 40
     classifier_stories: int = 1000
 
     def __post_init__(self) -> None:

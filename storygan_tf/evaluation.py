@@ -165,9 +165,7 @@ def evaluate(generate: Generate, train: StoryRecords, test: StoryRecords, settin
         ModelError: where the generator fails or gives something else than frames.
     """
     _check_alike(train, test)
-    draw(
-        generate, test.read(range(min(BATCH, len(test)))), settings.seed
-    )  # fails before the judge is trained
+    draw(generate, test.read(range(min(BATCH, len(test)))), settings.seed)  # fails before the judge is trained
     background = median_background(batch.images for batch in train.batches(evenly(len(train), BACKGROUND_STORIES)))
     classifier, no_labels = _judge(train, background, settings)
     sums = _judged(generate, test, background, classifier, settings.seed)

@@ -28,9 +28,7 @@ def find_model(model: str | Path) -> Path:
     """
     path = Path(model)
     if not path.is_dir():
-        raise ModelError(
-            f"--model {model}: no such folder; expected a run directory, a model base directory or a version."
-        )
+        raise ModelError(f"--model {model}: no such folder; expected a run, model base or version directory.")
     if (path / "saved_model.pb").is_file():
         return path
     base = path / BASE_DIRECTORY if (path / BASE_DIRECTORY).is_dir() else path
@@ -87,8 +85,8 @@ class SavedStoryGAN:
         for story in stories:
             if len(story) != self.frames:
                 raise ModelError(
-                    f"story {' / '.join(story)[:80]!r}: found {len(story)} sentences, expected {self.frames}: this model "
-                    f"tells stories of {self.frames}."
+                    f"story {' / '.join(story)[:80]!r}: found {len(story)} sentences, expected {self.frames}: "
+                    f"this model tells stories of {self.frames}."
                 )
         sentences = tf.constant([list(story) for story in stories], tf.string)
         outputs = self._ask(sentences, seeds)

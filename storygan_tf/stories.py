@@ -37,6 +37,10 @@ class Stories(NamedTuple):
     images: np.ndarray
     vectors: np.ndarray
 
+    def first(self, count: int) -> Stories:
+        """Returns the first stories, `count` at the most."""
+        return Stories(self.ids[:count], self.sentences[:count], self.images[:count], self.vectors[:count])
+
 
 def read_stories(paths: Sequence[str | Path], config: StoryGANConfig, limit: int | None = None) -> Stories:
     """Reads transformed records.

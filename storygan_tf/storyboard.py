@@ -23,6 +23,7 @@ _GAP = 8
 _MARGIN = 16
 _FONT_SIZE = 13
 _LINE = 17
+_LONGEST = 60
 _INK, _SOFT, _PAPER = (25, 25, 28), (110, 110, 118), (255, 255, 255)
 
 
@@ -65,11 +66,11 @@ def storyboard(rows: Sequence[StoryRow], path: str | Path) -> None:
 
 def storyboard_image(rows: Sequence[StoryRow]) -> Image.Image:
     """Returns a sheet of stories, RGB: for each its name, a line of frames for each caption, and its sentences."""
-    left = _MARGIN + max((_width(caption) for row in rows for caption in row.frames), default=0) + _GAP
+    left = _MARGIN + max((_width(_cut(caption)) for row in rows for caption in row.frames), default=0) + _GAP
     columns = max((_columns(row) for row in rows), default=0)
-    right = max((left + columns * (FRAME + _GAP), *(_MARGIN + _width(row.story_id) for row in rows)), default=left)
     heights = [_height(row) for row in rows]
-    sheet = Image.new("RGB", (int(right) + _MARGIN, sum(heights) + 2 * _MARGIN), _PAPER)
+    size = left + columns * (FRAME + _GAP) + _MARGIN, sum(heights) + 2 * _MARGIN
+    sheet = Image.new("RGB", size, _PAPER)
     top = _MARGIN
     for row, height in zip(rows, heights, strict=True):
         _draw_row(sheet, row, left, top)
@@ -103,6 +104,12 @@ def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 def _width(text: str) -> int:
     return math.ceil(_font().getlength(text))
+
+
+def _cut(text: str) -> str:
+    """Returns a name or caption on one line and of a bearable length."""
+    line = " ".join(text.split())
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 3]}..."
 
 
 def _columns(row: StoryRow) -> int:
@@ -144,10 +151,10 @@ def _title_height(row: StoryRow) -> int:
 def _draw_row(sheet: Image.Image, row: StoryRow, left: int, top: int) -> None:
     pen, font = ImageDraw.Draw(sheet), _font()
     if row.story_id:
-        pen.text((_MARGIN, top), row.story_id, _INK, font)
+        pen.text((_MARGIN, top), _cut(row.story_id), _INK, font)
         top += _title_height(row)
     for caption, frames in row.frames.items():
-        pen.text((_MARGIN, top + FRAME // 2 - _LINE // 2), caption, _SOFT, font)
+        pen.text((_MARGIN, top + FRAME // 2 - _LINE // 2), _cut(caption), _SOFT, font)
         for column, frame in enumerate(frames):
             sheet.paste(_enlarged(frame, FRAME), (left + column * (FRAME + _GAP), top))
         top += FRAME + _GAP

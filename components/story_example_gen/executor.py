@@ -233,9 +233,10 @@ class _Outcome:
         self.given = len(entries)
         self.rejects = rejects
         self.lengths = Counter(len(entry.images) for entry in entries if isinstance(entry, Story))
-        self.splits: Counter[str] = Counter()
-        for file, count in sorted(written.items()):
-            self.splits[file.partition("/")[0].removeprefix("Split-")] += count
+        by_split: Counter[str] = Counter()
+        for file, count in written.items():
+            by_split[file.partition("/")[0].removeprefix("Split-")] += count
+        self.splits = {split: by_split[split] for split in SPLITS if by_split[split]}
         self.accepted = sum(self.splits.values())
         if self.accepted + len(rejects) != self.given:
             raise RuntimeError(f"{self.accepted} stories written and {len(rejects)} set aside of {self.given} given.")
@@ -247,7 +248,7 @@ class _Outcome:
             "given": self.given,
             "accepted": self.accepted,
             "rejected": count_reasons(self.rejects),
-            "splits": dict(self.splits),
+            "splits": self.splits,
         }
 
     def save(self, uri: str, rejects_path: str) -> None:
@@ -267,7 +268,7 @@ class _Outcome:
         if len(self.rejects) > allowed * self.given:
             raise DataError(self._too_many(settings))
         for split, use in (("train", "training"), ("test", "testing")):
-            if not self.splits[split]:
+            if split not in self.splits:
                 raise DataError(
                     f"data folder {folder}: found no story for {use} among {self.accepted}; give some the split "
                     f"{split!r}, or, where stories name no split, add stories or change data.test_fraction (now "

@@ -60,8 +60,11 @@ class Text2Gist(keras.layers.Layer):
             "recurrent_kernel", [self.units, 3 * self.units], initializer="orthogonal"
         )
         self.bias = self.add_weight("bias", [3 * self.units], initializer="zeros")
-        self.filter_dense.build([None, features])
-        self.filter_norm.build([None, self.filter_count * self.filter_length])
+        # Scopes, so that no two weights have one name, which HDF5 files refuse.
+        with tf.name_scope(self.filter_dense.name):
+            self.filter_dense.build([None, features])
+        with tf.name_scope(self.filter_norm.name):
+            self.filter_norm.build([None, self.filter_count * self.filter_length])
         super().build(input_shape)
 
     def call(

@@ -12,8 +12,8 @@ from storygan_tf.config import StoryGANConfig
 from storygan_tf.stories import Stories
 from storygan_tf.storygan import StoryGAN
 
-# LLVM's optimisation of XLA's code for the CPU takes ten times as long as the rest of a compilation. What is compiled is
-# the same. Read by XLA when it compiles for the first time.
+# LLVM's optimisation of XLA's code for the CPU takes ten times as long as the rest of a compilation. XLA's own passes
+# are the same without. Read by XLA when it compiles for the first time.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 TINY = StoryGANConfig(

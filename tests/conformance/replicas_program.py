@@ -50,39 +50,36 @@ def train(model: StoryGANConfig, phase: PhaseConfig, stories: Stories, replicas:
         "pictures": pictures,
         "losses": losses,
         "moments": moments[1:],
-        "weights": {weight.name: weight.numpy() for weight in gan.trainable_weights},
+        "weights": [weight.numpy() for weight in gan.trainable_weights],
         "statistics": [weight.numpy() for weight in gan.non_trainable_weights if "moving_" in weight.name],
         "synchronized": {
-            layer.synchronized
-            for layer in gan._flatten_layers()
-            if isinstance(layer, keras.layers.BatchNormalization)
+            layer.synchronized for layer in gan._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)
         },
     }
 
 
 def draw(gan: StoryGAN, stories: Stories, strategy: tf.distribute.Strategy) -> np.ndarray:
     """Draws eight stories, each replica its part, and puts them together again."""
-    replicas = strategy.num_replicas_in_sync
-    part = 8 // replicas
+    part = 8 // strategy.num_replicas_in_sync
 
     def draw_part(vectors: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         return gan.generator(vectors, training=False, seed=seed).images
 
-    vectors, seeds = (
-        strategy.experimental_distribute_values_from_function(
+    def parts_of(values: tf.Tensor) -> Any:
+        return strategy.experimental_distribute_values_from_function(
             lambda context: values[context.replica_id_in_sync_group * part :][:part]
         )
-        for values in (tf.constant(stories.vectors[:8]), tf.range(8, dtype=tf.int64))
-    )
-    drawn = strategy.run(tf.function(draw_part), [vectors, seeds])
+
+    arguments = [parts_of(tf.constant(stories.vectors[:8])), parts_of(tf.range(8, dtype=tf.int64))]
+    drawn = strategy.run(tf.function(draw_part), arguments)
     return np.concatenate([value.numpy() for value in strategy.experimental_local_results(drawn)])
 
 
 def main(out: Path, inputs: Path) -> None:
     (cpu,) = tf.config.list_physical_devices("CPU")
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-    arguments = pickle.loads(inputs.read_bytes())
-    out.write_bytes(pickle.dumps([train(*arguments, replicas) for replicas in (1, 2)]))
+    model, phase, stories = pickle.loads(inputs.read_bytes())
+    out.write_bytes(pickle.dumps([train(model, phase, stories, replicas) for replicas in (1, 2)]))
 
 
 if __name__ == "__main__":

@@ -129,6 +129,13 @@ def test_xla_gives_the_same_outputs(case, config):
         np.testing.assert_allclose(other, one, atol=1e-4)
 
 
+def test_no_two_weights_have_one_name(gan, tmp_path):
+    """HDF5 files, and people who read optimizers' slots, go by names."""
+    names = [weight.name for weight in gan.weights]
+    assert len(set(names)) == len(names)
+    gan.save_weights(tmp_path / "legacy.h5")
+
+
 def test_pictures_are_in_range(gan, config):
     images = gan(100 * tf.random.normal([2, config.frames, config.sentence_size]), training=True).images
     assert float(tf.reduce_max(tf.abs(images))) <= 1.0

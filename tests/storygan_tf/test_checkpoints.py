@@ -104,7 +104,9 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_warning(tmp_path, caplog, pa
     elif part == "extra":
         (newest / "weights.data-00001-of-00002").write_bytes(b"")
     else:
-        damage({"weights": weights_file(newest), "index": newest / "weights.index", "state": newest / "state.json"}[part])
+        damage(
+            {"weights": weights_file(newest), "index": newest / "weights.index", "state": newest / "state.json"}[part]
+        )
     with caplog.at_level(logging.WARNING):
         assert store.newest() == (before, {"number": 1})
     assert f"checkpoint {newest} is damaged; the one before it is used" in caplog.text
@@ -163,7 +165,9 @@ def test_json_is_whole_or_as_it_was(tmp_path):
 def stories() -> Stories:
     random = np.random.default_rng(0)
     images = random.integers(0, 256, [8, 2, 64, 64, 3], dtype=np.uint8)
-    return Stories([str(n) for n in range(8)], [["a", "b"]] * 8, images, random.normal(size=[8, 2, 6]).astype("float32"))
+    return Stories(
+        [str(n) for n in range(8)], [["a", "b"]] * 8, images, random.normal(size=[8, 2, 6]).astype("float32")
+    )
 
 
 def made(seed: int, phase: PhaseConfig = PHASE) -> StoryGAN:
@@ -183,25 +187,30 @@ def everything(gan: StoryGAN) -> list[np.ndarray]:
     return [variable.numpy() for variable in (*gan.weights, *slots)]
 
 
-def test_a_resumed_training_is_the_undisturbed_one_to_the_bit(tmp_path, stories):
-    """Weights, moving statistics, Adam's moments and counts, the learning rate's place: the next steps are the same."""
-    undisturbed = made(1)
-    fit(undisturbed, stories, 0, 2)
+@pytest.mark.parametrize("phase", [PIXEL, PHASE], ids=lambda phase: phase.schedule)
+def test_a_resumed_training_is_the_undisturbed_one_to_the_bit(tmp_path, stories, phase):
+    """Weights, moving statistics, Adam's moments and counts, the learning rate's place: the next step is the same."""
+    undisturbed = made(1, phase)
+    fit(undisturbed, stories, 0, 1)
     path = CheckpointStore(tmp_path).save(undisturbed, 1, {})
-    expected = fit(undisturbed, stories, 2, 2)
-    resumed = made(2)
+    expected = fit(undisturbed, stories, 1, 1)
+    resumed = made(2, phase)
     CheckpointStore(tmp_path).restore(resumed, path)
-    assert fit(resumed, stories, 2, 2) == expected
+    assert fit(resumed, stories, 1, 1) == expected
     for one, other in zip(everything(undisturbed), everything(resumed), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
-def test_without_the_optimizers_moments_it_would_not_be(tmp_path, stories):
-    """So the test above sees them."""
-    undisturbed, weights_only = made(1), made(2)
-    fit(undisturbed, stories, 0, 2)
-    weights_only.set_weights(undisturbed.get_weights())
-    assert fit(undisturbed, stories, 2, 2) != fit(weights_only, stories, 2, 2)
+def test_a_checkpoint_after_several_phases_holds_the_last_ones_optimizers(tmp_path, stories):
+    gan = made(1, PIXEL)
+    fit(gan, stories, 0, 1)
+    gan.compile(PHASE, steps=6, run_eagerly=True)
+    path = CheckpointStore(tmp_path).save(gan, 1, {})
+    resumed = made(2, PHASE)
+    CheckpointStore(tmp_path).restore(resumed, path)
+    assert [int(optimizer.iterations) for optimizer in resumed.optimizers] == [0, 0, 0]
+    for one, other in zip(everything(gan), everything(resumed), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_the_background_is_saved_too(tmp_path):

@@ -59,7 +59,7 @@ def phases(name: str) -> st.SearchStrategy[PhaseConfig]:
         image_steps=counts,
         story_steps=counts,
         **{field: choices[field] for field in ("schedule", "decay", "generator_loss")},
-        **{field: positive for field in numbers} | {"l1_weight": st.floats(0.1, 100)},
+        **dict.fromkeys(numbers, positive) | {"l1_weight": st.floats(0.1, 100)},
     )
 
 
@@ -88,9 +88,7 @@ evaluations = st.builds(
     min_f1_over_floor=st.floats(-1, 1),
     classifier_epochs=counts,
 )
-all_settings = st.builds(
-    Settings, preset=words, model=models(), training=trainings, data=data, evaluation=evaluations
-)
+all_settings = st.builds(Settings, preset=words, model=models(), training=trainings, data=data, evaluation=evaluations)
 
 
 @settings(max_examples=60, deadline=None)

@@ -84,7 +84,9 @@ def test_pixel_losses_are_means_of_each_story():
     for loss, power in ((losses.pixel_l1, 1), (losses.pixel_l2, 2)):
         expected = [np.mean(weights[story] * np.abs(fake[story] - real[story]) ** power) for story in range(3)]
         np.testing.assert_allclose(loss(fake, real, weights), expected, rtol=1e-5)
-        np.testing.assert_allclose(loss(fake, real, 1.0), np.mean(np.abs(fake - real) ** power, axis=(1, 2, 3, 4)), 1e-5)
+        np.testing.assert_allclose(
+            loss(fake, real, 1.0), np.mean(np.abs(fake - real) ** power, axis=(1, 2, 3, 4)), 1e-5
+        )
 
 
 def test_object_weights_are_told_by_any_channel_over_19_grey_levels():

@@ -16,7 +16,9 @@ SENTENCES = ["A red cube.", "Ein gruener Wuerfel.", "\u4e00\u4e2a\u7ea2\u8272\u7
 
 def parse(example: tf.train.Example, **arguments) -> dict[str, np.ndarray]:
     spec = records.feature_spec(3, **arguments)
-    return {name: value.numpy() for name, value in tf.io.parse_single_example(example.SerializeToString(), spec).items()}
+    return {
+        name: value.numpy() for name, value in tf.io.parse_single_example(example.SerializeToString(), spec).items()
+    }
 
 
 def test_a_story_comes_back():

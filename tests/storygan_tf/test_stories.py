@@ -56,7 +56,10 @@ def test_a_limit_takes_the_first_by_id(tmp_path):
     ("examples", "words"),
     [
         ([], "no story found"),
-        ([example(1, frames=3)], r"expected stories of 2 frames and vectors of 3 \(model.frames, model.sentence_size\)"),
+        (
+            [example(1, frames=3)],
+            r"expected stories of 2 frames and vectors of 3 \(model.frames, model.sentence_size\)",
+        ),
         ([example(1), example(2, size=32)], "32,32,3"),
     ],
 )

@@ -35,7 +35,9 @@ def gan() -> StoryGAN:
 def stories() -> Stories:
     random = np.random.default_rng(0)
     images = random.integers(0, 256, [8, 2, 64, 64, 3], dtype=np.uint8)
-    return Stories([str(n) for n in range(8)], [["a", "b"]] * 8, images, random.normal(size=[8, 2, 6]).astype("float32"))
+    return Stories(
+        [str(n) for n in range(8)], [["a", "b"]] * 8, images, random.normal(size=[8, 2, 6]).astype("float32")
+    )
 
 
 def fit(gan: StoryGAN, stories: Stories, phase: PhaseConfig, steps: int = 1, **arguments) -> dict[str, float]:
@@ -105,11 +107,11 @@ def test_the_same_seeds_give_the_same_training(stories, phase):
 
 def test_pixel_training_learns(gan, stories):
     """Dark frames: the mean error of random grey, about 1, falls."""
-    phase = PhaseConfig(schedule="pixel", story_batch=8, l1_weight=1.0, generator_learning_rate=3e-3, kl_weight=0.0)
+    phase = PhaseConfig(schedule="pixel", story_batch=8, l1_weight=1.0, generator_learning_rate=1e-2, kl_weight=0.0)
     dark = stories._replace(images=stories.images // 8)
     first = fit(gan, dark, phase, steps=1)
-    last = fit(gan, dark, phase, steps=15)
-    assert last["l1"] < 0.8 * first["l1"]
+    last = fit(gan, dark, phase, steps=10)
+    assert last["l1"] < 0.9 * first["l1"]
 
 
 def test_reported_losses_are_means_over_the_steps(gan, stories):
@@ -130,9 +132,7 @@ def test_object_weight_counts_against_the_background(gan, stories):
         schedule="pixel", story_batch=8, l1_weight=1.0, object_weight=5.0, generator_learning_rate=0.0, kl_weight=0.0
     )
     same = stories._replace(images=np.full_like(stories.images, 200))
-    losses = [
-        fit(gan, same, phase, background=np.full([64, 64, 3], grey, np.uint8))["l1"] for grey in (200, 100)
-    ]
+    losses = [fit(gan, same, phase, background=np.full([64, 64, 3], grey, np.uint8))["l1"] for grey in (200, 100)]
     assert losses[1] == pytest.approx(5 * losses[0], rel=1e-5)
 
 

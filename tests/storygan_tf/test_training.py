@@ -49,20 +49,19 @@ def settings():
 @pytest.fixture
 def make_trainer(settings, stories):
     def make(work_dir, *overrides):
-        boards = Stories(*(values[:2] for values in stories))
-        return Trainer(settings.override(overrides), stories, boards, work_dir)
+        return Trainer(settings.override(overrides), stories, stories.first(2), work_dir)
 
     return make
 
 
-class Killed(Exception):
+class KilledError(Exception):
     pass
 
 
 def stop_after(epochs):
     def on_epoch(done):
         if done == epochs:
-            raise Killed
+            raise KilledError
 
     return on_epoch
 
@@ -74,7 +73,7 @@ def weights(gan):
 def test_a_training_stopped_after_every_epoch_ends_with_the_weights_of_the_undisturbed_one(make_trainer, tmp_path):
     undisturbed = weights(make_trainer(tmp_path / "whole").run())
     for epochs in (1, 2, 3):
-        with pytest.raises(Killed):
+        with pytest.raises(KilledError):
             make_trainer(tmp_path / "parts").run(stop_after(epochs))
     resumed = make_trainer(tmp_path / "parts").run()
     for expected, found in zip(undisturbed, weights(resumed), strict=True):
@@ -106,7 +105,7 @@ def test_infinite_losses_end_the_training_with_advice(make_trainer, tmp_path):
 
 
 def test_a_checkpoint_of_another_model_is_named(make_trainer, tmp_path):
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         make_trainer(tmp_path).run(stop_after(1))
     with pytest.raises(TrainingError, match="of another model"):
         make_trainer(tmp_path, "model.generator_width=16").run()

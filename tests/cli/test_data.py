@@ -1,0 +1,117 @@
+"""`storygan data` as a user calls it: in processes of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def storygan(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "storygan_cli", "data", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=REPOSITORY,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY), "COLUMNS": "100"},
+    )
+
+
+def failed(*arguments):
+    """Returns the paragraph of a command that has to fail."""
+    done = storygan(*arguments)
+    assert done.returncode == 1, done.stdout
+    assert "Traceback" not in done.stderr
+    return " ".join(done.stderr.split())
+
+
+@pytest.fixture
+def folder(tmp_path, story_folder):
+    return story_folder(tmp_path / "data", train=6, test=2)
+
+
+def test_check_counts_what_is_there(folder):
+    done = storygan("check", folder)
+    assert done.returncode == 0, done.stderr
+    lines = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
+    assert lines["layout"] == "story-folder"
+    assert lines["stories"] == "8 given, 8 usable, 0 set aside"
+    assert lines["splits"] == "test: 2, train: 6"
+    assert lines["frames"] == "4 a story (stories by number of frames: 4: 8)"
+    assert lines["pictures"] == "96x72: 32"
+    assert lines["labels"].startswith("blue: ")
+
+
+def test_check_tells_what_was_set_aside_and_why(folder, story_lines):
+    (folder / "images/s000_2.png").unlink()
+    (folder / "images/s001_2.png").write_bytes(b"no picture")
+    story_lines(folder).edit(2, sentences=["a", "b", "c"])
+    done = storygan("check", folder)
+    assert done.returncode == 0, done.stderr
+    assert "8 given, 5 usable, 3 set aside" in done.stdout
+    assert "1 x missing image: s000 (images/s000_2.png)" in done.stdout
+    assert "1 x not a picture of a known format: s001 (images/s001_2.png)" in done.stdout
+    assert "1 x 3 sentences for 4 images; they must be as many: s002 (stories.jsonl:3)" in done.stdout
+
+
+def test_check_of_another_length_fails_when_nothing_is_left(folder):
+    done = storygan("check", folder, "--frames", 5)
+    assert done.returncode == 1
+    assert "8 x 4 frames, expected 5: s000; s001; s002; ..." in done.stdout
+    assert "no story can be used" in done.stderr
+
+
+def test_check_of_nothing_fails(tmp_path):
+    assert "nothing in it; expected stories.jsonl" in failed("check", tmp_path)
+    assert "no such folder" in failed("check", tmp_path / "none")
+
+
+def test_check_in_another_format_says_what_it_expected(folder):
+    assert "expected CLEVR_dict.npy" in failed("check", folder, "--format", "clevr-sv")
+
+
+def test_show_draws_a_contact_sheet(folder, tmp_path):
+    done = storygan("show", folder, "--out", tmp_path / "board.png", "--stories", 3)
+    assert done.returncode == 0, done.stderr
+    with Image.open(tmp_path / "board.png") as board:
+        assert board.width > 4 * 160
+        assert board.height > 3 * 180
+
+
+def test_show_tells_a_wrong_ending_and_a_folder_without_stories(folder, tmp_path):
+    assert "expected .png" in failed("show", folder, "--out", tmp_path / "board.txt")
+    (folder / "stories.jsonl").write_text("{}\n")
+    assert "no story can be used" in failed("show", folder, "--out", tmp_path / "board.png")
+
+
+def test_render_makes_a_folder_that_check_accepts(tmp_path):
+    pytest.importorskip("mitsuba", reason="the extra `render` is not installed")
+    out = tmp_path / "blocks"
+    arguments = ("render", "--stories", 1, "--test-stories", 1, "--out", out, "--seed", 3)
+    done = storygan(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert f"are in {out}" in done.stdout
+    before = {path: path.stat().st_mtime_ns for path in (out / "images").iterdir()}
+    assert storygan(*arguments).returncode == 0
+    assert {path: path.stat().st_mtime_ns for path in (out / "images").iterdir()} == before
+    checked = storygan("check", out)
+    assert "2 given, 2 usable" in checked.stdout
+    assert "128x96: 8" in checked.stdout
+    assert "was rendered with seed 3, now 4" in failed(*arguments[:-1], 4)
+    story = json.loads((out / "stories.jsonl").read_text().splitlines()[0])
+    assert len(story["sentences"]) == 4
+
+
+@pytest.mark.parametrize("command", ["render", "check", "show"])
+def test_help_has_an_example(command):
+    done = storygan(command, "--help")
+    assert done.returncode == 0
+    assert f"Example: storygan data {command}" in " ".join(done.stdout.split())

@@ -1,0 +1,70 @@
+"""StoryExampleGen in a pipeline: StatisticsGen reads what it writes, the cache knows when the data has changed."""
+
+from __future__ import annotations
+
+import tensorflow_data_validation as tfdv
+from ml_metadata import metadata_store
+from ml_metadata.proto import metadata_store_pb2
+from tfx import v1 as tfx
+from tfx.orchestration.metadata import sqlite_metadata_connection_config
+from tfx.types import standard_artifacts
+
+from components.story_example_gen.component import StoryExampleGen
+from storygan_tf.config import Settings
+from storygan_tf.datasets.fingerprint import data_fingerprint
+
+RUNNER = ["--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner", "--sdk_container_image=none"]
+
+
+def component(data, fingerprint="d"):
+    return StoryExampleGen(
+        data_dir=str(data), settings=Settings().to_json(), data_fingerprint=fingerprint, code_fingerprint="c"
+    )
+
+
+def test_outputs_and_parameters():
+    made = component("data")
+    assert made.outputs["examples"].type is standard_artifacts.Examples
+    assert made.exec_properties["data_dir"] == "data"
+    assert set(made.exec_properties) >= {"settings", "data_fingerprint", "code_fingerprint"}
+    assert made.id == "StoryExampleGen"
+
+
+def run(root, data):
+    example_gen = component(data, data_fingerprint(data))
+    statistics = tfx.components.StatisticsGen(examples=example_gen.outputs["examples"])
+    pipeline = tfx.dsl.Pipeline(
+        pipeline_name="data",
+        pipeline_root=str(root / "artifacts"),
+        components=[example_gen, statistics],
+        enable_cache=True,
+        metadata_connection_config=sqlite_metadata_connection_config(str(root / "metadata.sqlite")),
+        beam_pipeline_args=list(RUNNER),
+    )
+    tfx.orchestration.LocalDagRunner().run(pipeline)
+
+
+def states(root):
+    """Last known states of StoryExampleGen's executions, oldest first."""
+    config = metadata_store_pb2.ConnectionConfig()
+    config.sqlite.filename_uri = str(root / "metadata.sqlite")
+    store = metadata_store.MetadataStore(config)
+    node = store.get_context_by_type_and_name("node", "data.StoryExampleGen")
+    runs = sorted(store.get_executions_by_context(node.id), key=lambda found: found.id)
+    return [metadata_store_pb2.Execution.State.Name(found.last_known_state) for found in runs]
+
+
+def test_the_pipeline_reads_it_and_caches_it_until_the_data_changes(tmp_path, story_folder, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["pytest"])  # TFX parses it
+    data = story_folder(tmp_path / "data", train=5, test=2)
+    run(tmp_path, data)
+    (folder,) = (tmp_path / "artifacts/StatisticsGen/statistics").iterdir()
+    for split, count in (("train", 5), ("test", 2)):
+        statistics = tfdv.load_stats_binary(str(folder / f"Split-{split}/FeatureStats.pb"))
+        assert statistics.datasets[0].num_examples == count
+        names = {feature.path.step[0] for feature in statistics.datasets[0].features}
+        assert names == {"story_id", "sentences", "images", "labels", "objects"}
+    run(tmp_path, data)
+    (data / "images/s000_1.png").write_bytes((data / "images/s000_2.png").read_bytes())
+    run(tmp_path, data)
+    assert states(tmp_path) == ["COMPLETE", "CACHED", "COMPLETE"]

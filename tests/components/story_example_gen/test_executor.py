@@ -1,0 +1,288 @@
+"""StoryExampleGen's executor on a real Beam run: what is written, what is set aside, what fails."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+from tfx.components.util import examples_utils
+from tfx.types import artifact_utils, standard_artifacts
+
+from components.story_example_gen import executor
+from storygan_tf import records
+from storygan_tf.config import Settings
+from storygan_tf.datasets import clevr
+from storygan_tf.datasets.clevr import SceneObject
+from storygan_tf.errors import ConfigError, DataError
+
+RUNNER = ["--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner", "--sdk_container_image=none"]
+
+
+class Run:
+    """An artifact of a run, and what is in it."""
+
+    def __init__(self, uri: Path) -> None:
+        self.uri = uri
+        self.artifact = standard_artifacts.Examples()
+        self.artifact.uri = str(uri)
+
+    @property
+    def splits(self) -> list[str]:
+        return artifact_utils.decode_split_names(self.artifact.split_names)
+
+    def json(self, name):
+        return json.loads((self.uri / name).read_text())
+
+    @property
+    def rejects(self):
+        return [json.loads(line) for line in (self.uri / "rejects.jsonl").read_text().splitlines()]
+
+    def raw(self, split):
+        files = sorted(map(str, (self.uri / f"Split-{split}").iterdir()))
+        return list(tf.data.TFRecordDataset(files, compression_type="GZIP").as_numpy_iterator())
+
+    def stories(self, split, **spec):
+        return [tf.io.parse_single_example(content, records.feature_spec(**spec)) for content in self.raw(split)]
+
+    def ids(self, split):
+        return [story["story_id"].numpy().decode() for story in self.stories(split, frames=4)]
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Runs the executor; its settings are assignments. Returns the `Run`."""
+    monkeypatch.setattr("sys.argv", ["pytest"])  # TFX parses it
+
+    def go(data, *assignments, name="examples", rejects_path=""):
+        result = Run(tmp_path / name)
+        context = executor.Executor.Context(
+            beam_pipeline_args=list(RUNNER), tmp_dir=str(tmp_path / "tmp"), unique_id="1"
+        )
+        properties = {
+            "data_dir": str(data),
+            "settings": Settings().override(assignments).to_json(),
+            "data_fingerprint": "d",
+            "code_fingerprint": "c",
+            "rejects_path": str(rejects_path),
+        }
+        executor.Executor(context).Do({}, {"examples": [result.artifact]}, properties)
+        return result
+
+    return go
+
+
+@pytest.fixture
+def folder(tmp_path, story_folder):
+    return story_folder(tmp_path / "data", train=6, test=2)
+
+
+def test_every_good_story_becomes_a_record(run, folder, story_lines):
+    result = run(folder)
+    assert result.splits == ["train", "test"]
+    assert result.ids("train") == ["s000", "s001", "s002", "s003", "s004", "s005"]
+    assert result.ids("test") == ["s006", "s007"]
+    assert result.json("labels.json") == ["blue", "green", "red", "yellow"]
+    assert result.json("counts.json") == {
+        "given": 8,
+        "accepted": 8,
+        "rejected": {},
+        "splits": {"train": 6, "test": 2},
+    }
+    assert result.rejects == []
+    line = story_lines(folder).read()[2]
+    story = result.stories("train", frames=4, label_count=4, objects=True)[2]
+    assert [text.decode() for text in story["sentences"].numpy()] == line["sentences"]
+    flags = [[int(name in frame) for name in ("blue", "green", "red", "yellow")] for frame in line["labels"]]
+    assert story["labels"].numpy().tolist() == flags
+    assert [json.loads(frame) for frame in story["objects"].numpy()] == line["objects"]
+    with Image.open(io.BytesIO(story["images"].numpy()[3])) as image:
+        assert (image.format, image.size, image.mode) == ("PNG", (64, 64), "RGB")
+
+
+def test_files_are_as_tfx_expects_them(run, folder):
+    result = run(folder)
+    assert examples_utils.get_file_format(result.artifact) == "tfrecords_gzip"
+    assert examples_utils.get_payload_format_string(result.artifact) == "FORMAT_TF_EXAMPLE"
+    names = sorted(str(path.relative_to(result.uri)) for path in result.uri.rglob("*") if path.is_file())
+    assert names == [
+        "Split-test/data_tfrecord-00000-of-00001.gz",
+        "Split-train/data_tfrecord-00000-of-00001.gz",
+        "counts.json",
+        "labels.json",
+        "rejects.jsonl",
+    ]
+    assert sorted(path.name for path in result.uri.iterdir() if path.is_dir()) == ["Split-test", "Split-train"]
+
+
+def test_same_stories_same_bytes_in_whatever_order_they_come(run, folder):
+    first = run(folder, name="first")
+    lines = (folder / "stories.jsonl").read_text().splitlines(keepends=True)
+    (folder / "stories.jsonl").write_text("".join(reversed(lines)))
+    second = run(folder, name="second")
+    for name in ("Split-train", "Split-test"):
+        one, other = (
+            {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in (result.uri / name).iterdir()}
+            for result in (first, second)
+        )
+        assert one == other
+
+
+def test_large_splits_are_cut_into_files_in_order(run, folder, monkeypatch):
+    monkeypatch.setattr(executor, "SHARD_STORIES", 2)
+    result = run(folder)
+    names = sorted(path.name for path in (result.uri / "Split-train").iterdir())
+    assert names == [f"data_tfrecord-0000{index}-of-00003.gz" for index in range(3)]
+    assert result.ids("train") == ["s000", "s001", "s002", "s003", "s004", "s005"]
+
+
+def test_without_splits_stories_are_split_by_their_names(run, tmp_path, story_folder):
+    folder = story_folder(tmp_path / "data", train=12, test=0, split=False, labels=False, objects=False)
+    result = run(folder, "data.test_fraction=0.4")
+    train, test = result.ids("train"), result.ids("test")
+    assert sorted([*train, *test]) == [f"s{number:03d}" for number in range(12)]
+    assert result.json("labels.json") == []
+    assert "labels" not in tf.train.Example.FromString(result.raw("train")[0]).features.feature
+    more = run(story_folder(tmp_path / "more", train=20, test=0, split=False), "data.test_fraction=0.4", name="more")
+    assert set(train) <= set(more.ids("train"))
+    assert set(test) <= set(more.ids("test"))
+
+
+def test_a_third_split_is_kept(run, folder, story_lines):
+    story_lines(folder).edit(1, split="val")
+    result = run(folder)
+    assert result.splits == ["train", "val", "test"]
+    assert result.ids("val") == ["s001"]
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def test_bad_stories_are_set_aside_and_counted(run, folder, story_lines, tmp_path):
+    truncate(folder / "images/s001_2.png")
+    (folder / "images/s002_4.png").unlink()
+    story_lines(folder).edit(3, sentences=["a", "b", "c", " "])
+    result = run(folder, "data.max_reject_fraction=0.5", rejects_path=tmp_path / "rejects.jsonl")
+    assert result.ids("train") == ["s000", "s004", "s005"]
+    assert result.rejects == [
+        {"story_id": "s001", "file": "images/s001_2.png", "reason": "truncated image"},
+        {"story_id": "s002", "file": "images/s002_4.png", "reason": "missing image"},
+        {"story_id": "s003", "file": "stories.jsonl:4", "reason": "blank sentence"},
+    ]
+    assert (tmp_path / "rejects.jsonl").read_text() == (result.uri / "rejects.jsonl").read_text()
+    counts = result.json("counts.json")
+    assert counts["accepted"] + sum(counts["rejected"].values()) == counts["given"] == 8
+    assert counts["rejected"] == {"blank sentence": 1, "missing image": 1, "truncated image": 1}
+
+
+def test_too_many_rejects_fail_with_reasons_and_leave_the_list(run, folder, tmp_path):
+    for number in (0, 1):
+        truncate(folder / f"images/s00{number}_1.png")
+    (folder / "images/s004_1.png").unlink()
+    with pytest.raises(DataError) as caught:
+        run(folder, rejects_path=tmp_path / "rejects.jsonl")
+    message = str(caught.value)
+    assert "3 of 8 stories had to be set aside" in message
+    assert "data.max_reject_fraction allows (now 0.01)" in message
+    assert "2 x truncated image: s000 (images/s000_1.png); s001 (images/s001_1.png)" in message
+    assert "1 x missing image: s004 (images/s004_1.png)" in message
+    assert "--max-reject-fraction" in message
+    assert len((tmp_path / "rejects.jsonl").read_text().splitlines()) == 3
+
+
+def test_the_allowed_fraction_is_a_bound(run, folder):
+    truncate(folder / "images/s000_1.png")
+    assert len(run(folder, "data.max_reject_fraction=0.125", name="one").rejects) == 1
+    with pytest.raises(DataError, match="1 of 8"):
+        run(folder, "data.max_reject_fraction=0.124", name="two")
+
+
+def test_another_length_of_all_stories_names_the_setting(run, tmp_path, story_folder):
+    folder = story_folder(tmp_path / "data", train=3, test=1, frames=5)
+    with pytest.raises(DataError, match=r"All stories have 5 frames, not 4: run again with --set model\.frames=5"):
+        run(folder)
+    assert run(folder, "model.frames=5", name="five").json("counts.json")["accepted"] == 4
+
+
+def test_a_length_that_differs_between_stories_is_a_reason(run, folder, story_lines):
+    line = story_lines(folder).read()[0]
+    short = {key: line[key][:3] for key in ("sentences", "images", "labels", "objects")}
+    story_lines(folder).edit(0, **short)
+    result = run(folder, "data.max_reject_fraction=0.2")
+    assert [(reject["story_id"], reject["reason"]) for reject in result.rejects] == [("s000", "3 frames, expected 4")]
+    with pytest.raises(DataError) as caught:
+        run(folder, name="again")
+    assert "model.frames=" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("split", "use"), [("train", "testing"), ("test", "training")])
+def test_a_split_without_stories_is_told(run, folder, story_lines, split, use):
+    for index in range(8):
+        story_lines(folder).edit(index, split=split)
+    with pytest.raises(DataError, match=f"found no story for {use} among 8"):
+        run(folder)
+
+
+def test_a_folder_without_stories_is_told(run, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=r"nothing in it; expected stories\.jsonl"):
+        run(tmp_path / "empty")
+    (tmp_path / "empty" / "stories.jsonl").write_text("\n")
+    with pytest.raises(DataError, match="found no stories in it"):
+        run(tmp_path / "empty", name="again")
+
+
+def test_every_story_bad_is_told(run, folder):
+    (folder / "stories.jsonl").write_text("nonsense\n" * 12)
+    with pytest.raises(DataError, match="12 x not JSON: line 1"):
+        run(folder)
+
+
+def test_settings_that_do_not_parse_are_told(run, folder, tmp_path):
+    properties = {"data_dir": str(folder), "settings": '{"data": {"fromat": "auto"}}'}
+    with pytest.raises(ConfigError, match="did you mean 'format'"):
+        executor.Executor().Do({}, {"examples": [Run(tmp_path / "x").artifact]}, properties)
+
+
+def test_clevr_sv_is_an_input_too(run, tmp_path):
+    items = [
+        SceneObject("cube", "red", "metal", "large", *clevr.place(2, 2)),
+        SceneObject("sphere", "blue", "rubber", "small", *clevr.place(-2, 0)),
+        SceneObject("cylinder", "cyan", "metal", "small", *clevr.place(-2, 4)),
+        SceneObject("cube", "gray", "rubber", "large", *clevr.place(0, -3)),
+    ]
+    (tmp_path / "data/images").mkdir(parents=True)
+    vectors = {}
+    for index in (0, 1, 2, 10_000):
+        for frame in range(1, 5):
+            name = f"CLEVR_new_{index:06d}_{frame}.png"
+            vectors[name] = clevr.to_vector(items[:frame])
+            Image.new("RGBA", (32, 24), (10 * frame, 0, 0, 255)).save(tmp_path / "data/images" / name)
+    del vectors["CLEVR_new_000002_4.png"], vectors["CLEVR_new_000002_3.png"]
+    np.save(tmp_path / "data/CLEVR_dict.npy", np.array(vectors, dtype=object), allow_pickle=True)
+    result = run(tmp_path / "data", "data.max_reject_fraction=0.3")
+    assert result.ids("train") == ["CLEVR_new_000000", "CLEVR_new_000001"]
+    assert result.ids("test") == ["CLEVR_new_010000"]
+    assert result.json("labels.json") == list(clevr.LABELS)
+    assert [reject["reason"] for reject in result.rejects] == ["2 frames, expected 4"]
+    story = result.stories("test", frames=4, label_count=15, objects=True)[0]
+    assert story["labels"].numpy()[0].tolist() == [1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 1, 0]
+    assert len(json.loads(story["objects"].numpy()[3])) == 4
+
+
+def test_a_hostile_pickle_is_told(run, tmp_path):
+    header = io.BytesIO()
+    np.save(header, np.array({}, dtype=object), allow_pickle=True)
+    start = header.getvalue().partition(b"\n")[0] + b"\n"
+    (tmp_path / "data").mkdir()
+    touched = tmp_path / "touched"
+    (tmp_path / "data/CLEVR_dict.npy").write_bytes(start + f"cos\nmkdir\n(S'{touched}'\ntR.".encode())
+    with pytest.raises(DataError, match=r"os\.mkdir, which could run code and was not run"):
+        run(tmp_path / "data")
+    assert not touched.exists()

@@ -1,0 +1,359 @@
+"""The export: a SavedModel, asked in a fresh process that knows TensorFlow only."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from storygan_tf import records
+from storygan_tf.config import StoryGANConfig
+from storygan_tf.embedded_encoder import embed
+from storygan_tf.errors import ModelError
+from storygan_tf.export import export_storygan, row_errors
+from storygan_tf.generator import StoryGenerator
+from storygan_tf.storygan import to_uint8
+
+CONFIG = StoryGANConfig(
+    frames=3,
+    sentence_size=6,
+    noise_size=3,
+    context_size=16,
+    filter_count=4,
+    filter_length=12,
+    generator_width=16,
+    discriminator_width=2,
+)
+INFO = {"frames": 3, "image_size": 64, "examples": [["a", "b", "c"]], "words": ["cube", "gr\u00fcn"]}
+MAX_LENGTH = 40
+
+STORIES = [
+    ["A red cube.", "A blue sphere.", "A green cube is there."],
+    ["A blue sphere.", "A blue sphere.", "A red cube."],
+    ["Nothing.", "Something gr\u00fcn.", "Everything."],
+]
+SEEDS = [3, -5, 2**62 + 1]
+
+BAD = [
+    STORIES[0],
+    ["A red cube.", "", "A cube."],
+    ["A red cube.", "A cube.", " \t\n\u00a0\u200b"],
+    ["A" * (MAX_LENGTH + 1), "A cube.", "A cube."],
+    ["\u00e4" * MAX_LENGTH, "A cube.", "A cube."],
+]
+
+
+class Vectorizer(tf.Module):
+    """Like the real one: hashed words, a matrix, and a lookup table that must be saved with them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.matrix = tf.Variable(np.random.default_rng(0).normal(size=[64, 6]).astype(np.float32))
+        initializer = tf.lookup.KeyValueTensorInitializer(["Nothing."], tf.constant([5.0]))
+        self.table = tf.lookup.StaticHashTable(initializer, 0.0)
+
+    def __call__(self, sentences: tf.Tensor) -> tf.Tensor:
+        return embed(sentences, 64) @ self.matrix + self.table.lookup(sentences)[:, tf.newaxis]
+
+
+@pytest.fixture(scope="module")
+def generator() -> StoryGenerator:
+    keras.utils.set_random_seed(4)
+    generator = StoryGenerator(CONFIG)
+    for _ in range(10):  # gives the moving statistics something to say
+        generator(tf.random.normal([8, 3, 6]), training=True, seed=tf.range(8, dtype=tf.int64))
+    return generator
+
+
+@pytest.fixture(scope="module")
+def model(generator, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("serving") / "storygan" / "1"
+    export_storygan(generator, Vectorizer(), INFO, path, MAX_LENGTH)
+    return path
+
+
+# Asks every signature. Runs isolated (`python -I`): neither this project nor its settings are on its path.
+CLIENT = """
+import pickle, sys
+import tensorflow as tf
+
+model_path, questions_path, answers_path = sys.argv[1:]
+signatures = tf.saved_model.load(model_path).signatures
+answers = {"signatures": {}, "results": []}
+for name, signature in signatures.items():
+    inputs = {spec.name: (spec.dtype.name, spec.shape.as_list()) for spec in
+              signature.structured_input_signature[1].values()}
+    outputs = {key: value.dtype.name for key, value in signature.structured_outputs.items()}
+    answers["signatures"][name] = (inputs, outputs)
+for name, arguments in pickle.load(open(questions_path, "rb")):
+    tensors = {key: tf.constant(value, dtype) for key, (value, dtype) in arguments.items()}
+    try:
+        outputs = signatures[name](**tensors)
+        answers["results"].append({key: value.numpy() for key, value in outputs.items()})
+    except tf.errors.InvalidArgumentError as error:
+        answers["results"].append(str(error))
+answers["modules"] = [name for name in sys.modules if name.split(".")[0] in ("storygan_tf", "tensorflow_hub", "tfx")]
+pickle.dump(answers, open(answers_path, "wb"))
+"""
+
+
+def example(number: int, sentences: list[str], seed: int | None) -> bytes:
+    story = records.story_example(f"story-{number}", sentences, [])
+    if seed is not None:
+        story.features.feature[records.SEED].int64_list.value.append(seed)
+    return story.SerializeToString()
+
+
+def questions() -> dict[str, tuple[str, dict[str, Any]]]:
+    def ask(name: str, sentences: list, seeds: list[int] | None = None) -> tuple[str, dict[str, Any]]:
+        return name, {"sentences": (sentences, "string")} | ({"seed": (seeds, "int64")} if seeds is not None else {})
+
+    def ask_examples(serialized: list[bytes]) -> tuple[str, dict[str, Any]]:
+        return "generate_from_examples", {"examples": (serialized, "string")}
+
+    return {
+        "serve": ask("serving_default", STORIES),
+        "serve_alone": ask("serving_default", STORIES[1:2]),
+        "serve_bad": ask("serving_default", BAD),
+        "serve_wrong_frames": ask("serving_default", [row[:2] for row in STORIES]),
+        "generate": ask("generate", STORIES, SEEDS),
+        "generate_again": ask("generate", STORIES, SEEDS),
+        "raw": ask("generate_raw", STORIES, SEEDS),
+        "raw_alone": ask("generate_raw", STORIES[1:2], SEEDS[1:2]),
+        "raw_in_24": ask("generate_raw", [STORIES[n % 3] for n in range(24)], [SEEDS[1]] * 24),
+        "raw_other_seeds": ask("generate_raw", STORIES, [seed + 1 for seed in SEEDS]),
+        "raw_bad": ask("generate_raw", BAD, [0] * len(BAD)),
+        "raw_wrong_frames": ask("generate_raw", [[*row, "One more."] for row in STORIES], SEEDS),
+        "examples_seeds": ask_examples([example(n, STORIES[n], SEEDS[n]) for n in range(3)]),
+        "examples_hashed": ask_examples([example(n, STORIES[n], None) for n in range(3)]),
+        "examples_mixed": ask_examples([example(0, STORIES[0], None), example(1, STORIES[1], SEEDS[1])]),
+        "examples_bad": ask_examples([example(n, row, None) for n, row in enumerate(BAD)]),
+        "examples_wrong_frames": ask_examples([example(0, STORIES[0][:2], None)]),
+        "info": ("info", {"query": (["", "anything"], "string")}),
+        "nothing": ask("generate_raw", np.zeros([0, 3], "S1"), []),
+        "examples_nothing": ask_examples([]),
+    }
+
+
+@pytest.fixture(scope="module")
+def answers(model, tmp_path_factory) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("client")
+    (folder / "questions").write_bytes(pickle.dumps(list(questions().values())))
+    command = [sys.executable, "-I", "-c", CLIENT, str(model), str(folder / "questions"), str(folder / "answers")]
+    ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    found = pickle.loads((folder / "answers").read_bytes())
+    return found | dict(zip(questions(), found["results"], strict=True))
+
+
+def pixels(image_bytes: np.ndarray) -> np.ndarray:
+    return np.array([[np.asarray(Image.open(io.BytesIO(one))) for one in row] for row in image_bytes])
+
+
+def difference(one: np.ndarray, other: np.ndarray) -> int:
+    return int(np.abs(one.astype(int) - other.astype(int)).max())
+
+
+def test_the_client_needed_tensorflow_only(answers):
+    assert answers["modules"] == []
+
+
+def test_signatures(answers):
+    sentences, seed = {"sentences": ("string", [None, None])}, {"seed": ("int64", [None])}
+    pictures = {"image_bytes": "string", "error": "string"}
+    assert answers["signatures"] == {
+        "serving_default": (sentences, pictures),
+        "generate": (sentences | seed, pictures),
+        "generate_raw": (sentences | seed, {"images": "uint8", "error": "string"}),
+        "generate_from_examples": ({"examples": ("string", [None])}, pictures | {"story_id": "string"}),
+        "info": ({"query": ("string", [None])}, {"info": "string"}),
+    }
+
+
+def test_pictures_are_pngs_of_the_raw_pixels(answers):
+    assert answers["generate"]["image_bytes"].shape == (3, 3)
+    np.testing.assert_array_equal(pixels(answers["generate"]["image_bytes"]), answers["raw"]["images"])
+    assert list(answers["generate"]["error"]) == [b""] * 3
+
+
+def test_pictures_are_the_generators_in_inference_mode(answers, generator):
+    """Within one grey level: the vectorizer is traced here, and a sum in another order may round otherwise."""
+    flat = tf.constant([sentence for story in STORIES for sentence in story])
+    vectors = tf.reshape(Vectorizer()(flat), [3, 3, 6])
+    expected = to_uint8(generator(vectors, training=False, seed=tf.constant(SEEDS, tf.int64)).images)
+    assert difference(answers["raw"]["images"], expected.numpy()) <= 1
+    assert answers["raw"]["images"].std() > 1
+
+
+def test_the_same_request_gives_the_same_bytes(answers):
+    np.testing.assert_array_equal(answers["generate"]["image_bytes"], answers["generate_again"]["image_bytes"])
+
+
+def test_pictures_do_not_depend_on_the_batch(answers):
+    """Within one grey level and not to the byte.
+
+    How TensorFlow cuts a matrix product into blocks depends on the size of the batch. A pixel whose sums differ in the
+    last bit may then round to the next grey level, and one pixel changes a PNG.
+    """
+    alone = answers["raw_alone"]["images"][0]
+    assert difference(alone, answers["raw"]["images"][1]) <= 1
+    for row in range(1, 24, 3):
+        assert difference(alone, answers["raw_in_24"]["images"][row]) <= 1
+    assert difference(pixels(answers["serve_alone"]["image_bytes"])[0], pixels(answers["serve"]["image_bytes"])[1]) <= 1
+
+
+def test_the_seed_is_heeded(answers):
+    for story in range(3):
+        assert difference(answers["raw"]["images"][story], answers["raw_other_seeds"]["images"][story]) > 1
+
+
+def test_without_a_seed_it_is_made_of_the_sentences(answers, generator):
+    """So that other sentences have another seed, and `serving_default` is not `generate` with seed 0."""
+    joined = tf.constant(["\n".join(story) for story in STORIES])
+    hashed = tf.strings.to_hash_bucket_fast(joined, 2**62)
+    assert len(set(hashed.numpy())) == 3
+    vectors = tf.reshape(Vectorizer()(tf.reshape(tf.constant(STORIES), [-1])), [3, 3, 6])
+    expected = to_uint8(generator(vectors, training=False, seed=hashed).images)
+    assert difference(pixels(answers["serve"]["image_bytes"]), expected.numpy()) <= 1
+
+
+def test_examples_with_and_without_a_seed(answers):
+    given, hashed = answers["generate"]["image_bytes"], answers["serve"]["image_bytes"]
+    assert list(answers["examples_seeds"]["story_id"]) == [b"story-0", b"story-1", b"story-2"]
+    np.testing.assert_array_equal(answers["examples_seeds"]["image_bytes"], given)
+    np.testing.assert_array_equal(answers["examples_hashed"]["image_bytes"], hashed)
+    mixed = pixels(answers["examples_mixed"]["image_bytes"])
+    assert difference(mixed[0], pixels(hashed)[0]) <= 1
+    assert difference(mixed[1], pixels(given)[1]) <= 1
+
+
+@pytest.mark.parametrize("question", ["serve_bad", "raw_bad", "examples_bad"])
+def test_a_bad_row_is_told_and_the_others_are_drawn(answers, question):
+    answer = answers[question]
+    assert [text.decode() for text in answer["error"]] == [
+        "",
+        "sentence 2 is blank; write at least one word.",
+        "sentence 3 is blank; write at least one word.",
+        f"sentence 1 is longer than {MAX_LENGTH} characters; shorten it.",
+        "",
+    ]
+    pictures = answer["images"] if question == "raw_bad" else answer["image_bytes"]
+    empty = [not np.any(row) if question == "raw_bad" else set(row) == {b""} for row in pictures]
+    assert empty == [False, True, True, True, False]
+
+
+@pytest.mark.parametrize("question", ["serve_wrong_frames", "raw_wrong_frames"])
+def test_another_number_of_sentences_is_told(answers, question):
+    assert "stories of 3 sentences: sentences must be of shape [B, 3]" in answers[question]
+
+
+def test_an_example_with_another_number_of_sentences_fails(answers):
+    assert "sentences" in answers["examples_wrong_frames"]
+
+
+def test_info(answers):
+    one, other = answers["info"]["info"]
+    assert one == other
+    assert json.loads(one) == INFO
+
+
+def test_an_empty_batch_gives_an_empty_answer(answers):
+    assert answers["nothing"]["images"].shape == (0, 3, 64, 64, 3)
+    assert answers["examples_nothing"]["image_bytes"].shape == (0, 3)
+
+
+def test_the_first_bad_sentence_of_a_row_is_named():
+    rows = tf.constant([["", "x" * 50], ["x" * 50, ""], ["ok", "ok"]])
+    assert [text.decode() for text in row_errors(rows, 40).numpy()] == [
+        "sentence 1 is blank; write at least one word.",
+        "sentence 1 is longer than 40 characters; shorten it.",
+        "",
+    ]
+
+
+# Writing
+
+
+def test_info_lies_beside_the_model(model):
+    assert json.loads((model / "assets.extra" / "storygan.json").read_text()) == INFO
+    assert [path.name for path in model.parent.iterdir()] == ["1"]
+
+
+def test_no_more_is_saved_than_is_used(model, generator):
+    """The generator's weights and statistics and the vectorizer's matrix; no optimizer, no discriminator."""
+    names = [name for name, _ in tf.train.list_variables(str(model / "variables" / "variables"))]
+    weights = [
+        name
+        for name in names
+        if name not in ("_CHECKPOINTABLE_OBJECT_GRAPH", "save_counter/.ATTRIBUTES/VARIABLE_VALUE")
+    ]
+    assert len(weights) == len(generator.weights) + 1
+
+
+def test_an_older_export_in_its_place_is_replaced(generator, tmp_path):
+    target = tmp_path / "1"
+    target.mkdir()
+    (target / "old.txt").write_text("old")
+    export_storygan(generator, Vectorizer(), INFO, target)
+    assert not (target / "old.txt").exists()
+    assert (target / "saved_model.pb").is_file()
+
+
+def test_a_place_that_cannot_be_written_is_told(generator, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ModelError, match=r"export .*file/storygan/1: could not be written .* choose another place"):
+        export_storygan(generator, Vectorizer(), INFO, tmp_path / "file" / "storygan" / "1")
+
+
+# Writes an export of which no file may have more than 20 kB; what happens then is the second argument.
+WITHOUT_ROOM = """
+import resource, signal, sys
+import tensorflow as tf
+from storygan_tf.config import StoryGANConfig
+from storygan_tf.embedded_encoder import embed
+from storygan_tf.export import export_storygan
+from storygan_tf.generator import StoryGenerator
+
+signal.signal(signal.SIGXFSZ, getattr(signal, sys.argv[2]))
+generator = StoryGenerator(StoryGANConfig(frames=1, sentence_size=512, context_size=16, generator_width=8))
+generator(tf.zeros([1, 1, 512]))
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+export_storygan(generator, embed, {}, sys.argv[1])
+"""
+
+
+def export_without_room(target: Path, when_full: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-W", "ignore", "-c", WITHOUT_ROOM, str(target), when_full]
+    root = Path(__file__).parents[2]
+    return subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+
+
+def test_an_export_killed_in_the_middle_leaves_no_version(generator, tmp_path):
+    """The kernel kills it at the first byte beyond the limit of a file's size, in the middle of the weights."""
+    target = tmp_path / "storygan" / "1"
+    ended = export_without_room(target, "SIG_DFL")
+    assert ended.returncode == -signal.SIGXFSZ, ended.stderr[-2000:]
+    left = [path.name for path in target.parent.iterdir()]
+    assert left == [".1.writing"]
+    export_storygan(generator, Vectorizer(), INFO, target)
+    assert [path.name for path in target.parent.iterdir()] == ["1"]
+
+
+def test_a_full_disk_is_told_and_nothing_is_left(tmp_path):
+    target = tmp_path / "storygan" / "1"
+    ended = export_without_room(target, "SIG_IGN")
+    assert ended.returncode == 1
+    assert "ModelError: export" in ended.stderr
+    assert "Free some space or choose another place." in ended.stderr
+    assert list(target.parent.iterdir()) == []
