@@ -36,7 +36,7 @@ PIPELINE = [
     "dill>=0.3",  # tft and tfx-bsl import it; Beam no longer brings it
 ]
 
-RENDER = ["mitsuba>=3.5"]
+RENDER = ["mitsuba>=3.6"]
 
 # Reference implementations that the tests measure against, and tools.
 DEV = [

@@ -43,19 +43,17 @@ def transposed(inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
 def four_phases(inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     """A 2x2 convolution for each of the four places in an output cell, put together by `depth_to_space`.
 
-    An output row of even number sees the taps (0), (1, 2) of the kernel on two neighbouring input rows, an odd one
-    (0, 1), (2); the same across. On the input padded by 1 the four are the four corners of one 3x3 window, so that
-    kernels padded to 3x3 would do as one convolution; four convolutions on cut windows do no work on zeros.
+    An output row of even number sees the kernel's rows (0), (1, 2) on two neighbouring input rows, an odd one
+    (0, 1), (2); the same across.
     """
-    even, odd = ([[0], [1, 2]], [[0, 1], [2]])
+    sums = (([0], [1, 2]), ([0, 1], [2]))
     padded = tf.pad(inputs, [[0, 0], [1, 1], [1, 1], [0, 0]])
     height, width = inputs.shape[1:3]
     phases = []
-    for row, rows in enumerate((even, odd)):
-        for column, columns in enumerate((even, odd)):
-            summed = tf.stack([tf.stack([_taps(kernel, one, other) for other in columns]) for one in rows])
-            window = padded[:, row : row + height + 1, column : column + width + 1]
-            phases.append(tf.nn.conv2d(window, summed, 1, "VALID"))
+    for row, column in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        summed = tf.stack([tf.stack([_taps(kernel, one, other) for other in sums[column]]) for one in sums[row]])
+        window = padded[:, row : row + height + 1, column : column + width + 1]
+        phases.append(tf.nn.conv2d(window, summed, 1, "VALID"))
     return tf.nn.depth_to_space(tf.concat(phases, axis=-1), 2)
 
 
@@ -148,6 +146,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7, help="times that each form is timed (default: 7)")
     parser.add_argument("--xla", action="store_true", help="measure with jit_compile=True too")
     arguments = parser.parse_args()
+    tf.get_logger().setLevel("ERROR")  # warns that each form is traced, which is meant
     blocks = make_blocks(arguments.batch, arguments.width)
     for xla in (False, True) if arguments.xla else (False,):
         print(f"\n{'XLA' if xla else 'no XLA'}, batch {arguments.batch}, width {arguments.width}:")

@@ -1,0 +1,57 @@
+"""Can a linear map read from a sentence vector what the sentence says? What it cannot read, pictures can hardly show.
+
+    .venv/bin/python benchmarks/linear_probe.py [--stories 1250] [--encoder embedded] [--seed 1]
+
+Sentences of `blocks` stories become vectors by encoder and PCA to 128, as in training. A ridge classifier for each
+attribute and for either coordinate of the place is fitted on four fifths of the stories and judged on the rest.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import numpy as np
+import tensorflow as tf
+from sklearn.decomposition import PCA
+from sklearn.linear_model import RidgeClassifier
+
+from storygan_tf.datasets.blocks import story_objects
+from storygan_tf.datasets.sentences import story_sentences
+from storygan_tf.sentence_encoder import load_encoder
+
+COMPONENTS = 128
+
+
+def probe(stories: int, encoder: str, seed: int) -> dict[str, float]:
+    """Returns the held-out accuracy for each thing that a sentence says, and the variance that the PCA keeps."""
+    objects = [story_objects(seed, index) for index in range(stories)]
+    sentences = [text for index, items in enumerate(objects) for text in story_sentences(items, index)]
+    said = [item for items in objects for item in items]
+    vectors = load_encoder(encoder)(tf.constant(sentences)).numpy()
+    fitted = len(sentences) * 4 // 5
+    pca = PCA(COMPONENTS, random_state=seed).fit(vectors[:fitted])
+    reduced = pca.transform(vectors) / np.sqrt(pca.explained_variance_.mean())
+    answers = {name: [getattr(item, name) for item in said] for name in ("shape", "colour", "material", "size")}
+    answers |= {"left or right": [item.steps[0] for item in said], "back or forward": [item.steps[1] for item in said]}
+    scores = {name: _accuracy(reduced, np.array(values), fitted) for name, values in answers.items()}
+    return scores | {"variance kept": float(pca.explained_variance_ratio_.sum())}
+
+
+def _accuracy(vectors: np.ndarray, answers: np.ndarray, fitted: int) -> float:
+    classifier = RidgeClassifier().fit(vectors[:fitted], answers[:fitted])
+    return float((classifier.predict(vectors[fitted:]) == answers[fitted:]).mean())
+
+
+def main() -> None:
+    """Prints a line for each thing that a sentence says."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--stories", type=int, default=1250)
+    parser.add_argument("--encoder", default="embedded")
+    parser.add_argument("--seed", type=int, default=1)
+    arguments = parser.parse_args()
+    for name, score in probe(arguments.stories, arguments.encoder, arguments.seed).items():
+        print(f"{name:16s} {score:.4f}")
+
+
+if __name__ == "__main__":
+    main()
