@@ -1,6 +1,6 @@
 # `make help` lists the targets. Each makes the environment first; a second time that takes no time.
 
-STORIES ?= 240
+STORIES ?= 400
 TEST_STORIES ?= 48
 SEED ?= 1
 

@@ -11,6 +11,7 @@ round to round, so that whatever else the machine does falls on all of them.
 from __future__ import annotations
 
 import argparse
+import re
 import statistics
 import time
 from collections.abc import Callable
@@ -121,7 +122,7 @@ def measure(blocks: Blocks, rounds: int, xla: bool) -> list[tuple[str, float, fl
         try:
             differences[name] = difference(reference, steps[name]())  # also compiles
         except tf.errors.OpError as error:
-            print(f"{name}: cannot be compiled ({error.message.splitlines()[0][:120]})")
+            print(f"{name}: cannot be compiled: {_missing_operation(error.message)}")
             del steps[name]
     times: dict[str, list[float]] = {name: [] for name in steps}
     for number in range(rounds):
@@ -129,6 +130,11 @@ def measure(blocks: Blocks, rounds: int, xla: bool) -> list[tuple[str, float, fl
         for name in names[number % len(names) :] + names[: number % len(names)]:
             times[name].append(seconds(steps[name]))
     return [(name, statistics.median(times[name]), min(times[name]), differences[name]) for name in steps]
+
+
+def _missing_operation(message: str) -> str:
+    found = re.search(r"No registered '\w+' OpKernel for \w+", message)
+    return found[0] if found else message.splitlines()[0]
 
 
 def print_table(rows: list[tuple[str, float, float, float]]) -> None:

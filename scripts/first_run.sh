@@ -8,5 +8,5 @@ set -eu
 
 storygan=${STORYGAN:-storygan}
 
-"$storygan" data render --stories "${STORIES:-240}" --test-stories "${TEST_STORIES:-48}" --out runs/data/quick --seed "${SEED:-1}"
+"$storygan" data render --stories "${STORIES:-400}" --test-stories "${TEST_STORIES:-48}" --out runs/data/quick --seed "${SEED:-1}"
 "$storygan" run --data runs/data/quick --out runs/quick --preset quick

@@ -19,9 +19,9 @@ SETTINGS = Settings(
             PhaseConfig(
                 name="warm_up",
                 schedule="pixel",
-                epochs=14,
+                epochs=24,
                 story_batch=12,
-                generator_learning_rate=1e-3,
+                generator_learning_rate=2e-3,
                 beta_1=0.9,
                 kl_weight=0.05,
                 l1_weight=20.0,
@@ -35,6 +35,9 @@ SETTINGS = Settings(
                 image_batch=12,
                 story_batch=12,
                 generator_learning_rate=1e-4,
+                discriminator_learning_rate=5e-5,
+                image_weight=0.1,
+                story_weight=0.1,
                 kl_weight=0.05,
                 l1_weight=100.0,
                 object_weight=5.0,
@@ -42,5 +45,5 @@ SETTINGS = Settings(
         ),
     ),
     data=DataConfig(encoder="embedded"),
-    evaluation=EvaluationConfig(min_ssim_over_random=0.02, min_f1_over_floor=0.1),
+    evaluation=EvaluationConfig(min_ssim_over_random=0.02, min_f1_over_floor=0.1, classifier_epochs=25),
 )

@@ -11,6 +11,7 @@ from storygan_tf.context_encoder import ContextEncoder
 from storygan_tf.discriminators import ImageDiscriminator, StoryDiscriminator
 from storygan_tf.layers.dynamic_filter import dynamic_filter
 from storygan_tf.layers.text2gist import Text2Gist
+from storygan_tf.noise import Noise
 from storygan_tf.story_encoder import StoryEncoder
 
 UNITS, FEATURES, FRAMES, BATCH = 32, 7, 3, 5
@@ -173,6 +174,23 @@ def test_story_encoder():
         np.testing.assert_allclose(found, hidden @ weights + bias, atol=1e-5)
     h0 = StoryEncoder.sample(mu, log_var, tf.constant(epsilon))
     np.testing.assert_allclose(h0, mu + np.sqrt(np.exp(log_var)) * epsilon, atol=1e-5)
+
+
+def test_generator_is_its_parts_in_a_row(config, gan):
+    """h0 starts Text2Gist, g_0 starts the GRU, epsilon_t joins sentence t; each gist becomes the frame of its place."""
+    generator = gan.generator
+    sentences = tf.constant(normal(BATCH, config.frames, config.sentence_size))
+    size = config.context_size
+    noise = Noise(normal(BATCH, size, seed=1), normal(BATCH, size, seed=2), normal(BATCH, config.frames, 3, seed=3))
+    output = generator(sentences, training=False, noise=Noise(*map(tf.constant, noise)))
+    mu, log_var = generator.story_encoder(sentences, training=False)
+    h0 = mu + np.exp(log_var / 2) * noise.story
+    gists = generator.context_encoder(sentences, *map(tf.constant, (noise.sentences, noise.state)), h0, training=False)
+    for found, expected in ((output.mu, mu), (output.log_var, log_var), (output.h0, h0)):
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+    for story, frame in np.ndindex(BATCH, config.frames):
+        expected = generator.image_generator(gists[story, frame][tf.newaxis], training=False)[0]
+        np.testing.assert_allclose(output.images[story, frame], expected, atol=1e-5)
 
 
 def test_story_discriminator_is_a_weighted_product_of_its_two_sides():

@@ -281,3 +281,31 @@ def test_weights_of_the_objective_scale_its_gradients(gan, batch, image_weight):
     gan._image_update(batch)
     (moment,) = (slot for slot in gan.optimizers.generator.variables if slot.name.endswith("m/" + kernel.name))
     np.testing.assert_allclose(moment, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("update", ["_image_update", "_story_update"])
+def test_there_is_no_other_term_in_an_updates_objective(gan, batch, update):
+    """With the adversarial term's weight 0 nothing is left; KL belongs to the story update, where it has a weight."""
+    gan.compile(adversarial(image_weight=0.0, story_weight=0.0, kl_weight=float(update == "_image_update")), steps=10)
+    getattr(gan, update)(batch)
+    assert not any(np.any(slot) for slot in gan.optimizers.generator.variables[1:])
+
+
+def test_the_weighted_terms_of_the_story_update_add_up(gan, batch):
+    """Moments of KL, of both pixel losses and of the adversarial term alone sum to those of all together."""
+    weights = {"story_weight": 2.0, "kl_weight": 3.0, "l1_weight": 5.0, "l2_weight": 7.0}
+    start = [network.get_weights() for network in gan.networks]
+
+    def moments(**chosen: float) -> list[np.ndarray]:
+        for network, values in zip(gan.networks, start, strict=True):
+            network.set_weights(values)
+        settings = dict.fromkeys(weights, 0.0) | chosen
+        gan.compile(adversarial(discriminator_learning_rate=0.0, **settings), steps=10)
+        gan._story_update(batch)
+        return [slot.numpy() for slot in gan.optimizers.generator.variables if slot.name.startswith("m/")]
+
+    together = moments(**weights)
+    apart = [moments(**{name: value}) for name, value in weights.items()]
+    for whole, *parts in zip(together, *apart, strict=True):
+        np.testing.assert_allclose(whole, sum(parts), atol=1e-5)
+    assert any(np.any(part) for part in apart[1])

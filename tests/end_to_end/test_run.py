@@ -38,13 +38,17 @@ print("tfx" in sys.modules, "keras" in sys.modules)
 """
 
 
+def steps(output: str, how: str) -> list[str]:
+    return [step for step in STEPS if f"{step}: {how}" in output]
+
+
 def executed(output: str) -> list[str]:
     """Returns the steps that were not taken from the cache."""
-    return [step for step in STEPS if f"{step}: done in" in output]
+    return steps(output, "done in")
 
 
 def cached(output: str) -> list[str]:
-    return [step for step in STEPS if f"{step}: unchanged" in output]
+    return steps(output, "unchanged")
 
 
 def versions(run_dir: Path) -> list[Path]:
@@ -141,13 +145,23 @@ def add_file(data: Path) -> None:
     (data / "note.txt").write_text("one more file")
 
 
-@pytest.mark.parametrize("change", [replace_image, edit_line, add_file])
-def test_changed_data_is_noticed(run_to_change, cli, change):
+def test_a_replaced_image_runs_everything_again(run_to_change, cli):
     data, run_dir = run_to_change
-    change(data)
+    replace_image(data)
     done = cli(*cli.tiny_run(data, run_dir))
     assert done.returncode == 0, done.stderr
     assert executed(done.stdout) == list(STEPS)
+
+
+@pytest.mark.parametrize("change", [edit_line, add_file])
+def test_other_changes_of_the_data_are_noticed_by_the_first_step(run_to_change, cli, change):
+    data, run_dir = run_to_change
+    change(data)
+    running = cli.start(*cli.tiny_run(data, run_dir))
+    line = next(line for line in running.stdout if line.startswith("[1/9] StoryExampleGen:"))
+    running.kill()
+    running.wait()
+    assert "done in" in line
 
 
 def test_an_edit_of_project_code_runs_again_what_depends_on_it(run_to_change, cli, tmp_path):
@@ -197,7 +211,7 @@ def test_a_model_below_its_thresholds_is_not_pushed(run_to_change, cli):
     assert "not pushed" in done.stderr
     assert "0.9" in done.stderr
     assert len(versions(run_dir)) == 1
-    assert cached(done.stdout)[-1] == "Trainer"
+    assert "Trainer" in cached(done.stdout)
 
 
 def test_a_run_directory_of_another_configuration_is_refused(run_to_change, cli):
