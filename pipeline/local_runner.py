@@ -197,12 +197,19 @@ class _Steps(logging.Handler):
         return f"[{self.names.index(self.current) + 1}/{len(self.names)}]"
 
 
+class _LogFile(logging.FileHandler):
+    """A log file that says nothing where it cannot be written: a full disk is told by the step that meets it."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging calls it so.
+        """Does nothing."""
+
+
 @contextlib.contextmanager
 def _logged(path: Path, steps: _Steps) -> Iterator[None]:
     """Sends all logs to a file, and LocalDagRunner's to `steps`; hides the command line from TFX, which parses it."""
     root, arguments, verbosity = logging.getLogger(), sys.argv, absl_logging.get_verbosity()
     handlers = list(root.handlers)
-    file = logging.FileHandler(path)
+    file = _LogFile(path)
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root.handlers = [file, steps]
     sys.argv = sys.argv[:1]

@@ -35,7 +35,7 @@ def find_model(model: str | Path) -> Path:
     versions = [child for child in base.iterdir() if child.name.isdigit() and (child / "saved_model.pb").is_file()]
     if not versions:
         raise ModelError(
-            f"--model {model}: holds no exported model; expected {base}/<version>/saved_model.pb. Where the run was not "
+            f"--model {model}: holds no exported model; expected {base}/<version>/saved_model.pb. If the run was not "
             "pushed, its report.html says why."
         )
     return max(versions, key=lambda version: int(version.name))

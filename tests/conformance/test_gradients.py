@@ -307,5 +307,5 @@ def test_the_weighted_terms_of_the_story_update_add_up(gan, batch):
     together = moments(**weights)
     apart = [moments(**{name: value}) for name, value in weights.items()]
     for whole, *parts in zip(together, *apart, strict=True):
-        np.testing.assert_allclose(whole, sum(parts), atol=1e-5)
+        np.testing.assert_allclose(whole, sum(parts), rtol=1e-3, atol=1e-3)
     assert any(np.any(part) for part in apart[1])

@@ -51,6 +51,11 @@ def cached(output: str) -> list[str]:
     return steps(output, "unchanged")
 
 
+def picture(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
 def versions(run_dir: Path) -> list[Path]:
     return sorted((run_dir / "serving_model" / "storygan").iterdir())
 
@@ -65,7 +70,7 @@ def test_a_run_leaves_everything_under_stable_names(finished_run):
     for name in ("storyboard.png", "report.html", "rejects.jsonl", "history.json", "metadata.sqlite", "settings.json"):
         assert (run_dir / name).is_file(), name
     assert list((run_dir / "tensorboard").glob("events*"))
-    assert Image.open(run_dir / "storyboard.png").size[0] > 400
+    assert picture(run_dir / "storyboard.png").shape[1] > 400
     assert [entry["phase"] for entry in json.loads((run_dir / "history.json").read_text())] == [
         "warm_up",
         "warm_up",
@@ -101,7 +106,7 @@ def test_generate_draws_the_suggested_story(finished_run, cli, tmp_path):
         **{key: value for key, value in cli.options().items() if key != "text"},
     )
     assert drawn.returncode == 0, drawn.stderr
-    assert np.asarray(Image.open(tmp_path / "b.png")).std() > 1
+    assert picture(tmp_path / "b.png").std() > 1
 
 
 def test_generate_repeats_by_seed_and_names_unknown_words(finished_run, cli, tmp_path):
@@ -250,3 +255,23 @@ def test_wrong_arguments_end_with_one_readable_paragraph(cli, story_folder, tmp_
     assert done.returncode == 1
     assert expected in done.stderr
     assert "Traceback" not in done.stderr
+
+
+LIMITED = """
+import resource, runpy, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, resource.RLIM_INFINITY))
+sys.argv = ["storygan", *sys.argv[1:]]
+runpy.run_module("storygan_cli", run_name="__main__")
+"""
+"""No file may grow beyond 150 kB: what a full disk is like, with real errors of the kernel."""
+
+
+def test_a_full_disk_is_told_and_a_rerun_finishes(cli, story_folder, tmp_path):
+    data = story_folder(tmp_path / "data", train=10, test=4)
+    arguments = cli.tiny_run(data, tmp_path / "run")
+    full = subprocess.run([sys.executable, "-c", LIMITED, *arguments], capture_output=True, **cli.options())
+    assert full.returncode == 1, full.stdout + full.stderr
+    assert full.stderr.startswith("storygan: ")
+    assert "Traceback" not in full.stderr
+    done = cli(*arguments)
+    assert done.returncode == 0, done.stderr

@@ -37,7 +37,7 @@ def dry_run(make, *arguments: str) -> list[str]:
 def test_make_run(make):
     setup, run = dry_run(make, "run")
     assert setup == "sh scripts/setup_env.sh"
-    assert run == "STORYGAN=.venv/bin/storygan STORIES=240 TEST_STORIES=48 SEED=1 sh scripts/first_run.sh"
+    assert run == "STORYGAN=.venv/bin/storygan STORIES=400 TEST_STORIES=48 SEED=1 sh scripts/first_run.sh"
     assert "STORIES=20 TEST_STORIES=4" in dry_run(make, "run", "STORIES=20", "TEST_STORIES=4")[1]
 
 
