@@ -1,12 +1,4 @@
-"""Runs the pipeline on this machine: LocalDagRunner, ML Metadata in sqlite, everything below one run directory.
-
-RUN_DIR/
-    serving_model/storygan/<version>/   what Pusher pushed: TensorFlow Serving's model base directory
-    storyboard.png  report.html  rejects.jsonl  history.json  tensorboard/
-    metadata.sqlite  settings.json  run.log
-    pipeline/                           the artifacts
-    work/                               checkpoints, so that a killed run goes on
-"""
+"""Runs the pipeline on this machine: LocalDagRunner, ML Metadata in sqlite, everything below one run directory."""
 
 from __future__ import annotations
 
@@ -27,22 +19,15 @@ from ml_metadata.proto import metadata_store_pb2
 from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 
 from pipeline.pipeline import PIPELINE_NAME, create_pipeline
-from storygan_tf.checkpoints import write_json
-from storygan_tf.config import Settings
+from pipeline.run_directory import RunDirectory
 from storygan_tf.datasets.fingerprint import data_fingerprint
-from storygan_tf.errors import ConfigError, DataError, StoryGANError
+from storygan_tf.errors import StoryGANError
 
 BEAM_RUNNER = "--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 """Beam's default would first try to download another runner; this one runs in this process."""
 
 NO_SDK_PACKAGE = "--sdk_container_image=none"
 """Keeps TFX from packing itself once a Beam step, which only other machines need."""
-
-SERVING_DIR = Path("serving_model") / PIPELINE_NAME
-SETTINGS_FILE = "settings.json"
-LOG_FILE = "run.log"
-REJECTS_FILE = "rejects.jsonl"
-METADATA_FILE = "metadata.sqlite"
 
 
 class StepFailedError(StoryGANError):
@@ -65,101 +50,52 @@ class RunResult:
 
 
 def run_pipeline(
-    settings: Settings,
-    data_dir: Path,
-    run_dir: Path,
-    *,
-    beam_args: Sequence[str] = (),
-    reconfigure: bool = False,
-    report: Callable[[str], None] = print,
+    run: RunDirectory, *, beam_args: Sequence[str] = (), report: Callable[[str], None] = print
 ) -> RunResult:
     """Runs the whole pipeline; what is unchanged since the last run is taken from the cache.
 
     Args:
-        settings: everything that the run is made of.
-        data_dir: folder of stories.
-        run_dir: made where it is not there.
+        run: where, on what and with which settings.
         beam_args: Beam options; the runner is FnApiRunner unless they name another.
-        reconfigure: whether a run directory may go on with other settings or data than it was made with.
         report: is given a line for each step.
 
     Raises:
-        ConfigError: where the run directory belongs to another configuration.
-        DataError: where there is no data.
         StepFailedError: where a step failed.
     """
-    if not data_dir.is_dir():
-        raise DataError(
-            f"--data {data_dir}: no such folder; expected a folder of stories (see `storygan data --help`)."
-        )
-    run_dir, data_dir = run_dir.absolute(), data_dir.absolute()
-    _claim(run_dir, settings, data_dir, reconfigure)
-    serving_dir = run_dir / SERVING_DIR
     pipeline = create_pipeline(
-        settings=settings,
-        data_dir=str(data_dir),
-        pipeline_root=str(run_dir / "pipeline"),
-        serving_dir=str(serving_dir),
-        work_dir=str(run_dir / "work"),
-        metadata_path=str(run_dir / METADATA_FILE),
-        data_fingerprint=data_fingerprint(data_dir),
-        rejects_path=str(run_dir / REJECTS_FILE),
-        run_info=json.dumps(_run_info(settings, data_dir, run_dir), sort_keys=True),
+        settings=run.settings,
+        data_dir=str(run.data),
+        pipeline_root=str(run.pipeline_root),
+        serving_dir=str(run.serving),
+        work_dir=str(run.work),
+        metadata_path=str(run.metadata),
+        data_fingerprint=data_fingerprint(run.data),
+        rejects_path=str(run.rejects),
+        run_info=json.dumps(_run_info(run), sort_keys=True),
         beam_pipeline_args=_beam_args(beam_args),
     )
     steps = _Steps([component.id for component in pipeline.components], report)
-    with _logged(run_dir / LOG_FILE, steps):
+    with _logged(run.log, steps):
         try:
             LocalDagRunner().run(pipeline)
         except Exception as error:
             logging.getLogger(__name__).exception("step %s failed", steps.current)
             reason = error if isinstance(error, StoryGANError) else f"{type(error).__name__}: {error}"
             raise StepFailedError(
-                f"step {steps.current} failed (details in {run_dir / LOG_FILE}). {steps.current}: {reason}"
+                f"step {steps.current} failed (details in {run.log}). {steps.current}: {reason}"
             ) from error
-    return _collect(run_dir)
+    return _collect(run)
 
 
-def _claim(run_dir: Path, settings: Settings, data_dir: Path, reconfigure: bool) -> None:
-    """Makes the run directory, or checks that it belongs to these settings and data."""
-    wanted = {"settings": json.loads(settings.to_json()), "data": str(data_dir)}
-    path = run_dir / SETTINGS_FILE
-    try:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        if path.exists() and not reconfigure:
-            _check_same(run_dir, json.loads(path.read_text()), wanted)
-        write_json(path, wanted)
-    except OSError as error:
-        raise ConfigError(f"--out {run_dir}: cannot be written ({error}); choose another folder.") from error
-
-
-def _check_same(run_dir: Path, found: Any, wanted: Any) -> None:
-    differences = list(_differences(found, wanted))
-    if differences:
-        raise ConfigError(
-            f"--out {run_dir} is the run directory of another configuration: {'; '.join(differences[:5])}. Choose "
-            "another folder, or add --reconfigure to go on here with the new one."
-        )
-
-
-def _differences(found: Any, wanted: Any, name: str = "") -> Iterator[str]:
-    if isinstance(found, dict) and isinstance(wanted, dict):
-        for key in sorted({*found, *wanted}):
-            yield from _differences(found.get(key), wanted.get(key), f"{name}.{key}".removeprefix(".settings."))
-    elif found != wanted:
-        yield f"{name.lstrip('.')} was {json.dumps(found)}, now {json.dumps(wanted)}"
-
-
-def _run_info(settings: Settings, data_dir: Path, run_dir: Path) -> dict[str, Any]:
+def _run_info(run: RunDirectory) -> dict[str, Any]:
     """Returns what the report says of how to repeat and use the run."""
-    run = f"storygan run --data {data_dir} --out {run_dir} --preset {settings.preset}"
     return {
         "commands": {
-            "repeat": run,
-            "draw a story": f"storygan generate --model {run_dir} --out board.png",
-            "watch the training": f"tensorboard --logdir {run_dir}",
+            "repeat": f"storygan run --data {run.data} --out {run.path} --preset {run.settings.preset}",
+            "draw a story": f"storygan generate --model {run.path} --out board.png",
+            "watch the training": f"tensorboard --logdir {run.path}",
         },
-        "settings": json.loads(settings.to_json()),
+        "settings": json.loads(run.settings.to_json()),
     }
 
 
@@ -222,20 +158,20 @@ def _logged(path: Path, steps: _Steps) -> Iterator[None]:
         file.close()
 
 
-def _collect(run_dir: Path) -> RunResult:
+def _collect(run: RunDirectory) -> RunResult:
     """Copies what people look at to its stable place, and tells how the run ended."""
-    outputs = Outputs(run_dir / METADATA_FILE)
+    outputs = Outputs(run.metadata)
     evaluation = Path(outputs.newest("StoryEvaluator", "evaluation").uri)
     model_run = Path(outputs.newest("Trainer", "model_run").uri)
     for name in ("storyboard.png", "report.html"):
-        shutil.copyfile(evaluation / name, run_dir / name)
-    shutil.copyfile(model_run / "history.json", run_dir / "history.json")
-    shutil.rmtree(run_dir / "tensorboard", ignore_errors=True)
-    shutil.copytree(model_run / "tensorboard", run_dir / "tensorboard")
+        shutil.copyfile(evaluation / name, run.path / name)
+    shutil.copyfile(model_run / "history.json", run.path / "history.json")
+    shutil.rmtree(run.path / "tensorboard", ignore_errors=True)
+    shutil.copytree(model_run / "tensorboard", run.path / "tensorboard")
     pushed = outputs.newest("Pusher", "pushed_model").custom_properties
     if pushed["pushed"].int_value:
-        return RunResult(run_dir, Path(pushed["pushed_destination"].string_value), ())
-    return RunResult(run_dir, None, tuple(_reasons(outputs)))
+        return RunResult(run.path, Path(pushed["pushed_destination"].string_value), ())
+    return RunResult(run.path, None, tuple(_reasons(outputs)))
 
 
 def _reasons(outputs: Outputs) -> Iterator[str]:

@@ -36,9 +36,13 @@ def run(
 ) -> None:
     """Train, judge and export a StoryGAN from a folder of stories."""
     settings = _settings(preset, assignments or [], encoder, max_reject_fraction)
+    from pipeline.run_directory import RunDirectory
+
+    claimed = RunDirectory.claim(out, settings, data, reconfigure)
+    # After the claim: loading TFX takes seconds.
     from pipeline.local_runner import run_pipeline
 
-    _tell(run_pipeline(settings, data, out, beam_args=beam or [], reconfigure=reconfigure))
+    _tell(run_pipeline(claimed, beam_args=beam or []))
 
 
 def _settings(preset: str, assignments: list[str], encoder: str | None, max_reject_fraction: float | None) -> Settings:

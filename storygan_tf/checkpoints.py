@@ -82,10 +82,3 @@ class CheckpointStore:
 def _hashes(directory: Path) -> dict[str, str]:
     files = sorted(path for path in directory.iterdir() if path.name != _STATE)
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Writes JSON aside, then renames it into place."""
-    aside = path.with_name(f".{path.name}.writing")
-    aside.write_text(json.dumps(value, indent=1, sort_keys=True))
-    aside.replace(path)

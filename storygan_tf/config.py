@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -79,6 +80,21 @@ class StoryGANConfig:
         return self.filter_count
 
 
+_NOT_NEGATIVE = (
+    "image_steps",
+    "story_steps",
+    "generator_learning_rate",
+    "discriminator_learning_rate",
+    "image_weight",
+    "story_weight",
+    "kl_weight",
+    "l1_weight",
+    "l2_weight",
+    "object_weight",
+)
+"""Fields of a phase that are finite and at least 0."""
+
+
 @dataclasses.dataclass(frozen=True)
 class PhaseConfig:
     """One phase of a training: its length, schedule, losses and learning rates.
@@ -131,8 +147,11 @@ class PhaseConfig:
         _require(bool(self.name) and not self.name.isdigit(), "training.phases: name", self.name, "a word")
         for field in ("epochs", "image_batch", "story_batch"):
             _require(getattr(self, field) >= 1, f"{where}.{field}", getattr(self, field), "at least 1")
-        for field in ("image_steps", "story_steps", "l1_weight", "l2_weight", "kl_weight", "object_weight"):
-            _require(getattr(self, field) >= 0, f"{where}.{field}", getattr(self, field), "at least 0")
+        for field in _NOT_NEGATIVE:
+            value = getattr(self, field)
+            _require(value >= 0 and math.isfinite(value), f"{where}.{field}", value, "a finite number, at least 0")
+        for field in ("beta_1", "beta_2"):
+            _require(0 <= getattr(self, field) < 1, f"{where}.{field}", getattr(self, field), "0 or more, less than 1")
         _require(self.image_steps + self.story_steps > 0, f"{where}.story_steps", 0, "an update of either kind")
         if self.schedule == "pixel":
             _require(
@@ -162,6 +181,7 @@ class TrainConfig:
         _require(len(self.phases) > 0, "training.phases", self.phases, "at least one phase")
         names = [phase.name for phase in self.phases]
         _require(len(set(names)) == len(names), "training.phases", names, "phases of different names")
+        _require(0 <= self.seed < 2**32, "training.seed", self.seed, "a whole number from 0 to 2^32 - 1")
         _require(self.steps_per_epoch >= 0, "training.steps_per_epoch", self.steps_per_epoch, "0 or more")
 
 
@@ -263,7 +283,7 @@ class Settings:
         Raises:
             ConfigError: for an unknown key, a value of the wrong type or an assignment without ``=``.
         """
-        values = dataclasses.asdict(self)
+        values = json.loads(self.to_json())
         for assignment in assignments:
             key, equals, text = assignment.partition("=")
             if not equals:
@@ -280,29 +300,26 @@ def _value_of(text: str) -> Any:
 
 
 def _assign(values: Any, key: str, value: Any) -> None:
-    """Sets the entry `key` (names joined by dots; members of a list by index or by `name`) of nested values."""
+    """Sets the entry `key` of nested mappings and lists: names joined by dots."""
     *path, last = key.split(".")
-    for depth, name in enumerate([*path, last]):
-        part: Any = name
-        if isinstance(values, Sequence) and not isinstance(values, str):
-            values, part = _list_entry(values, name, ".".join(path[:depth]))
-        if not isinstance(values, dict) or part not in values:
-            known = list(values) if isinstance(values, dict) else []
-            expected = f"expected one of {', '.join(known)}" if known else "it has no parts"
-            raise ConfigError(f"--set {key}: unknown key {part!r}{nearest(part, known)} ({expected}).")
-        if depth < len(path):
-            values = values[part]
-    values[last if last in values else part] = value
+    for part in path:
+        values = values[_find(values, part, key)]
+    values[_find(values, last, key)] = value
 
 
-def _list_entry(values: Sequence[Any], part: str, where: str) -> tuple[dict[Any, Any], Any]:
-    """Returns a dict and key through which entry `part` of a list of named members is reached."""
-    by_name = {entry["name"]: entry for entry in values if isinstance(entry, dict) and "name" in entry}
-    by_name.update({str(index): entry for index, entry in enumerate(values)})
-    if part not in by_name:
-        names = [name for name in by_name if not name.isdigit()]
-        raise ConfigError(f"--set {where}: no entry {part!r}{nearest(part, names)} (expected one of {names}).")
-    return by_name, part
+def _find(values: Any, part: str, key: str) -> Any:
+    """Returns by what `values` is subscripted to reach `part`: a name, or a list member's number or its `name`."""
+    known: dict[str, Any] = {}
+    if isinstance(values, dict):
+        known = {name: name for name in values}
+    elif isinstance(values, list):
+        known = {str(index): index for index in range(len(values))}
+        known |= {entry["name"]: index for index, entry in enumerate(values) if isinstance(entry, dict)}
+    if part in known:
+        return known[part]
+    names = [name for name in known if not name.isdigit()]
+    expected = f"expected one of {', '.join(names)}" if names else "it has no parts"
+    raise ConfigError(f"--set {key}: unknown key {part!r}{nearest(part, names)} ({expected}).")
 
 
 def from_dict(cls: type[Dataclass], values: Any, where: str = "") -> Dataclass:

@@ -17,8 +17,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from storygan_tf.checkpoints import CheckpointStore, write_json
+from storygan_tf.checkpoints import CheckpointStore
 from storygan_tf.config import PhaseConfig, Settings, TrainConfig
+from storygan_tf.datasets.files import write_whole
 from storygan_tf.errors import TrainingError
 from storygan_tf.metrics.baselines import median_background
 from storygan_tf.progress import progress
@@ -149,7 +150,7 @@ class Trainer:
         """Saves the checkpoint, then what people look at."""
         state = {"phase": number, "epochs": epochs, "history": history}
         self.store.save(self.gan, len(history), state)
-        write_json(self.work_dir / HISTORY, history)
+        write_whole(self.work_dir / HISTORY, json.dumps(history, indent=1).encode())
         for name, value in history[-1]["losses"].items():
             tf.summary.scalar(f"{history[-1]['phase']}/{name}", value, step=len(history))
         tf.summary.image("storyboard", self._board()[np.newaxis], step=len(history))

@@ -130,7 +130,7 @@ def test_a_rerun_without_a_change_takes_everything_from_the_cache(run_to_change,
     data, run_dir = run_to_change
     done = cli(*cli.tiny_run(data, run_dir))
     assert done.returncode == 0, done.stderr
-    assert cached(done.stdout) == list(STEPS)
+    assert set(cached(done.stdout)) == set(STEPS)
     assert len(versions(run_dir)) == 1
 
 
@@ -162,10 +162,9 @@ def test_a_replaced_image_runs_everything_again(run_to_change, cli):
 def test_other_changes_of_the_data_are_noticed_by_the_first_step(run_to_change, cli, change):
     data, run_dir = run_to_change
     change(data)
-    running = cli.start(*cli.tiny_run(data, run_dir))
-    line = next(line for line in running.stdout if line.startswith("[1/9] StoryExampleGen:"))
-    running.kill()
-    running.wait()
+    with cli.start(*cli.tiny_run(data, run_dir)) as running:
+        line = next(line for line in running.stdout if line.startswith("[1/9] StoryExampleGen:"))
+        running.kill()
     assert "done in" in line
 
 
@@ -187,13 +186,12 @@ def test_an_edit_of_project_code_runs_again_what_depends_on_it(run_to_change, cl
 def test_a_killed_run_is_finished_by_a_rerun(cli, story_folder, tmp_path, step):
     data = story_folder(tmp_path / "data", train=10, test=4)
     arguments = cli.tiny_run(data, tmp_path / "run")
-    running = cli.start(*arguments)
-    for line in running.stdout:
-        if line.strip().endswith(f"] {step}"):
-            break
-    time.sleep(2)
-    running.send_signal(signal.SIGKILL)
-    running.wait()
+    with cli.start(*arguments) as running:
+        for line in running.stdout:
+            if line.strip().endswith(f"] {step}"):
+                break
+        time.sleep(2)
+        running.send_signal(signal.SIGKILL)
     assert not list(tmp_path.glob("run/serving_model/storygan/*"))
     done = cli(*arguments)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import resource
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from storygan_tf.checkpoints import CheckpointStore, write_json
+from storygan_tf.checkpoints import CheckpointStore
 from storygan_tf.config import PhaseConfig, StoryGANConfig
 from storygan_tf.errors import TrainingError
 from storygan_tf.stories import Stories, training_dataset
@@ -148,14 +147,6 @@ def test_another_model_is_told(tmp_path):
     for other in (Numbers(0.0, size=7), tf.Module(), StoryGAN(CONFIG)):
         with pytest.raises(TrainingError, match="is of another model or schedule"):
             store.restore(other, path)
-
-
-def test_json_is_whole_or_as_it_was(tmp_path):
-    path = tmp_path / "history.json"
-    write_json(path, [1])
-    with no_room_for(1000), pytest.raises(OSError, match="File too large"):
-        write_json(path, ["x" * 100_000])
-    assert json.loads(path.read_text()) == [1]
 
 
 # With a StoryGAN
