@@ -41,12 +41,12 @@ class RunResult:
     Attributes:
         run_dir: the run directory.
         pushed: the pushed version's directory, or None where the model was not blessed.
-        reasons: why it was not.
+        verdicts: what StoryEvaluator and ServingCheck found, thresholds included.
     """
 
     run_dir: Path
     pushed: Path | None
-    reasons: tuple[str, ...]
+    verdicts: tuple[str, ...]
 
 
 def run_pipeline(
@@ -169,12 +169,11 @@ def _collect(run: RunDirectory) -> RunResult:
     shutil.rmtree(run.path / "tensorboard", ignore_errors=True)
     shutil.copytree(model_run / "tensorboard", run.path / "tensorboard")
     pushed = outputs.newest("Pusher", "pushed_model").custom_properties
-    if pushed["pushed"].int_value:
-        return RunResult(run.path, Path(pushed["pushed_destination"].string_value), ())
-    return RunResult(run.path, None, tuple(_reasons(outputs)))
+    version = Path(pushed["pushed_destination"].string_value) if pushed["pushed"].int_value else None
+    return RunResult(run.path, version, tuple(_verdicts(outputs)))
 
 
-def _reasons(outputs: Outputs) -> Iterator[str]:
+def _verdicts(outputs: Outputs) -> Iterator[str]:
     for step in ("StoryEvaluator", "ServingCheck"):
         properties = outputs.newest(step, "blessing").custom_properties
         if "reason" in properties and properties["reason"].string_value:

@@ -54,13 +54,14 @@ def _settings(preset: str, assignments: list[str], encoder: str | None, max_reje
 
 
 def _tell(result: RunResult) -> None:
-    """Says where everything is; a model that was not pushed ends the command with exit code 1."""
+    """Says where everything is and how it was judged; a model that was not pushed ends with exit code 1."""
     from storygan_tf.errors import ModelError
 
     print(f"pictures   {result.run_dir / 'storyboard.png'}")
     print(f"report     {result.run_dir / 'report.html'}")
     if result.pushed is None:
-        reasons = " ".join(result.reasons) or "its report says why."
-        raise ModelError(f"the model was not pushed: {reasons}")
+        raise ModelError(f"the model was not pushed. {' '.join(result.verdicts)}")
+    for verdict in result.verdicts:
+        print(f"judged     {verdict}")
     print(f"model      {result.pushed}")
     print(f"draw more  storygan generate --model {result.run_dir} --out board.png")

@@ -67,6 +67,7 @@ def first_story(data: Path) -> dict:
 def test_a_run_leaves_everything_under_stable_names(finished_run):
     _, run_dir, output = finished_run
     assert executed(output) == list(STEPS)
+    assert "judged     StoryEvaluator: SSIM" in output
     for name in ("storyboard.png", "report.html", "rejects.jsonl", "history.json", "metadata.sqlite", "settings.json"):
         assert (run_dir / name).is_file(), name
     assert list((run_dir / "tensorboard").glob("events*"))
@@ -211,7 +212,7 @@ def test_a_model_below_its_thresholds_is_not_pushed(run_to_change, cli):
     data, run_dir = run_to_change
     done = cli(*cli.tiny_run(data, run_dir, "evaluation.min_ssim_over_random=0.9"), "--reconfigure")
     assert done.returncode == 1
-    assert "not pushed" in done.stderr
+    assert "was not pushed. StoryEvaluator: " in done.stderr
     assert "0.9" in done.stderr
     assert len(versions(run_dir)) == 1
     assert "Trainer" in cached(done.stdout)
