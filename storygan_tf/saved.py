@@ -41,6 +41,10 @@ def find_model(model: str | Path) -> Path:
     return max(versions, key=lambda version: int(version.name))
 
 
+_SIGNATURES = {"serving_default", "generate", "info"}
+"""What is asked here."""
+
+
 class SavedStoryGAN:
     """An exported StoryGAN, loaded.
 
@@ -59,6 +63,9 @@ class SavedStoryGAN:
         self.path = find_model(model)
         try:
             self._loaded = tf.saved_model.load(str(self.path))
+            missing = _SIGNATURES - set(self._loaded.signatures)
+            if missing:
+                raise ValueError(f"it lacks the signatures {', '.join(sorted(missing))}")
             answer = self._loaded.signatures["info"](query=tf.constant([""]))["info"]
             self.info: dict[str, Any] = json.loads(answer.numpy()[0])
         except (OSError, KeyError, ValueError, tf.errors.OpError) as error:

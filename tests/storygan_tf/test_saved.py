@@ -61,6 +61,12 @@ def test_a_corrupt_export_is_named(tmp_path):
         SavedStoryGAN(tmp_path)
 
 
+def test_a_saved_model_of_another_kind_is_named(tmp_path):
+    tf.saved_model.save(LengthVectorizer(), str(tmp_path))
+    with pytest.raises(ModelError, match="lacks the signatures generate, info"):
+        SavedStoryGAN(tmp_path)
+
+
 def test_stories_become_pictures_that_repeat_by_seed(run_dir):
     saved = SavedStoryGAN(run_dir)
     drawn = saved.generate([STORY, STORY], seeds=[1, 2])
