@@ -55,7 +55,7 @@ class RunDirectory:
         try:
             write_whole(run.settings_file, json.dumps(wanted, indent=1, sort_keys=True).encode())
         except DataError as error:
-            raise ConfigError(f"--out {path}: {error}") from error
+            raise ConfigError(f"--out {path}: cannot be used; choose another folder. {error}") from error
         return run
 
     @property
