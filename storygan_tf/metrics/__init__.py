@@ -1,1 +1,1 @@
-"""Metrics: pure functions of arrays, and the classifier that judges what is seen in a frame."""
+"""Metrics: pure functions of arrays, and the networks that a user gives for the figures of the field."""

@@ -1,4 +1,4 @@
-"""What a figure is worth is seen beside these: the median background and a random other real story.
+"""What a figure is worth is seen beside these: the median background and a random real story.
 
 A picture of the empty table and a true picture of another story both score well where a metric says little, and neither
 has read the text.
@@ -45,26 +45,14 @@ def evenly(count: int, most: int) -> np.ndarray:
     return np.linspace(0, count - 1, min(count, most)).round().astype(np.int64)
 
 
-def random_other(count: int, seed: int) -> np.ndarray:
-    """Returns for each of `count` stories another one: a random permutation without a fixed point.
+def story_shift(count: int, seed: int) -> int:
+    """Returns how far to go on among `count` training stories to the one that a test story is compared with.
 
-    Sattolo's algorithm: one cycle through all stories, so that none is its own other and each is used once.
-
-    Args:
-        count: at least 2.
-        seed: of the permutation.
-
-    Returns:
-        int64 `[count]`.
+    Test story of rank r stands beside training story `(r + shift) % count`, so that neither list need be held.
 
     Raises:
-        ValueError: for fewer than 2 stories.
+        ValueError: where there is no training story.
     """
-    if count < 2:
-        raise ValueError(f"random_other: found {count} stories, expected at least 2.")
-    random = np.random.default_rng(seed)
-    order = np.arange(count)
-    for last in range(count - 1, 0, -1):
-        swap = int(random.integers(last))
-        order[last], order[swap] = order[swap], order[last]
-    return order
+    if count < 1:
+        raise ValueError(f"story_shift: found {count} stories, expected at least 1.")
+    return int(np.random.default_rng(seed).integers(count))

@@ -45,8 +45,45 @@ class LabelCounts:
         return self.exact / self.frames if self.frames else 0.0
 
 
+@dataclasses.dataclass(frozen=True)
+class StoryLabelCounts:
+    """The same counts story by story, over a story's frames.
+
+    Attributes:
+        true_positives: int64 `[stories, labels]`.
+        false_positives: int64 `[stories, labels]`.
+        false_negatives: int64 `[stories, labels]`.
+        exact: int64 `[stories]`.
+    """
+
+    true_positives: np.ndarray
+    false_positives: np.ndarray
+    false_negatives: np.ndarray
+    exact: np.ndarray
+
+
+def story_label_counts(true: np.ndarray, predicted: np.ndarray) -> StoryLabelCounts:
+    """Compares labels with predicted ones, story by story.
+
+    Args:
+        true: `[stories, frames, labels]`, bool or 0/1.
+        predicted: the same shape.
+
+    Raises:
+        ValueError: where the shapes differ.
+    """
+    _check(true, predicted)
+    there, seen = (np.asarray(flags, bool) for flags in (true, predicted))
+    return StoryLabelCounts(
+        true_positives=(there & seen).sum(axis=1),
+        false_positives=(~there & seen).sum(axis=1),
+        false_negatives=(there & ~seen).sum(axis=1),
+        exact=(there == seen).all(axis=2).sum(axis=1),
+    )
+
+
 def count_labels(true: np.ndarray, predicted: np.ndarray) -> LabelCounts:
-    """Compares labels with predicted ones.
+    """Compares labels with predicted ones, over all frames.
 
     Args:
         true: `[..., labels]`, bool or 0/1.
@@ -55,15 +92,16 @@ def count_labels(true: np.ndarray, predicted: np.ndarray) -> LabelCounts:
     Raises:
         ValueError: where the shapes differ.
     """
-    if true.shape != predicted.shape:
-        raise ValueError(f"labels: found shapes {true.shape} and {predicted.shape}, expected the same shape.")
-    there, seen = (np.asarray(flags, bool).reshape(-1, true.shape[-1]) for flags in (true, predicted))
+    _check(true, predicted)
+    # All frames as those of one story.
+    true, predicted = (flags.reshape(1, -1, flags.shape[-1]) for flags in (true, predicted))
+    counts = story_label_counts(true, predicted)
     return LabelCounts(
-        true_positives=(there & seen).sum(axis=0),
-        false_positives=(~there & seen).sum(axis=0),
-        false_negatives=(there & ~seen).sum(axis=0),
-        exact=int((there == seen).all(axis=1).sum()),
-        frames=len(there),
+        true_positives=counts.true_positives[0],
+        false_positives=counts.false_positives[0],
+        false_negatives=counts.false_negatives[0],
+        exact=int(counts.exact[0]),
+        frames=true.shape[1],
     )
 
 
@@ -75,3 +113,8 @@ def micro_f1(true: np.ndarray, predicted: np.ndarray) -> float:
 def frame_accuracy(true: np.ndarray, predicted: np.ndarray) -> float:
     """Returns the fraction of frames of which every label is right, 0..1 (arguments as of `count_labels`)."""
     return count_labels(true, predicted).frame_accuracy
+
+
+def _check(true: np.ndarray, predicted: np.ndarray) -> None:
+    if true.shape != predicted.shape:
+        raise ValueError(f"labels: found shapes {true.shape} and {predicted.shape}, expected the same shape.")
