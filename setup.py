@@ -38,10 +38,14 @@ PIPELINE = [
 
 RENDER = ["mitsuba>=3.6"]
 
+# The field's networks, where they come as ONNX files.
+EVAL = ["onnxruntime>=1.19"]
+
 # Reference implementations that the tests measure against, and tools.
 DEV = [
     "hypothesis>=6",
     "mypy>=1.10",
+    "onnx>=1.16,<1.18",  # 1.18 asks for protobuf 4
     "pytest>=8",
     "pytest-timeout>=2.3",
     "ruff>=0.6",
@@ -54,6 +58,7 @@ DEV = [
 EXTRAS = {
     "pipeline": PIPELINE,
     "render": RENDER,
+    "eval": EVAL,
     "serving": ["tensorflow-serving-api==2.15.1", "grpcio>=1.48"],  # the same release as TensorFlow
     "kubeflow": [*PIPELINE, "kfp==1.8.22"],  # the last 1.8; TFX 1.15 cannot compile with kfp 2
     "gpu": ["tensorflow[and-cuda]==2.15.1"],
