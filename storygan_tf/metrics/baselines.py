@@ -12,6 +12,10 @@ from collections.abc import Iterable
 import numpy as np
 
 
+BACKGROUND_STORIES = 500
+"""The median background is taken over so many training stories at the most, evenly chosen."""
+
+
 def median_background(batches: Iterable[np.ndarray]) -> np.ndarray:
     """Returns the median of frames, pixel by pixel and channel by channel.
 

@@ -1,0 +1,1 @@
+"""JudgeTrainer: finds or trains the judge of a data set, apart from the evaluations that ask it."""
