@@ -6,22 +6,29 @@ import contextlib
 import dataclasses
 import json
 import logging
+import shlex
 import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from absl import logging as absl_logging
 from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2
 from tfx.orchestration.local.local_dag_runner import LocalDagRunner
+from tfx.utils import path_utils
 
-from pipeline.pipeline import PIPELINE_NAME, create_pipeline
+from pipeline.destination import destination_key, remember_destination
+from pipeline.inputs import Inputs, judge_fingerprint, networks_fingerprint
+from pipeline.pipeline import PIPELINE_NAME, RunInfo, create_pipeline
 from pipeline.run_directory import RunDirectory
+from storygan_tf import presets
 from storygan_tf.datasets.fingerprint import data_fingerprint
 from storygan_tf.errors import StoryGANError
+from storygan_tf.evaluation.files import KEPT_FILES
+from storygan_tf.lineage import lock_fingerprint, packages_fingerprint
+from storygan_tf.training import HISTORY, TENSORBOARD
 
 BEAM_RUNNER = "--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 """Beam's default would first try to download another runner; this one runs in this process."""
@@ -62,6 +69,7 @@ def run_pipeline(
     Raises:
         StepFailedError: where a step failed.
     """
+    destination = destination_key(run)
     pipeline = create_pipeline(
         settings=run.settings,
         data_dir=str(run.data),
@@ -70,9 +78,11 @@ def run_pipeline(
         work_dir=str(run.work),
         metadata_path=str(run.metadata),
         data_fingerprint=data_fingerprint(run.data),
+        judge_fingerprint=judge_fingerprint(run.settings.evaluation),
+        inputs_fingerprint=f"{destination} {networks_fingerprint(run.settings.evaluation)}".strip(),
         rejects_path=str(run.rejects),
-        run_info=json.dumps(_run_info(run), sort_keys=True),
-        beam_pipeline_args=_beam_args(beam_args),
+        run_info=_run_info(run),
+        beam_pipeline_args=beam_options(beam_args),
     )
     steps = _Steps([component.id for component in pipeline.components], report)
     with _logged(run.log, steps):
@@ -84,22 +94,28 @@ def run_pipeline(
             raise StepFailedError(
                 f"step {steps.current} failed (details in {run.log}). {steps.current}: {reason}"
             ) from error
-    return _collect(run)
+    result = _collect(run)
+    remember_destination(run, destination)
+    return result
 
 
-def _run_info(run: RunDirectory) -> dict[str, Any]:
+def _run_info(run: RunDirectory) -> RunInfo:
     """Returns what the report says of how to repeat and use the run."""
-    return {
-        "commands": {
-            "repeat": f"storygan run --data {run.data} --out {run.path} --preset {run.settings.preset}",
+    preset = run.settings.preset
+    changed = " ".join(f"--set {shlex.quote(change)}" for change in run.settings.changes(presets.load(preset)))
+    return RunInfo(
+        commands={
+            "repeat": f"storygan run --data {run.data} --out {run.path} --preset {preset} {changed}".strip(),
             "draw a story": f"storygan generate --model {run.path} --out board.png",
+            "judge a model again": f"storygan evaluate --model {run.path} --data {run.data} --out DIR",
             "watch the training": f"tensorboard --logdir {run.path}",
         },
-        "settings": json.loads(run.settings.to_json()),
-    }
+        environment={"lock": lock_fingerprint(), "packages": packages_fingerprint()},
+    )
 
 
-def _beam_args(given: Sequence[str]) -> list[str]:
+def beam_options(given: Sequence[str]) -> list[str]:
+    """Returns Beam's options for this machine: the given ones, and a runner where they name none."""
     runner = [] if any(argument.startswith("--runner") for argument in given) else [BEAM_RUNNER]
     image = [] if any(argument.startswith("--sdk_container_image") for argument in given) else [NO_SDK_PACKAGE]
     return [*runner, *image, *given]
@@ -163,14 +179,25 @@ def _collect(run: RunDirectory) -> RunResult:
     outputs = Outputs(run.metadata)
     evaluation = Path(outputs.newest("StoryEvaluator", "evaluation").uri)
     model_run = Path(outputs.newest("Trainer", "model_run").uri)
-    for name in ("storyboard.png", "report.html"):
+    for name in KEPT_FILES:
         shutil.copyfile(evaluation / name, run.path / name)
-    shutil.copyfile(model_run / "history.json", run.path / "history.json")
-    shutil.rmtree(run.path / "tensorboard", ignore_errors=True)
-    shutil.copytree(model_run / "tensorboard", run.path / "tensorboard")
+    shutil.copyfile(model_run / HISTORY, run.path / HISTORY)
+    shutil.rmtree(run.path / TENSORBOARD, ignore_errors=True)
+    shutil.copytree(model_run / TENSORBOARD, run.path / TENSORBOARD)
+    _inputs(run, outputs).save(run.inputs)
     pushed = outputs.newest("Pusher", "pushed_model").custom_properties
     version = Path(pushed["pushed_destination"].string_value) if pushed["pushed"].int_value else None
     return RunResult(run.path, version, tuple(_verdicts(outputs)))
+
+
+def _inputs(run: RunDirectory, outputs: Outputs) -> Inputs:
+    """Returns what a comparison of runs judges again with."""
+    return Inputs(
+        examples=outputs.newest("StoryExampleGen", "examples").uri,
+        judge=outputs.newest("JudgeTrainer", "judge").uri,
+        model=path_utils.serving_model_path(outputs.newest("Trainer", "model").uri),
+        settings=json.loads(run.settings.to_json()),
+    )
 
 
 def _verdicts(outputs: Outputs) -> Iterator[str]:
@@ -200,6 +227,14 @@ class Outputs:
             if event.type == metadata_store_pb2.Event.OUTPUT and event.path.steps[0].key == key:
                 return self._store.get_artifacts_by_id([event.artifact_id])[0]
         raise KeyError(f"step {step} has no output {key!r}.")
+
+    def runs(self, step: str) -> list[str]:
+        """Returns the ids of the pipeline runs that a step's complete executions were part of, oldest first."""
+        contexts = [
+            context for run in self.executions(step) for context in self._store.get_contexts_by_execution(run.id)
+        ]
+        types = {kind.id: kind.name for kind in self._store.get_context_types()}
+        return [context.name for context in contexts if types[context.type_id] == "pipeline_run"]
 
     def executions(self, step: str) -> list[metadata_store_pb2.Execution]:
         """Returns the complete and cached executions of a step, oldest first."""

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
 
 import tensorflow_data_validation as tfdv
 from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx import v1 as tfx
 from tfx.orchestration.metadata import sqlite_metadata_connection_config
 
+from components.judge_trainer.component import JudgeTrainer
 from components.serving_check.component import ServingCheck
 from components.story_evaluator.component import StoryEvaluator
 from components.story_example_gen.component import StoryExampleGen
 from pipeline.settings import (
     EVALUATOR_SETTINGS,
     EXAMPLE_GEN_SETTINGS,
+    JUDGE_SETTINGS,
     trainer_arguments,
     transform_arguments,
 )
@@ -23,6 +27,33 @@ from storygan_tf.config import Settings
 from storygan_tf.fingerprint import code_fingerprint
 
 PIPELINE_NAME = "storygan"
+
+CODE = {
+    "StoryExampleGen": "components.story_example_gen.executor",
+    "Transform": "pipeline.preprocessing",
+    "Trainer": "pipeline.trainer",
+    "JudgeTrainer": "components.judge_trainer.executor",
+    "StoryEvaluator": "components.story_evaluator.executor",
+}
+"""The module behind each step whose code a judged model depends on."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RunInfo:
+    """What a report and a lineage tell of a run.
+
+    Attributes:
+        commands: what for -> the command that made or uses the run.
+        environment: `lock` and `packages`: fingerprints of the lock file and of what is installed.
+    """
+
+    commands: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def to_json(self, settings: Settings, code: Mapping[str, str]) -> str:
+        """Returns it as StoryEvaluator's parameter `run_info`, with the settings and the code behind each step."""
+        values = dataclasses.asdict(self) | {"settings": json.loads(settings.to_json()), "code": code}
+        return json.dumps(values, sort_keys=True)
 
 
 def create_pipeline(
@@ -34,8 +65,10 @@ def create_pipeline(
     work_dir: str,
     metadata_path: str,
     data_fingerprint: str,
+    judge_fingerprint: str = "",
+    inputs_fingerprint: str = "",
     rejects_path: str = "",
-    run_info: str = "{}",
+    run_info: RunInfo | None = None,
     beam_pipeline_args: Sequence[str] = (),
 ) -> tfx.dsl.Pipeline:
     """Returns the pipeline StoryExampleGen ... Pusher.
@@ -48,15 +81,18 @@ def create_pipeline(
         work_dir: where the Trainer keeps checkpoints between attempts.
         metadata_path: sqlite file of ML Metadata.
         data_fingerprint: changes when anything in `data_dir` does.
+        judge_fingerprint: changes when the judge that `evaluation.judge` names does.
+        inputs_fingerprint: changes when what the evaluator reads beside artifacts does: the push destination, networks.
         rejects_path: where StoryExampleGen leaves a copy of its rejects even when it fails; empty for nowhere.
-        run_info: JSON for the report: the commands that made and use the run.
+        run_info: for the report and the lineage.
         beam_pipeline_args: Beam's options, the runner among them.
     """
+    code = {step: code_fingerprint(module) for step, module in CODE.items()}
     example_gen = StoryExampleGen(
         data_dir=data_dir,
         settings=settings.to_json(*EXAMPLE_GEN_SETTINGS),
         data_fingerprint=data_fingerprint,
-        code_fingerprint=code_fingerprint("components.story_example_gen.executor"),
+        code_fingerprint=code["StoryExampleGen"],
         rejects_path=rejects_path,
     )
     examples = example_gen.outputs["examples"]
@@ -81,17 +117,27 @@ def create_pipeline(
         custom_config=trainer_arguments(settings, work_dir).to_custom_config(),
     )
     model = trainer.outputs["model"]
+    judge_trainer = JudgeTrainer(
+        examples=examples,
+        settings=settings.to_json(*JUDGE_SETTINGS),
+        code_fingerprint=code["JudgeTrainer"] + judge_fingerprint,
+    )
     evaluator = StoryEvaluator(
         examples=examples,
         model=model,
+        judge=judge_trainer.outputs["judge"],
         model_run=trainer.outputs["model_run"],
         settings=settings.to_json(*EVALUATOR_SETTINGS),
-        code_fingerprint=code_fingerprint("components.story_evaluator.executor"),
-        run_info=run_info,
+        serving_dir=serving_dir,
+        code_fingerprint=code["StoryEvaluator"],
+        data_fingerprint=data_fingerprint,
+        inputs_fingerprint=inputs_fingerprint,
+        run_info=(run_info or RunInfo()).to_json(settings, code),
     )
     serving_check = ServingCheck(
         model=model,
         examples=examples,
+        evaluation=evaluator.outputs["evaluation"],
         code_fingerprint=code_fingerprint("components.serving_check.executor"),
     )
     pusher = tfx.components.Pusher(
@@ -111,6 +157,7 @@ def create_pipeline(
             validator,
             transform,
             trainer,
+            judge_trainer,
             evaluator,
             serving_check,
             pusher,

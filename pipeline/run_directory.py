@@ -14,8 +14,7 @@ from typing import Any
 from storygan_tf.config import Settings
 from storygan_tf.datasets.files import write_whole
 from storygan_tf.errors import ConfigError, DataError
-
-MODEL_NAME = "storygan"
+from storygan_tf.places import BASE_DIRECTORY
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +85,17 @@ class RunDirectory:
     @property
     def serving(self) -> Path:
         """TensorFlow Serving's model base directory."""
-        return self.path / "serving_model" / MODEL_NAME
+        return self.path / BASE_DIRECTORY
+
+    @property
+    def gate(self) -> Path:
+        """What this run left under the push destination (see `pipeline.destination`)."""
+        return self.path / "gate.json"
+
+    @property
+    def inputs(self) -> Path:
+        """Where the newest evaluation's stories, judge and model are (see `pipeline.compare`)."""
+        return self.path / "inputs.json"
 
     @property
     def rejects(self) -> Path:

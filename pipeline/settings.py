@@ -21,6 +21,13 @@ EXAMPLE_GEN_SETTINGS = (
 )
 TRANSFORM_SETTINGS = ("model.frames", "model.sentence_size", "data.encoder")
 TRAINER_SETTINGS = ("preset", "model", "training", "data.encoder", "data.max_sentence_length")
+JUDGE_SETTINGS = (
+    "model.frames",
+    "evaluation.seed",
+    "evaluation.judge",
+    "evaluation.classifier_epochs",
+    "evaluation.classifier_stories",
+)
 EVALUATOR_SETTINGS = ("preset", "model.frames", "evaluation")
 
 

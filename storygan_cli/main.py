@@ -18,7 +18,7 @@ import typer
 import typer.core
 
 import storygan_tf
-from storygan_cli import data, generate, run
+from storygan_cli import compare, data, evaluate, generate, lineage, run
 from storygan_tf.errors import StoryGANError
 
 DEBUG_VARIABLE = "STORYGAN_DEBUG"
@@ -28,6 +28,7 @@ EXTRAS = {
     "grpc": "serving",
     "kfp": "kubeflow",
     "mitsuba": "render",
+    "onnxruntime": "eval",
     "tensorflow_data_validation": "pipeline",
     "tensorflow_serving": "serving",
     "tensorflow_transform": "pipeline",
@@ -62,6 +63,9 @@ app = typer.Typer(
 app.add_typer(data.app, name="data")
 app.command(epilog=run.EPILOG)(run.run)
 app.command(epilog=generate.EPILOG)(generate.generate)
+app.command(epilog=evaluate.EPILOG)(evaluate.evaluate)
+app.command(epilog=compare.EPILOG)(compare.compare)
+app.command(epilog=lineage.EPILOG)(lineage.lineage)
 
 
 def _print_version(wanted: bool) -> None:

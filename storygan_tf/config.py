@@ -11,7 +11,7 @@ import json
 import math
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeVar, Union
 
 from storygan_tf.errors import ConfigError, nearest
@@ -215,24 +215,60 @@ class DataConfig:
 class EvaluationConfig:
     """How a model is judged, and what it must reach to be pushed.
 
+    A threshold of null asks nothing. Those on labels and placed objects apply where there is a judge that is trusted.
+
     Attributes:
-        seed: of the generator's noise, the random other stories and the label classifier.
-        min_ssim_over_random: SSIM of the model must exceed that of a random other real story by this much.
-        min_f1_over_floor: label F1 of the model must exceed that of the median background by this much; ignored, and
-            said so, where the data has no labels.
-        classifier_epochs: passes over the training frames for the label classifier.
-        classifier_stories: training stories that the label classifier is trained on at the most, evenly chosen.
+        seed: of the generator's noise, the random other stories, the bootstrap and a judge's training.
+        judge: `auto` (the frozen one for `blocks`, else trained on the training stories), `train`, or the path of a
+            saved judge.
+        classifier_epochs: passes over the training frames where a judge is trained.
+        classifier_stories: training stories that a judge is trained on at the most, evenly chosen.
+        fid_network: JSON of the network for `fid` (`docs/networks.md`); empty for none, and then no such figure.
+        fsd_network: the same for `fsd`.
+        label_network: the same for `character_f1` and `character_accuracy`.
+        replicates: of the bootstrap behind each interval; those of Frechet distances come from a jackknife.
+        min_ssim_over_random: SSIM must exceed that of a random training story by more than this.
+        min_f1_over_floor: label F1 must exceed that of the median background by more than this.
+        min_f1_over_random: label F1 must exceed that of a random training story by more than this.
+        min_placed_over_random: placed-object accuracy must exceed that of a random training story by more than this.
+        min_object_gain: object error must be below that of the median background by more than this fraction of it;
+            applies where no threshold on labels or placed objects does.
+        max_ssim_drop: SSIM must not be surely lower than the served model's by more than this. Surely: the whole 95%
+            interval of the difference is.
+        max_f1_drop: the same of label F1.
+        max_placed_drop: the same of placed-object accuracy.
+        max_object_error_rise: object error must not be surely higher by more than so many grey levels.
+        max_fid_rise: `fid_domain` must not be surely higher by more than this.
     """
 
     seed: int = 1
-    min_ssim_over_random: float = 0.0
-    min_f1_over_floor: float = 0.0
+    judge: str = "auto"
     classifier_epochs: int = 40
     classifier_stories: int = 1000
+    fid_network: str = ""
+    fsd_network: str = ""
+    label_network: str = ""
+    replicates: int = 1000
+    min_ssim_over_random: float | None = 0.0
+    min_f1_over_floor: float | None = 0.0
+    min_f1_over_random: float | None = 0.0
+    min_placed_over_random: float | None = 0.0
+    min_object_gain: float | None = 0.0
+    max_ssim_drop: float | None = 0.02
+    max_f1_drop: float | None = 0.0
+    max_placed_drop: float | None = 0.0
+    max_object_error_rise: float | None = 0.0
+    max_fid_rise: float | None = 0.0
 
     def __post_init__(self) -> None:
         for field in ("classifier_epochs", "classifier_stories"):
             _require(getattr(self, field) >= 1, f"evaluation.{field}", getattr(self, field), "at least 1")
+        _require(self.replicates >= 40, "evaluation.replicates", self.replicates, "at least 40")
+        _require(0 <= self.seed < 2**32, "evaluation.seed", self.seed, "a whole number from 0 to 2^32 - 1")
+        _require(bool(self.judge), "evaluation.judge", self.judge, "'auto', 'train' or the path of a saved judge")
+        for name, value in dataclasses.asdict(self).items():
+            if name.startswith(("min_", "max_")) and value is not None:
+                _require(math.isfinite(value), f"evaluation.{name}", value, "a finite number, or null")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -290,6 +326,28 @@ class Settings:
                 raise ConfigError(f"--set {assignment!r}: expected key=value, such as training.seed=3.")
             _assign(values, key.strip(), _value_of(text))
         return from_dict(type(self), values)
+
+    def changes(self, other: Settings) -> list[str]:
+        """Returns the assignments that turn other settings into these; the preset's name is not among them."""
+        before, after = (json.loads(settings.to_json()) for settings in (other, self))
+        return [change for change in _changes(before, after) if not change.startswith("preset=")]
+
+
+def _changes(before: Any, after: Any, key: str = "") -> Iterator[str]:
+    prefix = f"{key}." if key else ""
+    if isinstance(before, dict) and isinstance(after, dict):
+        for name in after:
+            yield from _changes(before.get(name), after[name], prefix + name)
+    elif _named(before) and _named(before) == _named(after):
+        for name, old, new in zip(_named(after), before, after, strict=True):
+            yield from _changes(old, new, prefix + name)
+    elif before != after:
+        yield f"{key}={json.dumps(after)}"
+
+
+def _named(values: Any) -> list[str]:
+    """Returns the names of a list's members, where it is a list of mappings with names."""
+    return [entry["name"] for entry in values if isinstance(entry, dict)] if isinstance(values, list) else []
 
 
 def _value_of(text: str) -> Any:

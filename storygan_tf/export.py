@@ -28,11 +28,14 @@ from storygan_tf import records
 from storygan_tf.config import IMAGE_SIZE
 from storygan_tf.errors import ModelError
 from storygan_tf.generator import StoryGenerator
+from storygan_tf.places import ASSETS_EXTRA
 from storygan_tf.storygan import to_uint8
 
-ASSETS_EXTRA = "assets.extra"
 INFO_FILE = "storygan.json"
 """In `assets.extra`: what signature `info` answers."""
+
+NOT_FINITE = "the model drew values that are not numbers (NaN or infinite); its weights are damaged, train it again."
+"""What is wrong with a row of good sentences that a broken model drew."""
 
 Outputs = dict[str, tf.Tensor]
 
@@ -109,7 +112,10 @@ class _PictureMaker:
         error = row_errors(sentences, self.max_sentence_length)
         vectors = self.vectorizer(tf.reshape(sentences, [-1]))
         vectors = tf.reshape(vectors, [-1, self.frames, self.generator.config.sentence_size])
-        images = to_uint8(self.generator(vectors, training=False, seed=seed).images)
+        drawn = self.generator(vectors, training=False, seed=seed).images
+        finite = tf.reduce_all(tf.math.is_finite(drawn), axis=[1, 2, 3, 4])
+        error = tf.where(finite | (error != ""), error, NOT_FINITE)
+        images = to_uint8(drawn)
         good = tf.cast(error == "", tf.uint8)
         return {"images": images * good[:, tf.newaxis, tf.newaxis, tf.newaxis, tf.newaxis], "error": error}
 

@@ -31,6 +31,9 @@ SEED = "seed"
 LABELS_FILE = "labels.json"
 """Beside the splits of an Examples artifact: a JSON list of the L label names, in the order of `labels`."""
 
+COUNTS_FILE = "counts.json"
+"""Beside the splits of an Examples artifact: {source, given, accepted, rejected: {reason: n}, splits: {name: n}}."""
+
 REJECTS_FILE = "rejects.jsonl"
 """Beside the splits of an Examples artifact: a JSON object {story_id, file, reason} a line."""
 

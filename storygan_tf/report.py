@@ -7,23 +7,40 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import itertools
-import json
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
-from storygan_tf.evaluation import TRUSTED_CEILING, Evaluation
+from storygan_tf import charts, lineage
+from storygan_tf.evaluation import figures
+from storygan_tf.evaluation.result import TRUSTED_CEILING, Evaluation
 
 TEMPLATES = Path(__file__).parent / "templates"
 
 MOST_REJECTS = 10
 """Rejects that are shown one by one; the others are counted."""
 
-_WIDTH, _HEIGHT, _LEFT, _BOTTOM = 340, 150, 58, 20
+BOARDS = ("best", "worst", "random")
+"""Storyboards of a report, as `Evaluation.boards` names their stories."""
+
+ROLES = {
+    figures.LABELS: "domain judge: labels, placed objects, FID and FSD (domain)",
+    figures.FID: "network of FID",
+    figures.FSD: "network of FSD",
+    figures.CHARACTER: "network of character F1 and frame accuracy",
+}
+"""What the networks are there for."""
+
+PUBLISHED = (
+    ("StoryGAN", 158.06, 18.59, 9.34),
+    ("CP-CSV", 140.24, 21.78, 10.03),
+    ("DUCO-StoryGAN", 96.51, 38.01, 13.97),
+    ("VLC-StoryGAN", 84.96, 43.02, 17.36),
+    ("VP-CSV", 65.51, 56.84, 25.87),
+)
+"""System, FID, character F1 and frame accuracy (percent): published on the 2,208 test stories of Pororo-SV."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,45 +49,60 @@ class Content:
 
     Attributes:
         evaluation: figures and checks.
-        storyboard: a PNG of test stories.
+        boards: PNGs of test stories by `best`, `worst` and `random`; what is not there is left out.
         history: of the training: an entry {phase, epoch, step, seconds, losses: {name: value}} an epoch.
         counts: of the stories: {given, accepted, rejected: {reason: count}, splits: {name: count}}; may be empty.
         rejects: stories set aside: {story_id, file, reason} each.
+        statistics: of the data: name -> value, or name -> {key: number}, drawn as bars.
         settings: nested names and values.
         commands: what for -> the command.
+        lineage: where the model comes from; see `lineage.Lineage`.
     """
 
     evaluation: Evaluation
-    storyboard: bytes
+    boards: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
     history: Sequence[Mapping[str, Any]] = ()
     counts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     rejects: Sequence[Mapping[str, Any]] = ()
+    statistics: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     commands: Mapping[str, str] = dataclasses.field(default_factory=dict)
-
-
-@dataclasses.dataclass(frozen=True)
-class Chart:
-    """One loss over all epochs.
-
-    Attributes:
-        name: of the loss.
-        points: of the curve, in the coordinates of the drawing; a list for each phase that has the loss.
-        phases: (x where the phase begins, its name).
-        low, high: values at the lower and upper edge.
-        last: the last value.
-    """
-
-    name: str
-    points: tuple[str, ...]
-    phases: tuple[tuple[float, str], ...]
-    low: float
-    high: float
-    last: float
+    lineage: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def render_report(content: Content) -> str:
     """Returns the page as HTML."""
+    evaluation = content.evaluation
+    single, bars = charts.statistics(content.statistics)
+    return render_page(
+        "report.html.j2",
+        evaluation,
+        charts.sources(evaluation),
+        content=content,
+        boards=_boards(content),
+        label_bars=charts.label_bars(evaluation),
+        heats=_heats(evaluation),
+        curves=charts.loss_curves(content.history),
+        minutes=sum(entry["seconds"] for entry in content.history) / 60,
+        single_statistics=single,
+        bar_statistics=bars,
+        published=PUBLISHED,
+        settings=list(lineage.flat(content.settings)),
+        preset=content.settings.get("preset", ""),
+        lineage=lineage.summary(content.lineage),
+        most_rejects=MOST_REJECTS,
+    )
+
+
+def render_page(template: str, evaluation: Evaluation, sources: Sequence[charts.Source], **values: Any) -> str:
+    """Returns a page that shows figures; whatever it is given is text in it, never HTML.
+
+    Args:
+        template: its file in `TEMPLATES`.
+        evaluation: tells what was judged and by whom.
+        sources: whose figures are shown.
+        **values: what else the template tells.
+    """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -78,70 +110,48 @@ def render_report(content: Content) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["figure"] = _figure
-    return environment.get_template("report.html.j2").render(
-        content=content,
-        evaluation=content.evaluation,
-        storyboard=base64.b64encode(content.storyboard).decode(),
-        charts=charts(content.history),
-        drawing={"width": _WIDTH, "height": _HEIGHT, "left": _LEFT, "bottom": _BOTTOM},
-        minutes=sum(entry["seconds"] for entry in content.history) / 60,
-        settings=list(_flat(content.settings)),
-        preset=content.settings.get("preset", ""),
-        most_rejects=MOST_REJECTS,
+    environment.filters |= {"number": charts.number, "picture": picture, "short_hash": _short_hash}
+    environment.globals |= {"geometry": charts, "kinds": figures.FIGURES, "roles": ROLES}
+    return environment.get_template(template).render(
+        evaluation=evaluation,
+        sources=sources,
+        lines=charts.figure_lines(sources, evaluation),
+        dot_charts=charts.dot_charts(sources, evaluation),
         trusted_ceiling=TRUSTED_CEILING,
+        **values,
     )
 
 
-def charts(history: Sequence[Mapping[str, Any]]) -> list[Chart]:
-    """Returns a chart for each loss of a training, in order of appearance; values that are not finite are left out."""
-    names = dict.fromkeys(name for entry in history for name in entry["losses"])
-    return [chart for name in names for chart in _chart(history, name)]
+def picture(png: bytes) -> str:
+    """Returns a PNG as data URL."""
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
-def _chart(history: Sequence[Mapping[str, Any]], name: str) -> Iterator[Chart]:
-    phases = list(_phases(history))
-    values = [(x, phase, entry["losses"][name]) for x, phase, entry in phases if name in entry["losses"]]
-    values = [(x, phase, value) for x, phase, value in values if math.isfinite(value)]
-    if not values:
-        return
-    low, high = _range([value for *_, value in values])
-    lines = itertools.groupby(values, key=lambda point: point[1])
-    points = (" ".join(f"{x:.1f},{_y(value, low, high):.1f}" for x, _, value in line) for _, line in lines)
-    starts = {phase: (x, entry["phase"]) for x, phase, entry in reversed(phases)}
-    yield Chart(name, tuple(points), tuple(starts[phase] for phase in sorted(starts)), low, high, values[-1][2])
+def _short_hash(digest: str) -> str:
+    return digest[: charts.HASH_DIGITS]
 
 
-def _phases(history: Sequence[Mapping[str, Any]]) -> Iterator[tuple[float, int, Mapping[str, Any]]]:
-    """Yields of each epoch: its x, the number of its phase, its entry."""
-    step = (_WIDTH - _LEFT - 10) / max(len(history) - 1, 1)
-    runs = itertools.groupby(enumerate(history), key=lambda pair: pair[1]["phase"])
-    for phase, (_, run) in enumerate(runs):
-        for index, entry in run:
-            yield _LEFT + index * step, phase, entry
+def _boards(content: Content) -> list[tuple[str, bytes, list[tuple[str, str]]]]:
+    """Returns of each storyboard: its name, its PNG, its stories each with the value that ranks it."""
+    ranks, values = content.evaluation.boards, content.evaluation.story_values
+    return [
+        (
+            name,
+            content.boards[name],
+            [
+                (story, charts.digits(ranks.by, values[story]) if story in values else "")
+                for story in getattr(ranks, name)
+            ],
+        )
+        for name in BOARDS
+        if name in content.boards
+    ]
 
 
-def _range(values: Sequence[float]) -> tuple[float, float]:
-    low, high = min(values), max(values)
-    return (low, high) if high > low else (low - 0.5, high + 0.5)
-
-
-def _y(value: float, low: float, high: float) -> float:
-    top, bottom = 8, _HEIGHT - _BOTTOM
-    return bottom - (bottom - top) * (value - low) / (high - low)
-
-
-def _flat(values: Any, name: str = "") -> Iterator[tuple[str, str]]:
-    """Yields nested settings as (dotted name, value); members of a list go by their `name`."""
-    if isinstance(values, Mapping) and values:
-        for key, value in values.items():
-            yield from _flat(value, f"{name}.{key}".lstrip("."))
-    elif isinstance(values, list | tuple) and values and isinstance(values[0], Mapping):
-        for index, value in enumerate(values):
-            yield from _flat(value, f"{name}.{value.get('name', index)}")
-    else:
-        yield name, values if isinstance(values, str) else json.dumps(values)
-
-
-def _figure(value: float | None) -> str:
-    return "absent" if value is None else f"{value:.3f}"
+def _heats(evaluation: Evaluation) -> list[tuple[str, charts.Heat, charts.Heat | None]]:
+    """Returns of each attribute: its name, how it is seen in the model's frames, and in the true ones."""
+    found = (
+        (attribute, charts.heat(confusion, figures.MODEL), charts.heat(confusion, figures.REAL))
+        for attribute, confusion in evaluation.confusions.items()
+    )
+    return [(attribute, model, ceiling) for attribute, model, ceiling in found if model is not None]

@@ -11,35 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 from storygan_tf.errors import ModelError
+from storygan_tf.places import find_model
 from storygan_tf.words import words
-
-BASE_DIRECTORY = Path("serving_model") / "storygan"
-"""Below a run directory: the model base directory, with a version directory for each pushed model."""
-
-
-def find_model(model: str | Path) -> Path:
-    """Returns the version directory that `model` means.
-
-    Args:
-        model: a run directory, a model base directory (its newest whole version) or a version directory.
-
-    Raises:
-        ModelError: where there is no exported model.
-    """
-    path = Path(model)
-    if not path.is_dir():
-        raise ModelError(f"--model {model}: no such folder; expected a run, model base or version directory.")
-    if (path / "saved_model.pb").is_file():
-        return path
-    base = path / BASE_DIRECTORY if (path / BASE_DIRECTORY).is_dir() else path
-    versions = [child for child in base.iterdir() if child.name.isdigit() and (child / "saved_model.pb").is_file()]
-    if not versions:
-        raise ModelError(
-            f"--model {model}: holds no exported model; expected {base}/<version>/saved_model.pb. If the run was not "
-            "pushed, its report.html says why."
-        )
-    return max(versions, key=lambda version: int(version.name))
-
 
 _SIGNATURES = {"serving_default", "generate", "info"}
 """What is asked here."""

@@ -19,6 +19,7 @@ class ServingCheckSpec(types.ComponentSpec):
     INPUTS = {  # noqa: RUF012
         executor.MODEL: component_spec.ChannelParameter(type=standard_artifacts.Model),
         executor.EXAMPLES: component_spec.ChannelParameter(type=standard_artifacts.Examples),
+        executor.EVALUATION: component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation, optional=True),
     }
     OUTPUTS = {  # noqa: RUF012
         executor.BLESSING: component_spec.ChannelParameter(type=standard_artifacts.InfraBlessing),
@@ -33,7 +34,8 @@ class ServingCheck(base_component.BaseComponent):
 
     Component `outputs` contains:
      - `blessing`: Channel of type `standard_artifacts.InfraBlessing`, with the custom property `reason`; where it is
-       given it holds a copy of the model, stamped with `assets.extra/serving_check.json`.
+       given it holds a copy of the model, stamped with `assets.extra/serving_check.json`, and with the model card and
+       lineage of the evaluation beside that.
 
     Example:
         ```
@@ -49,6 +51,7 @@ class ServingCheck(base_component.BaseComponent):
         self,
         model: types.BaseChannel,
         examples: types.BaseChannel,
+        evaluation: types.BaseChannel | None = None,
         timeout_seconds: int = 300,
         *,
         code_fingerprint: str | None = None,
@@ -58,6 +61,7 @@ class ServingCheck(base_component.BaseComponent):
         Args:
             model: of Trainer; its serving model is checked.
             examples: of StoryExampleGen; its first test story is asked.
+            evaluation: of StoryEvaluator, whose model card and lineage go with the model.
             timeout_seconds: for loading and all answers together.
             code_fingerprint: of the code that the executor runs: part of the cache key, otherwise unused.
         """
@@ -65,6 +69,7 @@ class ServingCheck(base_component.BaseComponent):
             ServingCheckSpec(
                 model=model,
                 examples=examples,
+                evaluation=evaluation,
                 timeout_seconds=timeout_seconds,
                 code_fingerprint=code_fingerprint,
                 blessing=types.Channel(type=standard_artifacts.InfraBlessing),

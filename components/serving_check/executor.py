@@ -18,10 +18,14 @@ from tfx.utils import io_utils, path_utils
 
 from components.serving_check import probe
 from storygan_tf.config import IMAGE_SIZE
+from storygan_tf.lineage import LINEAGE_FILE
+from storygan_tf.model_card import MODEL_CARD
+from storygan_tf.places import ASSETS_EXTRA
 from storygan_tf.story_records import StoryBatch, open_split
 
 MODEL = standard_component_specs.MODEL_KEY
 EXAMPLES = standard_component_specs.EXAMPLES_KEY
+EVALUATION = standard_component_specs.EVALUATION_KEY
 BLESSING = standard_component_specs.BLESSING_KEY
 TIMEOUT_SECONDS = "timeout_seconds"
 CODE_FINGERPRINT = "code_fingerprint"
@@ -33,7 +37,7 @@ BLESSED_FILE = "INFRA_BLESSED"
 NOT_BLESSED_FILE = "INFRA_NOT_BLESSED"
 """The names of TFX's InfraValidator, which Pusher knows; `reason` is ours."""
 
-STAMP = Path("assets.extra") / "serving_check.json"
+STAMP = f"{ASSETS_EXTRA}/serving_check.json"
 """Below the copied model: what was asked, what came, and the versions that answered."""
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -54,6 +58,7 @@ class Executor(base_executor.BaseExecutor):
             input_dict: Input dict from input key to a list of artifacts:
                 - model: Trainer's; its serving model is checked.
                 - examples: stories of StoryExampleGen; the first of split `test` is asked.
+                - evaluation: optional; StoryEvaluator's, whose model card and lineage are copied into the model.
             output_dict: Output dict from output key to a list of artifacts:
                 - blessing: an empty file `INFRA_BLESSED` or `INFRA_NOT_BLESSED`; custom properties `blessed`, `reason`
                   and, where it is blessed, `has_model` with the copy in `stamped_model`.
@@ -74,6 +79,8 @@ class Executor(base_executor.BaseExecutor):
             _mark(blessing, False, answer["reason"])
             return
         _copy_stamped(path, blessing, {"story_id": story.ids[0]} | answer)
+        if input_dict.get(EVALUATION):
+            _copy_papers(artifact_utils.get_single_uri(input_dict[EVALUATION]), blessing)
         _mark(blessing, True, f"the export drew test story {story.ids[0]} in a fresh process.")
 
 
@@ -116,6 +123,13 @@ def _copy_stamped(model: str, blessing: types.Artifact, stamp: dict[str, Any]) -
     del stamp["reason"]
     io_utils.write_string_file(f"{target}/{STAMP}", json.dumps(stamp, indent=1, sort_keys=True) + "\n")
     blessing.set_int_custom_property(MODEL_PROPERTY, 1)
+
+
+def _copy_papers(evaluation: str, blessing: types.Artifact) -> None:
+    """Puts the model card and the lineage into the copy."""
+    for name in (MODEL_CARD, LINEAGE_FILE):
+        target = f"{path_utils.stamped_model_path(blessing.uri)}/{ASSETS_EXTRA}/{name}"
+        io_utils.copy_file(f"{evaluation}/{name}", target, overwrite=True)
 
 
 def _mark(blessing: types.Artifact, blessed: bool, reason: str) -> None:

@@ -1,52 +1,54 @@
-"""The StoryEvaluator's work: evaluate, draw, report, bless."""
+"""The StoryEvaluator's work: evaluate on Beam, report, bless."""
 
 from __future__ import annotations
 
 import json
+import platform
 from pathlib import Path
 from typing import Any
 
+import tensorflow as tf
 from absl import logging
 from tfx import types
 from tfx.components.evaluator import constants
-from tfx.dsl.components.base import base_executor
-from tfx.dsl.io import fileio
+from tfx.dsl.components.base import base_beam_executor
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import io_utils, path_utils
 
+import storygan_tf
+from components.story_evaluator.beam_evaluation import evaluate_on_beam
 from storygan_tf import records
-from storygan_tf.config import EvaluationConfig, Settings
+from storygan_tf.config import Settings
 from storygan_tf.errors import ConfigError
-from storygan_tf.evaluation import Evaluation, Generate, draw, evaluate
-from storygan_tf.metrics.baselines import evenly
-from storygan_tf.report import Content, render_report
+from storygan_tf.evaluation.figures import MODEL as MODEL_ROW
+from storygan_tf.evaluation.files import Background, write_evaluation
+from storygan_tf.evaluation.plan import make_plan
+from storygan_tf.evaluation.result import Evaluation
+from storygan_tf.evaluation.sources import ModelFrames, served_frames
+from storygan_tf.lineage import Lineage, model_fingerprint, settings_fingerprint
+from storygan_tf.places import newest_version
 from storygan_tf.saved import SavedStoryGAN
-from storygan_tf.story_records import StoryRecords, open_split
-from storygan_tf.storyboard import StoryRow, storyboard
+from storygan_tf.story_records import read_json
+from storygan_tf.training import HISTORY
 
 EXAMPLES = standard_component_specs.EXAMPLES_KEY
 MODEL = standard_component_specs.MODEL_KEY
 MODEL_RUN = standard_component_specs.MODEL_RUN_KEY
+JUDGE = "judge"
 EVALUATION = standard_component_specs.EVALUATION_KEY
 BLESSING = standard_component_specs.BLESSING_KEY
 SETTINGS = "settings"
+SERVING_DIR = "serving_dir"
 CODE_FINGERPRINT = "code_fingerprint"
 DATA_FINGERPRINT = "data_fingerprint"
+INPUTS_FINGERPRINT = "inputs_fingerprint"
 RUN_INFO = "run_info"
-
-METRICS_FILE = "metrics.json"
-STORYBOARD_FILE = "storyboard.png"
-REPORT_FILE = "report.html"
-HISTORY_FILE = "history.json"
-COUNTS_FILE = "counts.json"
 
 REASON = "reason"
 """Custom property of a blessing: why it was or was not given."""
 
-STORYBOARD_STORIES = 6
 
-
-class Executor(base_executor.BaseExecutor):
+class Executor(base_beam_executor.BaseBeamExecutor):
     """Judges an exported StoryGAN and stamps a blessing as TFX's own Evaluator does."""
 
     def Do(  # noqa: N802
@@ -55,21 +57,25 @@ class Executor(base_executor.BaseExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Evaluates the model.
+        """Evaluates the model, and beside it the newest version under the push destination.
 
         Args:
             input_dict: Input dict from input key to a list of artifacts:
                 - examples: stories of StoryExampleGen, splits `train` and `test`.
                 - model: Trainer's; its serving model is judged.
+                - judge: JudgeTrainer's.
                 - model_run: optional; `history.json` in it is drawn in the report.
             output_dict: Output dict from output key to a list of artifacts:
-                - evaluation: `metrics.json`, `storyboard.png`, `report.html`.
+                - evaluation: `metrics.json`, `storyboard.png`, `report.html`, `model_card.md`, `lineage.json`.
                 - blessing: an empty file `BLESSED` or `NOT_BLESSED`; custom properties `blessed`, `current_model`,
                   `current_model_id`, `reason`.
             exec_properties: A dict of execution properties:
                 - settings: JSON of `storygan_tf.config.Settings`.
-                - run_info: optional JSON {"commands": {...}, "settings": {...}} for the report.
-                - code_fingerprint, data_fingerprint: part of the cache key; not used.
+                - serving_dir: optional; the push destination: a model base directory.
+                - run_info: optional JSON {"commands": {...}, "settings": {...}, "code": {step: fingerprint},
+                  "environment": {"lock": ..., "packages": ...}} for the report and the lineage.
+                - data_fingerprint: optional; for the lineage.
+                - code_fingerprint, inputs_fingerprint: part of the cache key; not used.
 
         Raises:
             ConfigError: for settings that are not valid.
@@ -77,28 +83,59 @@ class Executor(base_executor.BaseExecutor):
             ModelError: for a model that cannot be loaded, fails, or gives something else than frames.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
-        settings = Settings.from_json(exec_properties[SETTINGS]).evaluation
+        settings = Settings.from_json(exec_properties[SETTINGS])
         run_info = _run_info(exec_properties)
         examples = artifact_utils.get_single_uri(input_dict[EXAMPLES])
-        output = Path(artifact_utils.get_single_uri(output_dict[EVALUATION]))
+        folder = artifact_utils.get_single_uri(output_dict[EVALUATION])
         model = artifact_utils.get_single_instance(input_dict[MODEL])
-
-        generate = SavedStoryGAN(path_utils.serving_model_path(model.uri)).generate
-        train, test = open_split(examples, "train"), open_split(examples, "test")
-        evaluation = evaluate(generate, train, test, settings)
-        io_utils.write_string_file(str(output / METRICS_FILE), evaluation.to_json())
-        _draw_storyboard(generate, test, settings, output / STORYBOARD_FILE)
-        content = Content(
-            evaluation=evaluation,
-            storyboard=(output / STORYBOARD_FILE).read_bytes(),
+        path = path_utils.serving_model_path(model.uri)
+        plan = make_plan(
+            examples,
+            ModelFrames(path),
+            settings.evaluation,
+            artifact_utils.get_single_uri(input_dict[JUDGE]),
+            served=_served(exec_properties.get(SERVING_DIR) or ""),
+        )
+        evaluation = evaluate_on_beam(plan, self._make_beam_pipeline, folder)
+        background = Background(
             history=_history(input_dict),
-            counts=_json(f"{examples}/{COUNTS_FILE}") or {},
-            rejects=[json.loads(line) for line in _text(f"{examples}/{records.REJECTS_FILE}").splitlines()],
             settings=run_info.get("settings") or json.loads(exec_properties[SETTINGS]),
             commands=run_info.get("commands", {}),
+            lineage=self._lineage(path, examples, evaluation, exec_properties),
+            info=SavedStoryGAN(path).info,
         )
-        io_utils.write_string_file(str(output / REPORT_FILE), render_report(content))
+        write_evaluation(folder, examples, plan, evaluation, background)
         bless(artifact_utils.get_single_instance(output_dict[BLESSING]), model, evaluation)
+
+    def _lineage(self, model: str, examples: str, evaluation: Evaluation, properties: dict[str, Any]) -> Lineage:
+        run_info = _run_info(properties)
+        settings = run_info.get("settings") or json.loads(properties[SETTINGS])
+        environment = run_info.get("environment", {})
+        row = evaluation.row(MODEL_ROW)
+        return Lineage(
+            run_id=getattr(self._context, "pipeline_run_id", None) or "",
+            storygan_version=storygan_tf.__version__,
+            data_fingerprint=properties.get(DATA_FINGERPRINT) or "",
+            data=read_json(f"{examples}/{records.COUNTS_FILE}") or {},
+            code=run_info.get("code", {}),
+            settings=settings,
+            settings_sha256=settings_fingerprint(settings),
+            metrics={name: figure.value for name, figure in row.figures.items()} if row else {},
+            blessed=evaluation.blessed,
+            reason=evaluation.reason,
+            judges={judge.role: judge.sha256 for judge in evaluation.judges},
+            lock=environment.get("lock", ""),
+            packages=environment.get("packages", ""),
+            python=platform.python_version(),
+            tensorflow=tf.__version__,
+            model_sha256=model_fingerprint(model),
+        )
+
+
+def _served(serving_dir: str) -> ModelFrames | None:
+    """Returns the newest version under the push destination, None where there is none."""
+    version = newest_version(serving_dir) if serving_dir else ""
+    return served_frames(f"{serving_dir}/{version}") if version else None
 
 
 def bless(blessing: types.Artifact, model: types.Artifact, evaluation: Evaluation) -> None:
@@ -111,16 +148,6 @@ def bless(blessing: types.Artifact, model: types.Artifact, evaluation: Evaluatio
     name = constants.BLESSED_FILE_NAME if evaluation.blessed else constants.NOT_BLESSED_FILE_NAME
     io_utils.write_string_file(str(Path(blessing.uri) / name), "")
     logging.info("The model is %s: %s", "blessed" if evaluation.blessed else "not blessed", evaluation.reason)
-
-
-def _draw_storyboard(generate: Generate, test: StoryRecords, settings: EvaluationConfig, path: Path) -> None:
-    batch = test.read(evenly(len(test), STORYBOARD_STORIES))
-    drawn = draw(generate, batch, settings.seed)
-    rows = [
-        StoryRow(name, tuple(sentences), {"generated": fake, "true": real})
-        for name, sentences, fake, real in zip(batch.ids, batch.sentences, drawn, batch.images, strict=True)
-    ]
-    storyboard(rows, path)
 
 
 def _run_info(exec_properties: dict[str, Any]) -> dict[str, Any]:
@@ -136,12 +163,4 @@ def _run_info(exec_properties: dict[str, Any]) -> dict[str, Any]:
 def _history(input_dict: dict[str, list[types.Artifact]]) -> list[dict[str, Any]]:
     if not input_dict.get(MODEL_RUN):
         return []
-    return _json(f"{artifact_utils.get_single_uri(input_dict[MODEL_RUN])}/{HISTORY_FILE}") or []
-
-
-def _json(path: str) -> Any:
-    return json.loads(_text(path) or "null")
-
-
-def _text(path: str) -> str:
-    return str(io_utils.read_string_file(path)) if fileio.exists(path) else ""
+    return read_json(f"{artifact_utils.get_single_uri(input_dict[MODEL_RUN])}/{HISTORY}") or []

@@ -23,7 +23,7 @@ from tfx.types import artifact_utils, standard_component_specs
 
 from storygan_tf import records
 from storygan_tf.config import Settings
-from storygan_tf.datasets import Reject, Story, StoryDataset, load_frames, open_dataset, split_of
+from storygan_tf.datasets import Reject, Story, StoryDataset, load_frames, open_dataset, source_of, split_of
 from storygan_tf.datasets.rejects import advise_frames, count_reasons, describe_rejects
 from storygan_tf.datasets.story import SPLITS, BadFrameError, count_reject
 from storygan_tf.errors import DataError
@@ -34,9 +34,6 @@ SETTINGS = "settings"
 DATA_FINGERPRINT = "data_fingerprint"
 CODE_FINGERPRINT = "code_fingerprint"
 REJECTS_PATH = "rejects_path"
-
-COUNTS_FILE = "counts.json"
-"""Beside the splits: {given, accepted, rejected: {reason: count}, splits: {name: count}}."""
 
 SHARD_STORIES = 512
 """Stories a file; with one shard's PNGs in memory at a time."""
@@ -245,6 +242,7 @@ class _Outcome:
     def counts(self) -> dict[str, Any]:
         """What `counts.json` holds."""
         return {
+            "source": source_of(self.dataset),
             "given": self.given,
             "accepted": self.accepted,
             "rejected": count_reasons(self.rejects),
@@ -255,7 +253,7 @@ class _Outcome:
         """Writes the files beside the splits, and the copy of the rejects."""
         lines = "".join(json.dumps(dataclasses.asdict(reject)) + "\n" for reject in self.rejects)
         _write_text(f"{uri}/{records.REJECTS_FILE}", lines)
-        _write_text(f"{uri}/{COUNTS_FILE}", json.dumps(self.counts, indent=1))
+        _write_text(f"{uri}/{records.COUNTS_FILE}", json.dumps(self.counts, indent=1))
         _write_text(f"{uri}/{records.LABELS_FILE}", json.dumps(list(self.dataset.label_names or ())))
         if rejects_path:
             _write_text(rejects_path, lines)

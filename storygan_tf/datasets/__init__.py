@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from storygan_tf.datasets.open import open_dataset
+from storygan_tf.datasets.open import open_dataset, source_of
 from storygan_tf.datasets.story import Reject, Story, StoryDataset, load_frames, split_of
 
-__all__ = ["Reject", "Story", "StoryDataset", "load_frames", "open_dataset", "split_of"]
+__all__ = ["Reject", "Story", "StoryDataset", "load_frames", "open_dataset", "source_of", "split_of"]

@@ -18,6 +18,12 @@ _LAYOUTS: dict[str, tuple[str, Callable[[Path, int], StoryDataset]]] = {
 
 FORMATS = ("auto", *_LAYOUTS)
 
+BLOCKS = "blocks"
+"""Name of the rendered default, whatever the layout its folder is read by."""
+
+SOURCE_FILE = "SOURCE"
+"""In a rendered folder: what made it; its first word is `BLOCKS`."""
+
 
 def open_dataset(path: str | Path, format: str = "auto", max_sentence_length: int = 1000) -> StoryDataset:
     """Opens a folder of stories.
@@ -40,6 +46,13 @@ def open_dataset(path: str | Path, format: str = "auto", max_sentence_length: in
         if format in ("auto", name) and (folder / file).is_file():
             return reader(folder, max_sentence_length)
     raise DataError(f"data folder {folder}: found {_contents(folder)}; expected {_expected(format)}.")
+
+
+def source_of(dataset: StoryDataset) -> str:
+    """Returns what a folder's stories are: `BLOCKS`, else the name of their layout."""
+    file = dataset.folder / SOURCE_FILE
+    rendered = file.is_file() and file.read_bytes().startswith(f"{BLOCKS}:".encode())
+    return BLOCKS if rendered else dataset.format
 
 
 def _expected(format: str) -> str:

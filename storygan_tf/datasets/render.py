@@ -28,11 +28,11 @@ from storygan_tf.datasets import clevr, scene
 from storygan_tf.datasets.blocks import story_objects
 from storygan_tf.datasets.clevr_sv import DICT_FILE, FIRST_TEST_STORY, IMAGES, image_name, split_name, story_name
 from storygan_tf.datasets.files import ASIDE, write_whole
+from storygan_tf.datasets.open import BLOCKS, SOURCE_FILE
 from storygan_tf.datasets.sentences import story_sentences
 from storygan_tf.datasets.story_folder import STORIES_FILE
 from storygan_tf.errors import DataError
 
-SOURCE_FILE = "SOURCE"
 MAX_TEST_STORIES = 1_000_000 - FIRST_TEST_STORY
 
 
@@ -168,7 +168,7 @@ def _source(out: Path, stories: int, test_stories: int, seed: int, rendering: bo
     # A folder that is complete needs no Mitsuba to be looked through once more.
     mitsuba = scene.load_mitsuba().__version__ if rendering else _parameters(out).get("mitsuba", "")
     return (
-        "blocks: stories in CLEVR-SV's style, rendered; not the public CLEVR-SV set\n"
+        f"{BLOCKS}: stories in CLEVR-SV's style, rendered; not the public CLEVR-SV set\n"
         f"command: storygan data render --stories {stories} --test-stories {test_stories} --seed {seed} --out DIR\n"
         f"storygan: {storygan_tf.__version__}\n"
         f"seed: {seed}\n"

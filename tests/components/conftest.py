@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,6 +13,8 @@ from tfx.types import standard_artifacts
 from tfx.utils import path_utils
 
 from storygan_tf import records
+from storygan_tf.config import EvaluationConfig
+from storygan_tf.judge.choose import choose_judge
 
 FRAMES = 3
 COLOURS = {"red": (200, 30, 30), "green": (30, 180, 40), "blue": (40, 60, 210)}
@@ -99,21 +102,44 @@ def squares():
 @pytest.fixture(scope="session")
 def examples(squares, tmp_path_factory):
     """Returns an Examples artifact as StoryExampleGen writes it."""
-    root = tmp_path_factory.mktemp("examples")
+    artifact = standard_artifacts.Examples()
+    artifact.uri, artifact.id = write(tmp_path_factory.mktemp("examples"), squares), 1
+    artifact.split_names = '["train", "test"]'
+    return artifact
+
+
+def write(root, squares, files=1):
+    """Writes the files of an Examples artifact, each split in some files."""
     for split in ("train", "test"):
-        (root / f"Split-{split}").mkdir()
-        with tf.io.TFRecordWriter(str(root / f"Split-{split}" / "data_tfrecord-00000-of-00001.gz"), "GZIP") as writer:
-            for story in getattr(squares, split):
-                pngs = [tf.io.encode_png(image).numpy() for image in story.images]
-                example = records.story_example(story.name, story.sentences, pngs, story.labels.tolist())
-                writer.write(example.SerializeToString())
+        (root / f"Split-{split}").mkdir(parents=True)
+        stories = getattr(squares, split)
+        size = -(-len(stories) // files)
+        for part in range(files):
+            name = f"data_tfrecord-{part:05d}-of-{files:05d}.gz"
+            with tf.io.TFRecordWriter(str(root / f"Split-{split}" / name), "GZIP") as writer:
+                for story in stories[part * size : (part + 1) * size]:
+                    pngs = [tf.io.encode_png(image).numpy() for image in story.images]
+                    example = records.story_example(story.name, story.sentences, pngs, story.labels.tolist())
+                    writer.write(example.SerializeToString())
     counts = {"given": 40, "accepted": 39, "rejected": {"image is missing": 1}, "splits": {"train": 32, "test": 7}}
-    (root / "counts.json").write_text(json.dumps(counts))
+    (root / records.COUNTS_FILE).write_text(json.dumps(counts))
     (root / records.LABELS_FILE).write_text(json.dumps(LABELS))
     (root / records.REJECTS_FILE).write_text("".join(json.dumps(reject) + "\n" for reject in REJECTS))
-    artifact = standard_artifacts.Examples()
-    artifact.uri, artifact.id = str(root), 1
-    artifact.split_names = '["train", "test"]'
+    return str(root)
+
+
+@pytest.fixture(scope="session")
+def write_examples(squares):
+    """Returns a function that writes the same stories in another number of files."""
+    return lambda root, files: write(root, squares, files)
+
+
+@pytest.fixture(scope="session")
+def judge(examples, tmp_path_factory):
+    """Returns the artifact of a judge of the squares."""
+    artifact = standard_artifacts.Model()
+    artifact.uri = str(tmp_path_factory.mktemp("judge") / "judge")
+    choose_judge(examples.uri, EvaluationConfig(classifier_epochs=25), Path(artifact.uri))
     return artifact
 
 

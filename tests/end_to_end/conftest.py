@@ -23,8 +23,14 @@ TINY = (
     "training.phases.adversarial.story_batch=4",
     "training.phases.adversarial.image_batch=4",
     "evaluation.classifier_epochs=1",
+    "evaluation.replicates=40",
     "evaluation.min_ssim_over_random=-1",
     "evaluation.min_f1_over_floor=-1",
+    "evaluation.min_f1_over_random=-1",
+    "evaluation.min_placed_over_random=-1",
+    "evaluation.min_object_gain=-99",
+    "evaluation.max_ssim_drop=1",
+    "evaluation.max_object_error_rise=255",
 )
 """Settings of a model that learns nothing in seconds and is pushed all the same."""
 
@@ -48,8 +54,11 @@ class CommandLine:
         return subprocess.Popen(self.arguments(*arguments), stdout=pipe, stderr=subprocess.STDOUT, **self.options())
 
     @staticmethod
-    def tiny_run(data: Path, run_dir: Path, *extra: str) -> list[str]:
-        settings = [part for setting in (*TINY, *extra) for part in ("--set", setting)]
+    def tiny_settings(*extra: str) -> list[str]:
+        return [part for setting in (*TINY, *extra) for part in ("--set", setting)]
+
+    def tiny_run(self, data: Path, run_dir: Path, *extra: str) -> list[str]:
+        settings = self.tiny_settings(*extra)
         return ["run", "--data", str(data), "--out", str(run_dir), "--preset", "quick", *settings]
 
 

@@ -6,12 +6,13 @@ import json
 
 import pytest
 
-from pipeline.pipeline import create_pipeline
+from pipeline.pipeline import RunInfo, create_pipeline
 from storygan_tf import presets
 
 QUICK = presets.load("quick")
 STEPS = [
     "StoryExampleGen",
+    "JudgeTrainer",
     "StatisticsGen",
     "SchemaGen",
     "ExampleValidator",
@@ -25,7 +26,7 @@ STEPS = [
 
 @pytest.fixture
 def create(tmp_path):
-    def make(settings=QUICK, fingerprint="f1"):
+    def make(settings=QUICK, fingerprint="f1", **options):
         pipeline = create_pipeline(
             settings,
             data_dir="data",
@@ -34,6 +35,7 @@ def create(tmp_path):
             work_dir="work",
             metadata_path=str(tmp_path / "metadata.sqlite"),
             data_fingerprint=fingerprint,
+            **options,
         )
         return {component.id: component for component in pipeline.components}
 
@@ -50,7 +52,7 @@ def changed(before, after):
 
 def test_the_steps_stand_in_their_order(create):
     assert set(create()) == set(STEPS)
-    assert list(create())[:6] == STEPS[:6]
+    assert list(create())[:7] == STEPS[:7]
     assert list(create())[-1] == "Pusher"
 
 
@@ -60,21 +62,41 @@ def test_nothing_is_touched(create, tmp_path):
 
 
 def test_changed_data_changes_what_the_first_step_is_given(create):
-    assert changed(create(), create(fingerprint="f2")) == ["StoryExampleGen"]
+    assert changed(create(), create(fingerprint="f2")) == ["StoryExampleGen", "StoryEvaluator"]
 
 
 @pytest.mark.parametrize(
     ("assignment", "steps"),
     [
         ("training.seed=3", ["Trainer"]),
-        ("evaluation.seed=3", ["StoryEvaluator"]),
+        ("evaluation.seed=3", ["JudgeTrainer"]),
+        ("evaluation.max_f1_drop=0.5", []),
         ("data.encoder=other", ["Transform", "Trainer"]),
         ("data.test_fraction=0.5", ["StoryExampleGen"]),
-        ("model.frames=5", ["StoryExampleGen", "Transform", "Trainer", "StoryEvaluator"]),
+        ("model.frames=5", ["StoryExampleGen", "JudgeTrainer", "Transform", "Trainer"]),
     ],
 )
-def test_a_setting_changes_just_the_steps_that_use_it(create, assignment, steps):
-    assert changed(create(), create(QUICK.override([assignment]))) == steps
+def test_a_setting_changes_just_the_steps_that_use_it_and_the_report(create, assignment, steps):
+    assert changed(create(), create(QUICK.override([assignment]))) == [*steps, "StoryEvaluator"]
+
+
+@pytest.mark.parametrize(
+    ("options", "steps"),
+    [
+        ({"inputs_fingerprint": "1:17:abc"}, ["StoryEvaluator"]),
+        ({"judge_fingerprint": "abc"}, ["JudgeTrainer"]),
+        ({"run_info": RunInfo({"repeat": "storygan run"})}, ["StoryEvaluator"]),
+    ],
+)
+def test_what_is_no_artifact_changes_the_step_that_reads_it(create, options, steps):
+    assert changed(create(), create(**options)) == steps
+
+
+def test_the_evaluator_is_told_the_code_behind_each_step(create):
+    told = json.loads(create()["StoryEvaluator"].exec_properties["run_info"])
+    assert set(told["code"]) == {"StoryExampleGen", "Transform", "Trainer", "JudgeTrainer", "StoryEvaluator"}
+    assert told["code"]["Trainer"] == json.loads(create()["Trainer"].exec_properties["custom_config"])["code"]
+    assert told["settings"]["preset"] == "quick"
 
 
 def test_the_trainer_gets_its_settings_as_one_string(create):

@@ -233,6 +233,22 @@ def test_the_configuration_is_frozen_and_can_be_a_key():
     assert len({TWO, Settings.from_json(TWO.to_json()), Settings()}) == 2
 
 
+@pytest.mark.parametrize(
+    "assignments",
+    [
+        [],
+        ["training.seed=3", "training.phases.warm_up.epochs=7", "evaluation.min_placed_over_random=null"],
+        ['training.phases=[{"name": "one", "epochs": 7}]', 'data.encoder="a b"'],
+    ],
+)
+def test_the_changes_of_settings_give_them_again(assignments):
+    quick = presets.load("quick")
+    changed = quick.override(assignments)
+    changes = changed.changes(quick)
+    assert len(changes) == len(assignments)
+    assert quick.override(changes) == changed
+
+
 def test_a_whole_phase_can_be_replaced_by_number_or_name():
     phase = '{"name": "other", "epochs": 3}'
     for key in ("training.phases.0", "training.phases.warm_up"):

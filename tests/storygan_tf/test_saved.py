@@ -10,7 +10,8 @@ from storygan_tf.config import StoryGANConfig
 from storygan_tf.errors import ModelError
 from storygan_tf.export import export_storygan
 from storygan_tf.generator import StoryGenerator
-from storygan_tf.saved import SavedStoryGAN, find_model
+from storygan_tf.places import find_model
+from storygan_tf.saved import SavedStoryGAN
 
 STORY = ["A red cube.", "A blue ball.", "Rain.", "The end."]
 
@@ -53,6 +54,15 @@ def test_a_folder_without_a_model_is_named(tmp_path):
         find_model(tmp_path)
     with pytest.raises(ModelError, match="no such folder"):
         find_model(tmp_path / "missing")
+
+
+def test_a_model_that_draws_nan_is_told_in_its_answer(tmp_path):
+    generator = StoryGenerator(StoryGANConfig(sentence_size=8, noise_size=2, generator_width=8))
+    generator(tf.zeros([1, 4, 8]))
+    generator.trainable_variables[-1].assign(np.nan * np.ones(generator.trainable_variables[-1].shape))
+    export_storygan(generator, LengthVectorizer(), {"frames": 4, "words": [], "examples": []}, tmp_path / "1")
+    with pytest.raises(ModelError, match="story 1: the model drew values that are not numbers"):
+        SavedStoryGAN(tmp_path).generate([STORY], [1])
 
 
 def test_a_corrupt_export_is_named(tmp_path):

@@ -22,12 +22,13 @@ def run(examples, tmp_path, monkeypatch):
     """Returns a function that runs the executor, from a folder that is not the project's."""
     monkeypatch.chdir(tmp_path)
 
-    def run(model, timeout_seconds=120):
+    def run(model, timeout_seconds=120, evaluation=None):
         blessing = standard_artifacts.InfraBlessing()
         blessing.uri = str(tmp_path / "blessing")
         Path(blessing.uri).mkdir()
         properties = {"timeout_seconds": timeout_seconds}
-        Executor().Do({"model": [model], "examples": [examples]}, {"blessing": [blessing]}, properties)
+        inputs = {"model": [model], "examples": [examples]} | ({"evaluation": [evaluation]} if evaluation else {})
+        Executor().Do(inputs, {"blessing": [blessing]}, properties)
         return blessing
 
     return run
@@ -62,6 +63,17 @@ def test_a_good_export_is_blessed_and_stock_pusher_pushes_the_stamped_copy(run, 
     pictures = list(answer["image_bytes"][0].numpy())
     assert stamp["png_sha256"] == [hashlib.sha256(picture).hexdigest() for picture in pictures]
     np.testing.assert_array_equal([tf.io.decode_png(picture) for picture in pictures], squares.test[0].images)
+
+
+def test_the_model_card_and_the_lineage_go_with_the_model(run, save_model, tmp_path):
+    evaluation = standard_artifacts.ModelEvaluation()
+    evaluation.uri = str(tmp_path / "evaluation")
+    Path(evaluation.uri).mkdir()
+    for name in ("model_card.md", "lineage.json"):
+        (Path(evaluation.uri) / name).write_text(f"content of {name}")
+    (version,) = push(run(save_model(), evaluation=evaluation), tmp_path)
+    for name in ("model_card.md", "lineage.json"):
+        assert (version / "assets.extra" / name).read_text() == f"content of {name}"
 
 
 def assert_not_blessed(blessing, tmp_path, reason):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,31 +20,36 @@ from tfx.utils import proto_utils
 from components.story_evaluator.executor import Executor
 from storygan_tf.config import EvaluationConfig, Settings
 from storygan_tf.errors import ConfigError, ModelError
+from storygan_tf.judge.judge import read_judge
+from storygan_tf.lineage import Lineage, model_fingerprint
 from storygan_tf.metrics.baselines import median_background
 
-SETTINGS = Settings(preset="quick", evaluation=EvaluationConfig(classifier_epochs=12)).to_json("preset", "evaluation")
+EVALUATION = EvaluationConfig(replicates=40)
+SETTINGS = Settings(preset="quick", evaluation=EVALUATION).to_json("preset", "evaluation")
+RUNNER = "--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 HISTORY = [{"phase": "warm_up", "epoch": 1, "step": 9, "seconds": 30.0, "losses": {"pixel": 0.5}}]
 RUN_INFO = json.dumps({"commands": {"repeat": "storygan run --data D --out R"}, "settings": {"preset": "quick"}})
 
 
 @pytest.fixture
-def run(examples, tmp_path):
+def run(examples, judge, tmp_path):
     """Returns a function that runs the executor on a model, as TFX's launcher does."""
 
-    def run(model, settings=SETTINGS, run_info=RUN_INFO, history=HISTORY):
+    def run(model, settings=SETTINGS, run_info=RUN_INFO, history=HISTORY, serving_dir=None):
         outputs = SimpleNamespace(
             evaluation=standard_artifacts.ModelEvaluation(), blessing=standard_artifacts.ModelBlessing()
         )
         for name, artifact in vars(outputs).items():
             artifact.uri = str(tmp_path / name)
-            Path(artifact.uri).mkdir()
-        inputs = {"examples": [examples], "model": [model]}
+            Path(artifact.uri).mkdir(exist_ok=True)
+        inputs = {"examples": [examples], "model": [model], "judge": [judge]}
         if history is not None:
             inputs["model_run"] = [standard_artifacts.ModelRun()]
             inputs["model_run"][0].uri = str(tmp_path)
             (tmp_path / "history.json").write_text(json.dumps(history))
-        properties = {"settings": settings, "run_info": run_info}
-        Executor().Do(inputs, {name: [artifact] for name, artifact in vars(outputs).items()}, properties)
+        properties = {"settings": settings, "run_info": run_info, "serving_dir": serving_dir, "data_fingerprint": "d1"}
+        context = Executor.Context(beam_pipeline_args=[RUNNER], pipeline_run_id="run-7")
+        Executor(context).Do(inputs, {name: [artifact] for name, artifact in vars(outputs).items()}, properties)
         return outputs
 
     return run
@@ -88,23 +94,81 @@ def test_the_median_background_is_not_blessed_and_stock_pusher_does_not_push_it(
     blessing = run(model).blessing
     assert not model_utils.is_model_blessed(blessing)
     assert [path.name for path in Path(blessing.uri).iterdir()] == ["NOT_BLESSED"]
-    assert blessing.get_string_custom_property("reason").startswith("Label F1 0.000 against 0.000")
+    assert "label F1 0.000 against 0.000" in blessing.get_string_custom_property("reason")
     assert resolved(model, blessing) == []
     assert push(model, blessing, tmp_path) == []
 
 
 def test_what_the_evaluation_holds(run, save_model, squares):
     folder = Path(run(save_model()).evaluation.uri)
-    assert sorted(path.name for path in folder.iterdir()) == ["metrics.json", "report.html", "storyboard.png"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "lineage.json",
+        "metrics.json",
+        "model_card.md",
+        "report.html",
+        "storyboard.png",
+    ]
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["blessed"] is True
     assert metrics["stories"] == len(squares.test)
-    assert {row["name"]: row["ssim"] for row in metrics["rows"]}["model"] == pytest.approx(1, abs=1e-6)
+    assert {row["name"]: row["figures"]["ssim"]["value"] for row in metrics["rows"]}["model"] == pytest.approx(1)
     with Image.open(folder / "storyboard.png") as board:
         assert min(board.size) > squares.frames * 64
     report = (folder / "report.html").read_text()
     for told in ("Blessed.", "storygan run --data D --out R", "image is missing", "pixel: 0.5"):
         assert told in report
+
+
+def test_the_lineage_tells_what_the_model_was_made_of(run, save_model, judge):
+    model = save_model()
+    folder = Path(run(model).evaluation.uri)
+    lineage = Lineage.from_json((folder / "lineage.json").read_text())
+    assert (lineage.run_id, lineage.data_fingerprint) == ("run-7", "d1")
+    assert lineage.data["splits"] == {"train": 32, "test": 7}
+    assert lineage.judges == {"labels": read_judge(judge.uri)[0].sha256}
+    assert lineage.model_sha256 == model_fingerprint(f"{model.uri}/Format-Serving")
+    assert lineage.metrics["ssim"] == pytest.approx(1)
+    assert lineage.blessed
+    card = (folder / "model_card.md").read_text()
+    assert lineage.model_sha256[:12] in card
+
+
+def served(model, tmp_path, version="1"):
+    """Puts a model under the push destination."""
+    shutil.copytree(f"{model.uri}/Format-Serving", tmp_path / "serving" / version)
+    return str(tmp_path / "serving")
+
+
+def test_a_model_worse_than_the_served_one_is_not_blessed(run, save_model, squares, tmp_path):
+    true = np.stack([story.images for story in squares.test])
+    serving_dir = served(save_model(), tmp_path)
+    worse = save_model(true // 4 * 3)
+    outputs = run(worse, serving_dir=serving_dir)
+    assert not model_utils.is_model_blessed(outputs.blessing)
+    reason = outputs.blessing.get_string_custom_property("reason")
+    assert "of the served model" in reason
+    assert "surely worse" in reason
+    metrics = json.loads((Path(outputs.evaluation.uri) / "metrics.json").read_text())
+    assert [row["what"] for row in metrics["rows"]][:2] == ["the model", "the served model, version 1"]
+    assert "surely worse" in (Path(outputs.evaluation.uri) / "report.html").read_text()
+    assert push(worse, outputs.blessing, tmp_path) == [tmp_path / "serving" / "1" / "saved_model.pb"]
+
+
+def test_the_newest_whole_version_is_the_served_one(run, save_model, squares, tmp_path):
+    true = np.stack([story.images for story in squares.test])
+    served(save_model(), tmp_path, "9")
+    serving_dir = served(save_model(true // 4 * 3), tmp_path, "10")
+    (tmp_path / "serving" / "11").mkdir()
+    outputs = run(save_model(true // 4 * 3), serving_dir=serving_dir)
+    assert model_utils.is_model_blessed(outputs.blessing)
+    assert "version 10" in (Path(outputs.evaluation.uri) / "metrics.json").read_text()
+
+
+def test_a_served_model_that_does_not_load_is_named(run, save_model, tmp_path):
+    serving_dir = served(save_model(), tmp_path)
+    (tmp_path / "serving" / "1" / "saved_model.pb").write_bytes(b"not a model")
+    with pytest.raises(ModelError, match=r"the served model, version 1.*is no usable StoryGAN export"):
+        run(save_model(), serving_dir=serving_dir)
 
 
 def test_without_a_model_run_and_run_info_there_is_a_report_all_the_same(run, save_model):

@@ -1,0 +1,244 @@
+"""Measures what an evaluation takes, in time a story and in memory, as the test split grows.
+
+`python benchmarks/evaluation.py [--sizes 500 2000 8000] [--beam=--direct_num_workers=2]`
+
+Evaluates an untrained, narrow StoryGAN with a judge on Beam, as StoryEvaluator does, over test splits of several sizes:
+records made by repeating a few rendered stories under new ids (extra `render`). Each size has a fresh process, one
+after the other. What a few stories take is start-up, and is taken off before seconds are shared out among the other
+stories. CPU time tells more than time where something else runs on the machine.
+
+Memory is the peak of the evaluating process (VmHWM), and that of it and its children together (the sum of Pss, looked
+at five times a second): pages shared among them count once, those shared with other processes in part. Needs Linux.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import itertools
+import json
+import multiprocessing
+import resource
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import apache_beam as beam
+import keras
+import numpy as np
+import tensorflow as tf
+
+from components.story_evaluator.beam_evaluation import evaluate_on_beam
+from components.story_example_gen.executor import SHARD_STORIES
+from pipeline.local_runner import beam_options
+from storygan_tf import records
+from storygan_tf.config import EvaluationConfig, StoryGANConfig
+from storygan_tf.datasets import Story, load_frames, open_dataset, source_of
+from storygan_tf.datasets.render import render_blocks
+from storygan_tf.embedded_encoder import embed
+from storygan_tf.evaluation.plan import make_plan
+from storygan_tf.evaluation.sources import ModelFrames
+from storygan_tf.export import export_storygan
+from storygan_tf.generator import StoryGenerator
+from storygan_tf.judge.judge import save_judge
+from storygan_tf.judge.training import train_judge
+from storygan_tf.metrics.baselines import median_background
+from storygan_tf.story_records import open_split
+
+START_UP_STORIES = 8
+TRAIN_STORIES = 64
+POOL = 16
+"""Stories rendered for each split."""
+
+FRAMES = 4
+CONFIG = StoryGANConfig(
+    frames=FRAMES,
+    sentence_size=6,
+    noise_size=3,
+    context_size=16,
+    filter_count=4,
+    filter_length=12,
+    generator_width=16,
+    discriminator_width=2,
+)
+BUCKETS = 64
+MAX_SENTENCE_LENGTH = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What an evaluation took.
+
+    Attributes:
+        stories: of the test split.
+        seconds: from the start of its process to its end.
+        cpu: seconds of processor time, of all its processes.
+        peak: of its process, MB.
+        together: of all its processes, MB.
+    """
+
+    stories: int
+    seconds: float
+    cpu: float
+    peak: float
+    together: float
+
+
+class Vectorizer(tf.Module):
+    """Hashed words and a matrix, as a trained one has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        matrix = np.random.default_rng(0).normal(size=[BUCKETS, CONFIG.sentence_size])
+        self.matrix = tf.Variable(matrix.astype(np.float32))
+
+    def __call__(self, sentences: tf.Tensor) -> tf.Tensor:
+        """Returns float32 `[n, sentence_size]` for string `[n]`."""
+        return embed(sentences, BUCKETS) @ self.matrix
+
+
+def make_model(path: Path) -> None:
+    """Exports an untrained StoryGAN."""
+    keras.utils.set_random_seed(1)
+    generator = StoryGenerator(CONFIG)
+    generator(tf.zeros([1, FRAMES, CONFIG.sentence_size]), training=False, seed=tf.zeros([1], tf.int64))
+    info = {"frames": FRAMES, "image_size": 64, "examples": [], "words": []}
+    export_storygan(generator, Vectorizer(), info, path, MAX_SENTENCE_LENGTH)
+
+
+def make_judge(examples: Path, path: Path) -> None:
+    """Trains a judge on the training stories for one epoch: what it says does not matter here, what it takes does."""
+    train = open_split(examples, "train")
+    batch = train.read(range(POOL))
+    background = median_background([batch.images])
+    save_judge(train_judge(batch.images, batch.labels, train.label_names, batch.objects, background, 1, 1), path)
+
+
+def make_examples(data: Path, sizes: Sequence[int], out: Path) -> None:
+    """Writes an Examples artifact as StoryExampleGen does, `{out}/{size}`, for each number of test stories."""
+    dataset = open_dataset(data)
+    labels = dataset.label_names or ()
+    stories = [(story, load_frames(story)) for story in dataset.stories() if isinstance(story, Story)]
+    pools = {split: [entry for entry in stories if entry[0].split == split] for split in ("train", "test")}
+    for size in sizes:
+        splits = {"train": TRAIN_STORIES, "test": size}
+        for split, count in splits.items():
+            _write_split(out / str(size) / f"Split-{split}", pools[split], count, labels)
+        counts = {"source": source_of(dataset), "given": sum(splits.values()), "accepted": sum(splits.values())}
+        (out / str(size) / records.LABELS_FILE).write_text(json.dumps(labels))
+        (out / str(size) / records.COUNTS_FILE).write_text(json.dumps({**counts, "rejected": {}, "splits": splits}))
+
+
+def _write_split(folder: Path, pool: list[tuple[Story, list[bytes]]], count: int, labels: Sequence[str]) -> None:
+    folder.mkdir(parents=True)
+    files = -(-count // SHARD_STORIES)
+    endless = itertools.cycle(pool)
+    for number in range(files):
+        path = folder / f"data_tfrecord-{number:05d}-of-{files:05d}.gz"
+        with tf.io.TFRecordWriter(str(path), tf.io.TFRecordOptions(compression_type="GZIP")) as writer:
+            for rank in range(number * SHARD_STORIES, min((number + 1) * SHARD_STORIES, count)):
+                story, images = next(endless)
+                flags = [[int(name in frame) for name in labels] for frame in story.labels or ()]
+                example = records.story_example(f"s{rank:06d}", story.sentences, images, flags, story.objects)
+                writer.write(example.SerializeToString(deterministic=True))
+
+
+def measure(folder: Path, stories: int, beam_args: Sequence[str]) -> Run:
+    """Evaluates in a fresh process."""
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_evaluate, args=(folder, stories, list(beam_args), sender))
+    began = time.perf_counter()
+    process.start()
+    sender.close()
+    together = max(_watched(process))
+    seconds = time.perf_counter() - began
+    if process.exitcode:
+        raise SystemExit(f"{stories} stories: the evaluation failed (exit code {process.exitcode}).")
+    return Run(stories, seconds, *receiver.recv(), together)
+
+
+def _evaluate(folder: Path, stories: int, beam_args: list[str], sender: Connection) -> None:
+    examples = folder / "examples" / str(stories)
+    plan = make_plan(str(examples), ModelFrames(str(folder / "model")), EvaluationConfig(), str(folder / "judge"))
+    evaluate_on_beam(plan, lambda: beam.Pipeline(argv=beam_options(beam_args)), str(folder))
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    cpu = sum(usage.ru_utime + usage.ru_stime for usage in usages)
+    # Not ru_maxrss: a process starts with that of the one that started it.
+    sender.send((cpu, _kilobytes(Path("/proc/self/status"), "VmHWM:") / 1024))
+
+
+def _watched(process: BaseProcess) -> Iterator[float]:
+    """Yields the memory of a process and its children, in MB, until it ends."""
+    while process.is_alive():
+        pids = list(_family(process.pid or 0))
+        yield sum(_kilobytes(Path(f"/proc/{pid}/smaps_rollup"), "Pss:") for pid in pids) / 1024
+        process.join(0.2)
+
+
+def _family(pid: int) -> Iterator[int]:
+    yield pid
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):  # ended meanwhile
+            for child in path.read_text().split():
+                yield from _family(int(child))
+
+
+def _kilobytes(path: Path, name: str) -> int:
+    with contextlib.suppress(OSError):
+        for line in path.read_text().splitlines():
+            if line.startswith(name):
+                return int(line.split()[1])
+    return 0
+
+
+def print_runs(runs: Iterator[Run]) -> None:
+    """Prints the start-up, which comes first, and a Markdown table, row by row; ratios are to its first row."""
+    start_up = next(runs)
+    print(
+        f"start-up and {start_up.stories} stories: {start_up.seconds:.1f} s, {start_up.cpu:.1f} s CPU, "
+        f"{start_up.peak:.0f} MB, {start_up.together:.0f} MB with children\n"
+    )
+    print(
+        "| stories | seconds | ms a story | ratio | CPU ms a story | ratio | peak MB | ratio | with children | ratio |"
+    )
+    print("|" + "---|" * 10, flush=True)
+    first = None
+    for run in runs:
+        figures = _figures(run, start_up)
+        first = first or figures
+        pairs = (f"{figure:.1f} | {figure / base:.2f}" for figure, base in zip(figures, first, strict=True))
+        print(f"| {run.stories:,} | {run.seconds:.1f} | {' | '.join(pairs)} |", flush=True)
+
+
+def _figures(run: Run, start_up: Run) -> tuple[float, ...]:
+    """Returns milliseconds and CPU milliseconds a story, and both peaks in MB."""
+    share = 1000 / (run.stories - start_up.stories)
+    return share * (run.seconds - start_up.seconds), share * (run.cpu - start_up.cpu), run.peak, run.together
+
+
+def main() -> None:
+    """Makes stories, a model and a judge, and measures every size."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[500, 2000, 8000], help="test stories of each run")
+    parser.add_argument("--beam", action="append", default=[], help="a Beam option, as of `storygan run`")
+    arguments = parser.parse_args()
+    if min(arguments.sizes) <= START_UP_STORIES:
+        parser.error(f"--sizes: found {min(arguments.sizes)}, expected more than {START_UP_STORIES}.")
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        sizes = [START_UP_STORIES, *arguments.sizes]
+        render_blocks(folder / "data", POOL, POOL)
+        make_examples(folder / "data", sorted(set(sizes)), folder / "examples")
+        make_model(folder / "model")
+        make_judge(folder / "examples" / str(START_UP_STORIES), folder / "judge")
+        measure(folder, START_UP_STORIES, arguments.beam)  # the first process of all fills caches and compiles modules
+        print_runs(measure(folder, size, arguments.beam) for size in sizes)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,245 @@
+"""An evaluation outside the pipeline: the same code as the pipeline's steps, on a folder of stories.
+
+Everything lands in one folder: the records (`examples/`) and the judge (`judge/`), which a second call finds there and
+uses again where nothing changed, and what the evaluation leaves.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from apache_beam import Pipeline
+from apache_beam.options.pipeline_options import PipelineOptions
+from tfx.types import standard_artifacts
+
+from components.story_evaluator.beam_evaluation import evaluate_on_beam
+from components.story_example_gen import executor as example_gen
+from pipeline.inputs import INPUTS_FILE, Inputs
+from pipeline.settings import EXAMPLE_GEN_SETTINGS, JUDGE_SETTINGS
+from storygan_tf.config import Settings
+from storygan_tf.datasets.files import write_whole
+from storygan_tf.datasets.fingerprint import data_fingerprint
+from storygan_tf.errors import DataError
+from storygan_tf.evaluation.files import Background, write_evaluation
+from storygan_tf.evaluation.images import ImageFrames, stored_test_ids
+from storygan_tf.evaluation.plan import Plan, make_plan
+from storygan_tf.evaluation.result import Evaluation
+from storygan_tf.evaluation.sources import FrameSource, ModelFrames, PictureFrames, served_frames
+from storygan_tf.fingerprint import code_fingerprint
+from storygan_tf.judge.choose import choose_judge
+from storygan_tf.lineage import LINEAGE_FILE, Lineage
+from storygan_tf.places import ASSETS_EXTRA, BASE_DIRECTORY
+from storygan_tf.progress import progress
+from storygan_tf.saved import SavedStoryGAN
+from storygan_tf.training import HISTORY
+
+EXAMPLES, JUDGE = "examples", "judge"
+
+STAMP = "made_of.json"
+"""In what is kept from call to call: what it was made of."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Pictures:
+    """Frames of another system.
+
+    Attributes:
+        folder: with the pictures.
+        layout: one of `storygan_tf.evaluation.images.LAYOUTS`.
+        given: what the system was given to draw from.
+    """
+
+    folder: Path
+    layout: str
+    given: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Question:
+    """What is to be evaluated, and how.
+
+    Attributes:
+        data: folder of stories.
+        out: folder for everything that comes of it.
+        settings: `evaluation`, `data` and `model.frames` of them are used.
+        model: a version directory, or `pictures` instead.
+        pictures: frames of another system.
+        served: a version directory to compare with, where there is one.
+        skip_first_frame: whether the first frame was given.
+        commands: for the report.
+        beam_args: Beam's options.
+    """
+
+    data: Path
+    out: Path
+    settings: Settings
+    model: Path | None = None
+    pictures: Pictures | None = None
+    served: Path | None = None
+    skip_first_frame: bool = False
+    commands: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    beam_args: Sequence[str] = ()
+
+
+def evaluate_question(question: Question) -> Evaluation:
+    """Evaluates, and writes everything into `question.out`.
+
+    Raises:
+        ConfigError: for settings that are not valid.
+        DataError: for stories or pictures that cannot be used.
+        ModelError: for a model or a judge that cannot be used.
+    """
+    examples, judge = question.out / EXAMPLES, question.out / JUDGE
+    _prepare(examples, _example_parts(question), lambda path: _make_examples(question, path))
+    _prepare(judge, _judge_parts(question, examples), lambda path: _make_judge(question, examples, path))
+    inputs = Inputs(
+        examples=str(examples.absolute()),
+        judge=str(judge.absolute()),
+        settings=json.loads(question.settings.to_json()),
+        model=str(question.model.absolute()) if question.model else "",
+        images=_image_arguments(question),
+        skip_first_frame=question.skip_first_frame,
+    )
+    plan = plan_of(inputs, served=served_frames(question.served) if question.served else None)
+    evaluation = run_plan(plan, question.out, question.beam_args)
+    write_evaluation(str(question.out), str(examples), plan, evaluation, _background(question))
+    inputs.save(question.out / INPUTS_FILE)
+    return evaluation
+
+
+def plan_of(inputs: Inputs, judge: str = "", served: FrameSource | None = None) -> Plan:
+    """Returns the plan of an evaluation.
+
+    Args:
+        inputs: what it is made of.
+        judge: folder of another domain judge; empty for the inputs' own.
+        served: to compare with.
+    """
+    settings = Settings.from_json(json.dumps(inputs.settings)).evaluation
+    return make_plan(
+        inputs.examples,
+        source_of_frames(inputs),
+        settings,
+        judge or inputs.judge,
+        served=served,
+        skip_first_frame=inputs.skip_first_frame,
+    )
+
+
+def source_of_frames(inputs: Inputs) -> FrameSource:
+    """Returns the judged model, or the judged pictures."""
+    return ModelFrames(inputs.model) if inputs.model else PictureFrames(ImageFrames(**inputs.images or {}))
+
+
+def run_plan(plan: Plan, aside: Path, beam_args: Sequence[str]) -> Evaluation:
+    """Evaluates a plan on Beam, with progress on the terminal."""
+    from pipeline.local_runner import beam_options
+
+    options = PipelineOptions(beam_options(beam_args))
+    with progress("judging stories", len(plan.test)) as advance:
+        return evaluate_on_beam(plan, lambda: Pipeline(options=options), str(aside), advance)
+
+
+def _prepare(path: Path, parts: dict[str, Any], make: Callable[[Path], None]) -> None:
+    """Makes a folder aside and renames it, unless it is there and made of the same parts."""
+    stamp, wanted = path / STAMP, json.dumps(parts, indent=1, sort_keys=True)
+    if stamp.is_file() and stamp.read_text() == wanted:
+        return
+    aside = path.with_name(f".{path.name}.writing")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    make(aside)
+    write_whole(aside / STAMP, wanted.encode())
+    shutil.rmtree(path, ignore_errors=True)
+    aside.replace(path)
+
+
+def _example_parts(question: Question) -> dict[str, Any]:
+    return {
+        "data": data_fingerprint(question.data),
+        "settings": question.settings.to_json(*EXAMPLE_GEN_SETTINGS),
+        "code": code_fingerprint("components.story_example_gen.executor"),
+    }
+
+
+def _make_examples(question: Question, path: Path) -> None:
+    artifact = standard_artifacts.Examples()
+    artifact.uri = str(path)
+    context = example_gen.Executor.Context(beam_pipeline_args=_options(question))
+    example_gen.Executor(context).Do(
+        {},
+        {example_gen.EXAMPLES: [artifact]},
+        {
+            example_gen.DATA_DIR: str(question.data),
+            example_gen.SETTINGS: question.settings.to_json(*EXAMPLE_GEN_SETTINGS),
+            example_gen.REJECTS_PATH: str(question.out / "rejects.jsonl"),
+        },
+    )
+
+
+def _options(question: Question) -> list[str]:
+    from pipeline.local_runner import beam_options
+
+    return beam_options(question.beam_args)
+
+
+def _judge_parts(question: Question, examples: Path) -> dict[str, Any]:
+    from pipeline.inputs import judge_fingerprint
+
+    return {
+        "examples": (examples / STAMP).read_text(),
+        "settings": question.settings.to_json(*JUDGE_SETTINGS),
+        "judge": judge_fingerprint(question.settings.evaluation),
+        "code": code_fingerprint("storygan_tf.judge.choose"),
+    }
+
+
+def _make_judge(question: Question, examples: Path, path: Path) -> None:
+    choose_judge(str(examples), question.settings.evaluation, path)
+
+
+def _image_arguments(question: Question) -> dict[str, Any] | None:
+    pictures, settings = question.pictures, question.settings
+    if pictures is None:
+        return None
+    data = settings.data
+    ids = stored_test_ids(question.data, data.format, data.test_fraction, data.max_sentence_length)
+    if not ids:
+        raise DataError(f"data folder {question.data}: found no test story, expected the stories of the pictures.")
+    return {
+        "folder": str(pictures.folder.absolute()),
+        "layout": pictures.layout,
+        "story_ids": ids,
+        "frames": settings.model.frames,
+        "skip_first_frame": question.skip_first_frame,
+        "given": pictures.given,
+    }
+
+
+def _background(question: Question) -> Background:
+    settings = json.loads(question.settings.to_json("preset", "data", "evaluation"))
+    if question.model is None:
+        return Background(settings=settings, commands=question.commands)
+    return Background(
+        history=_history(question.model),
+        settings=settings,
+        commands=question.commands,
+        lineage=_lineage(question.model),
+        info=SavedStoryGAN(question.model).info,
+    )
+
+
+def _history(model: Path) -> list[dict[str, Any]]:
+    """Returns the history of the run directory that a model was pushed into, nothing where it lies elsewhere."""
+    path = model.absolute().parents[len(BASE_DIRECTORY.parts)] / HISTORY
+    return json.loads(path.read_text()) if path.is_file() else []
+
+
+def _lineage(model: Path) -> Lineage | None:
+    path = model / ASSETS_EXTRA / LINEAGE_FILE
+    return Lineage.from_json(path.read_text(), str(path)) if path.is_file() else None

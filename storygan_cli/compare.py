@@ -1,0 +1,30 @@
+"""`storygan compare`: models side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from storygan_tf.errors import ConfigError
+
+EPILOG = "Example: storygan compare runs/quick runs/longer --out comparison.html"
+
+
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Run directories, or folders of `storygan evaluate`.")],
+    out: Annotated[Path, typer.Option(help="The page to write.")] = Path("comparison.html"),
+    beam: Annotated[
+        list[str] | None, typer.Option(help="One Beam option, such as --beam=--direct_num_workers=2; may be repeated.")
+    ] = None,
+) -> None:
+    """Compare runs: a table, and a page of storyboards, on the same stories and by the same judge."""
+    if len(runs) < 2:
+        raise ConfigError(f"compare: found {len(runs)} run, expected at least two.")
+    if out.suffix != ".html":
+        raise ConfigError(f"--out {out}: found {out.suffix or 'no ending'!r}, expected .html.")
+    from pipeline.compare import compare_runs
+
+    print(compare_runs(runs, out, beam or []))
+    print(f"page       {out}")

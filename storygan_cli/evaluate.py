@@ -1,0 +1,119 @@
+"""`storygan evaluate`: figures of a model, or of another system's frames, beside baselines."""
+
+from __future__ import annotations
+
+import enum
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from storygan_tf.errors import ConfigError, ModelError
+
+if TYPE_CHECKING:
+    from storygan_tf.config import Settings
+    from storygan_tf.evaluation.result import Evaluation
+
+EPILOG = "Example: storygan evaluate --model runs/quick --data runs/data/quick --out runs/evaluation"
+
+
+class Layout(str, enum.Enum):
+    """How another system names its frames."""
+
+    auto = "auto"
+    storyviz = "storyviz"
+    arldm = "arldm"
+    cpcsv = "cpcsv"
+
+
+def evaluate(
+    data: Annotated[Path, typer.Option(help="Folder of stories with training and test stories.")],
+    out: Annotated[Path, typer.Option(help="Folder for the report and what it is made of.")],
+    model: Annotated[
+        str | None, typer.Option(help="A run directory, a model base directory or a version directory.")
+    ] = None,
+    images: Annotated[Path | None, typer.Option(help="Instead of a model: folder of another system's frames.")] = None,
+    images_layout: Annotated[Layout, typer.Option(help="How the frames are named.")] = Layout.auto,
+    images_given: Annotated[
+        str, typer.Option(help="What that system drew from: text, or 'text and gold labels'.")
+    ] = "text",
+    skip_first_frame: Annotated[
+        bool, typer.Option("--skip-first-frame", help="The first frame was given (story continuation): leave it out.")
+    ] = False,
+    served: Annotated[str | None, typer.Option(help="A model to compare with, as the gate does.")] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="Thresholds to start from: quick or paper; by default the model's own.")
+    ] = None,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", help="One setting, key=value; may be repeated.", metavar="KEY=VALUE")
+    ] = None,
+    gate: Annotated[bool, typer.Option("--gate", help="End with exit code 1 where a threshold is missed.")] = False,
+    beam: Annotated[
+        list[str] | None, typer.Option(help="One Beam option, such as --beam=--direct_num_workers=2; may be repeated.")
+    ] = None,
+) -> None:
+    """Judge a model, or another system's frames, on the test stories of a folder."""
+    if (model is None) == (images is None):
+        raise ConfigError("--model and --images: expected exactly one of them.")
+    from storygan_tf.places import find_model
+
+    path = find_model(model) if model else None
+    settings = _settings(path, preset, assignments or [], data)
+    from pipeline.evaluation import Pictures, Question, evaluate_question
+    from storygan_tf.evaluation.files import REPORT_FILE, STORYBOARD_FILE
+
+    question = Question(
+        data=data,
+        out=out,
+        settings=settings,
+        model=path,
+        pictures=Pictures(images, images_layout.value, images_given) if images else None,
+        served=find_model(served) if served else None,
+        skip_first_frame=skip_first_frame,
+        commands={"repeat": shlex.join(["storygan", *sys.argv[1:]])},
+        beam_args=beam or [],
+    )
+    evaluation = evaluate_question(question)
+    _tell(evaluation)
+    print(f"pictures   {out / STORYBOARD_FILE}\nreport     {out / REPORT_FILE}")
+    if gate and not evaluation.blessed:
+        raise ModelError(f"the model does not pass the gate. {evaluation.reason}")
+
+
+def _settings(model: Path | None, preset: str | None, assignments: list[str], data: Path) -> Settings:
+    from storygan_tf import presets
+
+    info = _info(model)
+    settings = presets.load(preset or info.get("preset", "paper"))
+    frames = info.get("frames") or _frames(settings, data)
+    return settings.override([f"model.frames={frames}", *assignments])
+
+
+def _info(model: Path | None) -> dict[str, Any]:
+    if model is None:
+        return {}
+    from storygan_tf.saved import SavedStoryGAN
+
+    return SavedStoryGAN(model).info
+
+
+def _frames(settings: Settings, data: Path) -> int:
+    """Returns the most frequent number of frames of the folder's stories."""
+    from collections import Counter
+
+    from storygan_tf.datasets import Story, open_dataset
+
+    stories = open_dataset(data, settings.data.format).stories()
+    lengths = Counter(len(story.images) for story in stories if isinstance(story, Story))
+    return lengths.most_common(1)[0][0] if lengths else settings.model.frames
+
+
+def _tell(evaluation: Evaluation) -> None:
+    from storygan_tf.comparison import Compared, comparison_table
+
+    print(comparison_table([Compared("the model", evaluation)]))
+    for check in evaluation.checks:
+        mark = {True: "passed", False: "failed", None: "does not apply"}[check.passed]
+        print(f"{mark:14} {check.why}")

@@ -1,0 +1,209 @@
+"""From what adds up over stories to an evaluation: figures with intervals, judges, boards, checks."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from storygan_tf.evaluation.figures import BACKGROUND, CHARACTER, FIGURES, LABELS, MODEL, REAL, ROWS, SERVED
+from storygan_tf.evaluation.gate import gate
+from storygan_tf.evaluation.measure import SETTINGS, Panel, Tally
+from storygan_tf.evaluation.plan import Plan
+from storygan_tf.evaluation.result import TRUSTED_CEILING, Boards, Confusion, Evaluation, Figure, Judge, Row
+from storygan_tf.metrics.bootstrap import difference_interval, interval
+from storygan_tf.metrics.frechet import FrechetReference, Moments
+from storygan_tf.metrics.jackknife import group_difference_interval, group_interval
+
+TRUSTED_PLACED = 0.8
+"""A judge of data without labels is trusted where it sees so many of the true objects right."""
+
+BOARD_STORIES = 3
+"""Stories on each board: best, worst, random."""
+
+FRECHET = ("fid_domain", "fsd_domain", "fid", "fsd")
+
+_DOMAIN = ("label_f1", "frame_accuracy", "consistency", "placed_accuracy", "fid_domain", "fsd_domain")
+
+
+def summarize(plan: Plan, panel: Panel, tally: Tally) -> Evaluation:
+    """Returns the evaluation of everything that was measured."""
+    return _Summary(plan, panel, tally).evaluation()
+
+
+class _Summary:
+    def __init__(self, plan: Plan, panel: Panel, tally: Tally) -> None:
+        self._plan = plan
+        self._panel = panel
+        self._tally = tally
+        self._lines = [tally.stories[name] for name in sorted(tally.stories)]
+
+    def evaluation(self) -> Evaluation:
+        plan = self._plan
+        rows = tuple(self._row(name) for name in ROWS if name in self._lines[0].values)
+        judges = tuple(self._judges(rows))
+        boards = self._boards()
+        return Evaluation(
+            rows=rows,
+            absent=dict(self._absent(rows)),
+            checks=gate(rows, judges, plan.settings, self._difference),
+            judges=judges,
+            label_names=plan.test.label_names,
+            label_f1=self._label_f1(),
+            confusions=self._confusions(),
+            boards=boards,
+            story_values=self._story_values(boards),
+            stories=len(plan.test),
+            frames=plan.test.frames,
+            seed=plan.settings.seed,
+            data=self._data(),
+            skipped_frames=plan.first,
+        )
+
+    def _row(self, name: str) -> Row:
+        source = self._plan.sources.get(name)
+        figures = {figure: found for figure in FIGURES if (found := self._figure(name, figure)) is not None}
+        return Row(name, source.what if source else ROWS[name], source.given if source else "-", figures)
+
+    def _figure(self, row: str, figure: str) -> Figure | None:
+        if figure in FRECHET:
+            return self._frechet(row, figure)
+        pairs = self._pairs(row, figure)
+        if pairs is None:
+            return None
+        numerators, denominators = pairs
+        low, high = interval(numerators, denominators, self._plan.settings.seed, self._plan.settings.replicates)
+        return Figure(float(numerators.sum() / denominators.sum()), low, high)
+
+    @functools.cache  # noqa: B019 - lives as long as one summary
+    def _pairs(self, row: str, figure: str) -> tuple[np.ndarray, np.ndarray] | None:
+        """Returns numerators and denominators by story, None where the figure is absent."""
+        pairs = [line.values.get(row, {}).get(figure, (0.0, 0.0)) for line in self._lines]
+        numerators, denominators = np.array(pairs, np.float64).T
+        return (numerators, denominators) if denominators.sum() > 0 else None
+
+    def _groups(self, row: str, figure: str) -> list[int]:
+        return sorted(group for name, what, group in self._tally.moments if (name, what) == (row, figure))
+
+    def _moments(self, row: str, figure: str) -> Moments:
+        return functools.reduce(
+            Moments.__add__, (self._tally.moments[row, figure, group] for group in self._groups(row, figure))
+        )
+
+    @functools.cache  # noqa: B019 - lives as long as one summary
+    def _reference(self, figure: str) -> FrechetReference:
+        return FrechetReference(self._moments(REAL, figure))
+
+    def _frechet(self, row: str, figure: str) -> Figure | None:
+        if not self._groups(REAL, figure) or self._moments(REAL, figure).count < 2:
+            return None
+        if row == REAL:
+            return Figure(0.0, 0.0, 0.0)
+        value = self._reference(figure).distance(self._moments(row, figure))
+        return Figure(value, *(group_interval(self._paired_groups(row, figure)) or (None, None)))
+
+    def _paired_groups(self, row: str, figure: str) -> list[tuple[Moments, Moments]]:
+        """Returns a row's and the true frames' moments, group by group."""
+        moments = self._tally.moments
+        return [(moments[row, figure, group], moments[REAL, figure, group]) for group in self._groups(row, figure)]
+
+    def _difference(self, figure: str) -> tuple[float, float] | None:
+        """Returns the 95% interval of the model's figure minus the served model's; None where there is none."""
+        seed, replicates = self._plan.settings.seed, self._plan.settings.replicates
+        if figure in FRECHET:
+            model_groups, served_groups = (self._paired_groups(row, figure) for row in (MODEL, SERVED))
+            return group_difference_interval(model_groups, served_groups)
+        model, served = self._pairs(MODEL, figure), self._pairs(SERVED, figure)
+        return None if model is None or served is None else difference_interval(model, served, seed, replicates)
+
+    def _judges(self, rows: Sequence[Row]) -> Iterator[Judge]:
+        domain = self._panel.domain
+        if domain is not None:
+            yield Judge(LABELS, domain.what, domain.sha256, dict(domain.held_out), _trusted(rows))
+        for role, network in self._panel.networks.items():
+            yield Judge(role, network.what, network.sha256, {}, role != CHARACTER or _reaches(rows, "character_f1"))
+
+    def _absent(self, rows: Sequence[Row]) -> Iterator[tuple[str, str]]:
+        for name in FIGURES:
+            if not any(name in row.figures for row in rows):
+                yield name, self._why_absent(name)
+
+    def _why_absent(self, figure: str) -> str:
+        role = FIGURES[figure].judge
+        reasons = {
+            f"no network is given (evaluation.{SETTINGS.get(role)})": role in SETTINGS.keys() - self._panel.networks,
+            f"there is no domain judge: {self._panel.no_domain}": figure in _DOMAIN and self._panel.domain is None,
+            "the data, or its judge, does not tell where objects are": figure == "placed_accuracy",
+            "the frames come from no model that could draw a second sample": figure == "diversity",
+            "one sample has no covariance; give more stories": figure in FRECHET,
+            "the data has no labels": FIGURES[figure].judge in (LABELS, CHARACTER) and not self._plan.test.label_names,
+            "no judged frame shares a label with an earlier one": figure == "consistency",
+        }
+        return next((why for why, holds in reasons.items() if holds), "no true frame differs from the background")
+
+    def _label_f1(self) -> dict[str, dict[str, float]]:
+        counts = {row: counts for (row, what), counts in self._tally.counts.items() if what == LABELS}
+        return {
+            label: {row: _f1(*counts[row][:, index]) for row in ROWS if row in counts and row != BACKGROUND}
+            for index, label in enumerate(self._plan.test.label_names)
+            if counts
+        }
+
+    def _confusions(self) -> dict[str, Confusion]:
+        domain = self._panel.domain
+        if domain is None:
+            return {}
+        found = {}
+        for attribute, names in domain.attributes.items():
+            counts = {row: self._tally.counts[row, attribute] for row in ROWS if (row, attribute) in self._tally.counts}
+            if counts:
+                found[attribute] = Confusion(
+                    names, {row: tuple(map(tuple, matrix.tolist())) for row, matrix in counts.items()}
+                )
+        return found
+
+    def _ranked_by(self) -> str:
+        return "label_f1" if self._pairs(MODEL, "label_f1") else "ssim"
+
+    def _values(self) -> dict[str, float]:
+        """Returns each story's value of the figure that ranks stories."""
+        figure = self._ranked_by()
+        pairs = {line.story_id: line.values[MODEL][figure] for line in self._lines}
+        return {name: numerator / denominator for name, (numerator, denominator) in pairs.items() if denominator}
+
+    def _boards(self) -> Boards:
+        values = self._values()
+        ranked = sorted(values, key=lambda name: (-values[name], name))
+        count = min(BOARD_STORIES, -(-len(ranked) // 3))
+        best, worst = ranked[:count], ranked[count:][-count:][::-1]
+        others = ranked[count : len(ranked) - count]
+        random = np.random.default_rng(self._plan.settings.seed)
+        chosen = sorted(random.choice(len(others), min(count, len(others)), replace=False)) if others else []
+        return Boards(self._ranked_by(), tuple(best), tuple(worst), tuple(sorted(others[index] for index in chosen)))
+
+    def _story_values(self, boards: Boards) -> dict[str, float]:
+        values = self._values()
+        return {name: values[name] for name in (*boards.best, *boards.worst, *boards.random)}
+
+    def _data(self) -> str:
+        return hashlib.sha256("".join(line.digest for line in self._lines).encode()).hexdigest()
+
+
+def _f1(true_positives: int, false_positives: int, false_negatives: int) -> float:
+    both = 2 * true_positives + false_positives + false_negatives
+    return float(2 * true_positives / both) if both else 0.0
+
+
+def _trusted(rows: Sequence[Row]) -> bool:
+    """Whether the domain judge's figures on the true test frames reach what is asked of one."""
+    ceilings: Mapping[str, Figure] = next(row.figures for row in rows if row.name == REAL)
+    if "label_f1" in ceilings:
+        return _reaches(rows, "label_f1")
+    return "placed_accuracy" in ceilings and ceilings["placed_accuracy"].value >= TRUSTED_PLACED
+
+
+def _reaches(rows: Sequence[Row], figure: str) -> bool:
+    ceiling = next(row for row in rows if row.name == REAL).value(figure)
+    return ceiling is not None and ceiling >= TRUSTED_CEILING

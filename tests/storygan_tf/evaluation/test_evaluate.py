@@ -1,0 +1,228 @@
+"""The figures, their rows, and what is said about bad input."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from skimage.metrics import structural_similarity
+
+from storygan_tf.config import EvaluationConfig
+from storygan_tf.errors import DataError, ModelError
+from storygan_tf.evaluation.evaluate import evaluate
+from storygan_tf.evaluation.result import Evaluation
+from storygan_tf.judge.judge import load_judge
+from storygan_tf.metrics.frechet import Moments, frechet_distance
+
+
+@pytest.fixture(scope="module")
+def blurred(plan, painters):
+    return evaluate(plan(painters.blurred))
+
+
+@pytest.fixture(scope="module")
+def untouched(plan, painters):
+    return evaluate(plan(painters.truth))
+
+
+def test_every_row_stands_beside_the_model(blurred):
+    assert [row.name for row in blurred.rows] == ["model", "real_frames", "random_story", "median_background"]
+    assert [row.given for row in blurred.rows] == ["text", "-", "-", "-"]
+    assert (blurred.stories, blurred.frames, blurred.split) == (18, 3, "test")
+    assert set(blurred.absent) == {"fid", "fsd", "character_f1", "character_accuracy"}
+    assert blurred.absent["fid"] == "no network is given (evaluation.fid_network)"
+
+
+def test_a_model_that_draws_the_truth_has_the_ceilings_figures(untouched):
+    model, real = untouched.row("model"), untouched.row("real_frames")
+    assert model.figures["ssim"].value == pytest.approx(1)
+    assert model.figures["object_error"].value == 0
+    assert model.figures["sharpness"].value == pytest.approx(1)
+    assert model.figures["fid_domain"].value == pytest.approx(0, abs=1e-6)
+    for name in ("label_f1", "frame_accuracy", "consistency", "placed_accuracy"):
+        assert model.figures[name] == real.figures[name]
+    assert real.figures["label_f1"].value > 0.9
+    assert real.figures["placed_accuracy"].value > 0.6
+
+
+def test_the_baselines_expose_what_a_figure_does_not_see(blurred):
+    model, other, floor = (blurred.row(name).figures for name in ("model", "random_story", "median_background"))
+    assert floor["ssim"].value > other["ssim"].value
+    assert floor["label_f1"].value == 0
+    assert floor["diversity" if "diversity" in floor else "consistency"].value == 0
+    assert other["placed_accuracy"].value < 0.3 < model["placed_accuracy"].value
+    assert other["fid_domain"].value < floor["fid_domain"].value
+    assert floor["object_error"].value > 2 * model["object_error"].value
+
+
+def test_ssim_is_the_mean_over_all_frames_of_all_batches(blurred, world, painters):
+    options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 255}
+    true = np.concatenate([story.images for story in world.test])
+    drawn = painters.blurred.draw(SimpleNamespace(images=true[None]), 0)[0]
+    values = [structural_similarity(*pair, channel_axis=2, **options) for pair in zip(true, drawn, strict=True)]
+    assert blurred.row("model").value("ssim") == pytest.approx(np.mean(values), abs=1e-4)
+
+
+def test_fid_is_of_all_frames_of_all_groups(blurred, world, judge, painters):
+    true = np.concatenate([story.images for story in world.test])
+    drawn = painters.blurred.draw(SimpleNamespace(images=true[None]), 0)[0]
+    features = [load_judge(judge).look(frames)[1] for frames in (true, drawn)]
+    expected = frechet_distance(*(Moments.of(one) for one in features))
+    assert blurred.row("model").value("fid_domain") == pytest.approx(expected, rel=1e-5)
+
+
+def test_intervals_hold_their_figure(blurred):
+    for row in blurred.rows[:3]:
+        for name, figure in row.figures.items():
+            assert figure.low <= figure.value + 1e-9, (row.name, name)
+            assert figure.high >= figure.value - 1e-9, (row.name, name)
+    ssim = blurred.row("model").figures["ssim"]
+    assert 0 < ssim.high - ssim.low < 0.2
+
+
+def test_diversity_compares_two_samples(plan, painters):
+    brighter = painters.of(lambda batch, sample: batch.images // 2 + 7 * sample)
+    evaluation = evaluate(plan(brighter))
+    assert evaluation.row("model").value("diversity") == pytest.approx(7)
+    assert evaluation.row("real_frames").value("diversity") is None
+
+
+def test_one_sample_alone_has_no_diversity(plan, painters):
+    evaluation = evaluate(plan(painters.of(painters.blurred.draw, samples=1)))
+    assert evaluation.absent["diversity"].startswith("the frames come from no model")
+
+
+def test_the_judge_is_named_with_its_own_figures(blurred, judge):
+    found = blurred.judge("labels")
+    assert found.sha256 == load_judge(judge).sha256
+    assert found.held_out["label_f1"] > 0.8
+    assert found.trusted == (blurred.row("real_frames").value("label_f1") >= 0.95)
+
+
+def test_single_labels_and_confusions_add_up(blurred, world):
+    assert list(blurred.label_f1) == world.labels
+    assert all(set(rows) == {"model", "real_frames", "random_story"} for rows in blurred.label_f1.values())
+    objects = sum(len(frame) for story in world.test for frame in story.objects)
+    colour = blurred.confusions["colour"]
+    assert colour.names == ("blue", "green", "red")
+    assert {np.sum(matrix) for matrix in colour.counts.values()} == {objects}
+    assert np.trace(colour.counts["real_frames"]) > 0.9 * objects
+
+
+def test_boards_hold_the_best_the_worst_and_others(plan, painters, world):
+    spoilt = {"test003", "test011"}
+
+    def draw(batch, sample):
+        images = batch.images.copy()
+        for index, name in enumerate(batch.ids):
+            if name in spoilt:
+                images[index] = world.background
+        return images
+
+    evaluation = evaluate(plan(painters.of(draw)))
+    boards = evaluation.boards
+    assert (boards.by, len(boards.best), len(boards.random)) == ("label_f1", 3, 3)
+    assert set(boards.worst[:2]) == spoilt
+    assert not set(boards.random) & {*boards.best, *boards.worst}
+    assert evaluation.story_values["test003"] == 0
+
+
+def test_a_shuffled_story_is_seen(plan, painters, untouched):
+    def draw(batch, sample):
+        return batch.images[:, [2, 0, 1]] if "test000" in batch.ids else batch.images
+
+    shuffled = evaluate(plan(painters.of(draw))).row("model")
+    for name in ("ssim", "label_f1", "placed_accuracy"):
+        assert shuffled.value(name) < untouched.row("model").value(name) - 0.01, name
+
+
+def test_the_same_question_gives_the_same_bytes_whatever_the_files(plan, painters, world, tmp_path, blurred):
+    splits = {"train": world.train[::-1], "test": world.test[5:] + world.test[:5]}
+    for files in (1, 5):
+        root = world.write_examples(tmp_path / str(files), splits, files=files)
+        again = evaluate(plan(painters.blurred, root))
+        assert again.to_json() == blurred.to_json()
+
+
+def test_another_story_changes_the_datas_hash(plan, painters, world, tmp_path, blurred):
+    root = world.write_examples(tmp_path, {"train": world.train, "test": world.test[:-1]})
+    assert evaluate(plan(painters.blurred, root)).data != blurred.data
+
+
+def test_json_is_read_back(blurred):
+    text = blurred.to_json()
+    assert Evaluation.from_json(text).to_json() == text
+    assert json.loads(text)["blessed"] == blurred.blessed
+    with pytest.raises(DataError, match=r"metrics\.json: is no evaluation of this version"):
+        Evaluation.from_json('{"rows": 1}')
+
+
+def test_a_skipped_first_frame_is_judged_nowhere(plan, painters):
+    def draw(batch, sample):
+        images = batch.images.copy()
+        images[:, 0] = 0
+        return images
+
+    evaluation = evaluate(plan(painters.of(draw), skip_first_frame=True))
+    assert evaluation.skipped_frames == 1
+    model, real = evaluation.row("model"), evaluation.row("real_frames")
+    assert model.value("ssim") == pytest.approx(1)
+    for name in ("label_f1", "frame_accuracy", "consistency", "placed_accuracy"):
+        assert model.value(name) == real.value(name)
+
+
+def test_without_a_judge_its_figures_are_absent_with_the_reason(plan, painters, world, no_judge, tmp_path):
+    root = world.write_examples(tmp_path, {"train": world.train, "test": world.test}, labelled=False, placed=False)
+    evaluation = evaluate(plan(painters.blurred, root, no_judge))
+    assert evaluation.judges == ()
+    for name in ("label_f1", "placed_accuracy", "fid_domain"):
+        assert evaluation.absent[name] == "there is no domain judge: the data has no labels"
+    assert set(evaluation.row("model").figures) == {"ssim", "object_error", "sharpness", "diversity"}
+    assert evaluation.boards.by == "ssim"
+
+
+def test_one_story_is_enough(plan, painters, world, tmp_path):
+    root = world.write_examples(tmp_path, {"train": world.train, "test": world.test[:1]})
+    evaluation = evaluate(plan(painters.blurred, root))
+    assert evaluation.stories == 1
+    assert evaluation.row("model").figures["ssim"].low == evaluation.row("model").value("ssim")
+    assert evaluation.absent["fsd_domain"] == "one sample has no covariance; give more stories"
+    assert evaluation.boards.worst == ()
+
+
+def test_splits_of_different_lengths_are_said(plan, painters, world, tmp_path):
+    longer = [world.make_story(f"train{number}", number, frames=4) for number in range(2)]
+    root = world.write_examples(tmp_path, {"train": longer, "test": world.test})
+    with pytest.raises(DataError, match="test stories: found 3 frames, expected 4"):
+        plan(painters.truth, root)
+
+
+def test_an_empty_split_is_said(plan, painters, world, tmp_path):
+    root = world.write_examples(tmp_path, {"train": world.train, "test": []})
+    with pytest.raises(DataError, match="found no story, expected at least one"):
+        plan(painters.truth, root)
+
+
+def test_a_judge_of_other_labels_is_said(plan, painters, world, tmp_path):
+    root = world.write_examples(tmp_path, {"train": world.train, "test": world.test})
+    (root / "labels.json").write_text(json.dumps(["a", "b", "c", "d"]))
+    with pytest.raises(ModelError, match=r"tells the labels \['red'.*expected those of the data: \['a'"):
+        evaluate(plan(painters.truth, root))
+
+
+def test_a_source_that_fails_is_told_before_the_work_begins(plan, painters):
+    def refuse(batch, sample):
+        raise ModelError("story 3: sentence 1 is blank.")
+
+    with pytest.raises(ModelError, match="sentence 1 is blank"):
+        plan(painters.of(refuse))
+
+
+def test_every_batch_is_asked_for_two_samples(plan, painters, world):
+    painter = painters.of(painters.blurred.draw)
+    evaluate(plan(painter, settings=EvaluationConfig(seed=3, replicates=40)))
+    first, *asked = painter.asked
+    assert first == (tuple(story.name for story in world.test[:16]), 3, 0)
+    assert {(seed, sample) for _, seed, sample in asked} == {(3, 0), (3, 1)}
