@@ -11,7 +11,6 @@ from collections.abc import Iterable
 
 import numpy as np
 
-
 BACKGROUND_STORIES = 500
 """The median background is taken over so many training stories at the most, evenly chosen."""
 
