@@ -131,11 +131,11 @@ def _conditions(evaluation: Evaluation) -> dict[str, object]:
     """Returns what has to be the same, as errors call it."""
     hashes = sorted((judge.role, judge.sha256) for judge in evaluation.judges)
     return {
-        "judges": ", ".join(f"{role} {digest}" for role, digest in hashes) or "none",
-        "split": evaluation.split,
         "stories (SHA-256)": evaluation.data,
+        "split": evaluation.split,
         "frames": evaluation.frames,
         "first frames not judged": evaluation.skipped_frames,
+        "judges": ", ".join(f"{role} {digest}" for role, digest in hashes) or "none",
         "seed": evaluation.seed,
     }
 
@@ -199,7 +199,7 @@ def _block(names: Sequence[str], columns: Sequence[Sequence[str]]) -> str:
 def _notes(evaluation: Evaluation, lines: Sequence[FigureLine], absent: Mapping[str, str]) -> str:
     notes = [
         f"{evaluation.stories} stories of {evaluation.frames} frames, split {evaluation.split}, seed "
-        f"{evaluation.seed}; 95% bootstrap intervals over stories"
+        f"{evaluation.seed}; 95% intervals over stories"
     ]
     notes += [f"judge {judge.sha256[:HASH_DIGITS]}: {ROLES.get(judge.role, judge.role)}" for judge in evaluation.judges]
     notes += [f"absent: {FIGURES[name].title if name in FIGURES else name}: {why}" for name, why in absent.items()]

