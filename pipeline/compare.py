@@ -47,7 +47,8 @@ def compare_runs(paths: Sequence[Path], page: Path, beam_args: Sequence[str] = (
     check_comparable(compared)
     batch = _stories(runs[0])
     compared = [
-        dataclasses.replace(entry, frames=_frames(run, batch)) for entry, run in zip(compared, runs, strict=True)
+        dataclasses.replace(entry, frames=_frames(run, batch, runs[0].evaluation.seed))
+        for entry, run in zip(compared, runs, strict=True)
     ]
     shown = map(StoryToShow, batch.ids, map(tuple, batch.sentences), batch.images)
     write_whole(page, render_comparison(compared, list(shown)).encode())
@@ -86,6 +87,6 @@ def _stories(run: _Run) -> StoryBatch:
     return test.read([test.ids.index(name) for name in (*boards.best, *boards.worst, *boards.random)])
 
 
-def _frames(run: _Run, batch: StoryBatch) -> dict[str, np.ndarray]:
-    frames = source_of_frames(run.inputs).frames(batch, run.evaluation.seed)
+def _frames(run: _Run, batch: StoryBatch, seed: int) -> dict[str, np.ndarray]:
+    frames = source_of_frames(run.inputs).frames(batch, seed)
     return dict(zip(batch.ids, frames, strict=True))

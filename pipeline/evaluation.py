@@ -20,11 +20,12 @@ from tfx.types import standard_artifacts
 from components.story_evaluator.beam_evaluation import evaluate_on_beam
 from components.story_example_gen import executor as example_gen
 from pipeline.inputs import INPUTS_FILE, Inputs
+from pipeline.run_directory import SETTINGS_FILE
 from pipeline.settings import EXAMPLE_GEN_SETTINGS, JUDGE_SETTINGS
 from storygan_tf.config import Settings
 from storygan_tf.datasets.files import write_whole
 from storygan_tf.datasets.fingerprint import data_fingerprint
-from storygan_tf.errors import DataError
+from storygan_tf.errors import ConfigError, DataError
 from storygan_tf.evaluation.files import Background, write_evaluation
 from storygan_tf.evaluation.images import ImageFrames, stored_test_ids
 from storygan_tf.evaluation.plan import Plan, make_plan
@@ -32,8 +33,8 @@ from storygan_tf.evaluation.result import Evaluation
 from storygan_tf.evaluation.sources import FrameSource, ModelFrames, PictureFrames, served_frames
 from storygan_tf.fingerprint import code_fingerprint
 from storygan_tf.judge.choose import choose_judge
-from storygan_tf.lineage import LINEAGE_FILE, Lineage
-from storygan_tf.places import ASSETS_EXTRA, BASE_DIRECTORY
+from storygan_tf.lineage import lineage_of
+from storygan_tf.places import BASE_DIRECTORY
 from storygan_tf.progress import progress
 from storygan_tf.saved import SavedStoryGAN
 from storygan_tf.training import HISTORY
@@ -94,6 +95,8 @@ def evaluate_question(question: Question) -> Evaluation:
         DataError: for stories or pictures that cannot be used.
         ModelError: for a model or a judge that cannot be used.
     """
+    _check_out(question.out)
+    background = _background(question)
     examples, judge = question.out / EXAMPLES, question.out / JUDGE
     _prepare(examples, _example_parts(question), lambda path: _make_examples(question, path))
     _prepare(judge, _judge_parts(question, examples), lambda path: _make_judge(question, examples, path))
@@ -107,7 +110,7 @@ def evaluate_question(question: Question) -> Evaluation:
     )
     plan = plan_of(inputs, served=served_frames(question.served) if question.served else None)
     evaluation = run_plan(plan, question.out, question.beam_args)
-    write_evaluation(str(question.out), str(examples), plan, evaluation, _background(question))
+    write_evaluation(str(question.out), str(examples), plan, evaluation, background)
     inputs.save(question.out / INPUTS_FILE)
     return evaluation
 
@@ -143,6 +146,18 @@ def run_plan(plan: Plan, aside: Path, beam_args: Sequence[str]) -> Evaluation:
     options = PipelineOptions(beam_options(beam_args))
     with progress("judging stories", len(plan.test)) as advance:
         return evaluate_on_beam(plan, lambda: Pipeline(options=options), str(aside), advance)
+
+
+def _check_out(out: Path) -> None:
+    """Keeps a folder of something else from being written into."""
+    if (out / SETTINGS_FILE).exists():
+        raise ConfigError(f"--out {out}: is a run directory; give the evaluation a folder of its own.")
+    for name in (EXAMPLES, JUDGE):
+        path = out / name
+        if path.exists() and not (path / STAMP).is_file():
+            raise ConfigError(
+                f"--out {out}: holds {name}/, which no evaluation made (no {STAMP} in it); give an empty folder."
+            )
 
 
 def _prepare(path: Path, parts: dict[str, Any], make: Callable[[Path], None]) -> None:
@@ -229,17 +244,13 @@ def _background(question: Question) -> Background:
         history=_history(question.model),
         settings=settings,
         commands=question.commands,
-        lineage=_lineage(question.model),
+        lineage=lineage_of(question.model),
         info=SavedStoryGAN(question.model).info,
     )
 
 
 def _history(model: Path) -> list[dict[str, Any]]:
     """Returns the history of the run directory that a model was pushed into, nothing where it lies elsewhere."""
-    path = model.absolute().parents[len(BASE_DIRECTORY.parts)] / HISTORY
-    return json.loads(path.read_text()) if path.is_file() else []
-
-
-def _lineage(model: Path) -> Lineage | None:
-    path = model / ASSETS_EXTRA / LINEAGE_FILE
-    return Lineage.from_json(path.read_text(), str(path)) if path.is_file() else None
+    base = model.absolute().parent
+    path = base.parents[len(BASE_DIRECTORY.parts) - 1] / HISTORY if base.match(str(BASE_DIRECTORY)) else None
+    return json.loads(path.read_text()) if path and path.is_file() else []

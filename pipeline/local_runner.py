@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import logging
 import shlex
@@ -19,14 +20,15 @@ from ml_metadata.proto import metadata_store_pb2
 from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 from tfx.utils import path_utils
 
-from pipeline.destination import destination_key, remember_destination
+from pipeline.destination import Destination
 from pipeline.inputs import Inputs, judge_fingerprint, networks_fingerprint
-from pipeline.pipeline import PIPELINE_NAME, RunInfo, create_pipeline
+from pipeline.pipeline import CODE, PIPELINE_NAME, RunInfo, create_pipeline
 from pipeline.run_directory import RunDirectory
 from storygan_tf import presets
 from storygan_tf.datasets.fingerprint import data_fingerprint
 from storygan_tf.errors import StoryGANError
 from storygan_tf.evaluation.files import KEPT_FILES
+from storygan_tf.fingerprint import code_fingerprint
 from storygan_tf.lineage import lock_fingerprint, packages_fingerprint
 from storygan_tf.training import HISTORY, TENSORBOARD
 
@@ -69,7 +71,8 @@ def run_pipeline(
     Raises:
         StepFailedError: where a step failed.
     """
-    destination = destination_key(run)
+    data = data_fingerprint(run.data)
+    destination = Destination.look(run, _owner(run, data))
     pipeline = create_pipeline(
         settings=run.settings,
         data_dir=str(run.data),
@@ -77,9 +80,9 @@ def run_pipeline(
         serving_dir=str(run.serving),
         work_dir=str(run.work),
         metadata_path=str(run.metadata),
-        data_fingerprint=data_fingerprint(run.data),
+        data_fingerprint=data,
         judge_fingerprint=judge_fingerprint(run.settings.evaluation),
-        inputs_fingerprint=f"{destination} {networks_fingerprint(run.settings.evaluation)}".strip(),
+        inputs_fingerprint=f"{destination.key} {networks_fingerprint(run.settings.evaluation)}".strip(),
         rejects_path=str(run.rejects),
         run_info=_run_info(run),
         beam_pipeline_args=beam_options(beam_args),
@@ -94,9 +97,17 @@ def run_pipeline(
             raise StepFailedError(
                 f"step {steps.current} failed (details in {run.log}). {steps.current}: {reason}"
             ) from error
-    result = _collect(run)
-    remember_destination(run, destination)
-    return result
+    outputs = Outputs(run.metadata)
+    pushed = _pushed(outputs)
+    destination.remember(run, pushed)
+    _collect(run, outputs)
+    return RunResult(run.path, pushed, tuple(_verdicts(outputs)))
+
+
+def _owner(run: RunDirectory, data: str) -> str:
+    """Returns a fingerprint of everything that a run's model depends on."""
+    parts = (run.settings.to_json(), data, code_fingerprint(*CODE.values()))
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def _run_info(run: RunDirectory) -> RunInfo:
@@ -174,9 +185,8 @@ def _logged(path: Path, steps: _Steps) -> Iterator[None]:
         file.close()
 
 
-def _collect(run: RunDirectory) -> RunResult:
-    """Copies what people look at to its stable place, and tells how the run ended."""
-    outputs = Outputs(run.metadata)
+def _collect(run: RunDirectory, outputs: Outputs) -> None:
+    """Copies what people look at to its stable place."""
     evaluation = Path(outputs.newest("StoryEvaluator", "evaluation").uri)
     model_run = Path(outputs.newest("Trainer", "model_run").uri)
     for name in KEPT_FILES:
@@ -185,9 +195,12 @@ def _collect(run: RunDirectory) -> RunResult:
     shutil.rmtree(run.path / TENSORBOARD, ignore_errors=True)
     shutil.copytree(model_run / TENSORBOARD, run.path / TENSORBOARD)
     _inputs(run, outputs).save(run.inputs)
+
+
+def _pushed(outputs: Outputs) -> Path | None:
+    """Returns the version directory that was pushed, None where none was."""
     pushed = outputs.newest("Pusher", "pushed_model").custom_properties
-    version = Path(pushed["pushed_destination"].string_value) if pushed["pushed"].int_value else None
-    return RunResult(run.path, version, tuple(_verdicts(outputs)))
+    return Path(pushed["pushed_destination"].string_value) if pushed["pushed"].int_value else None
 
 
 def _inputs(run: RunDirectory, outputs: Outputs) -> Inputs:

@@ -16,6 +16,8 @@ from storygan_tf.datasets.files import write_whole
 from storygan_tf.errors import ConfigError, DataError
 from storygan_tf.places import BASE_DIRECTORY
 
+SETTINGS_FILE = "settings.json"
+
 
 @dataclasses.dataclass(frozen=True)
 class RunDirectory:
@@ -60,7 +62,7 @@ class RunDirectory:
     @property
     def settings_file(self) -> Path:
         """What the run was made with."""
-        return self.path / "settings.json"
+        return self.path / SETTINGS_FILE
 
     @property
     def log(self) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import json
 import shlex
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from storygan_tf.errors import ConfigError, ModelError
 if TYPE_CHECKING:
     from storygan_tf.config import Settings
     from storygan_tf.evaluation.result import Evaluation
+    from storygan_tf.lineage import Lineage
 
 EPILOG = "Example: storygan evaluate --model runs/quick --data runs/data/quick --out runs/evaluation"
 
@@ -44,7 +46,7 @@ def evaluate(
     ] = False,
     served: Annotated[str | None, typer.Option(help="A model to compare with, as the gate does.")] = None,
     preset: Annotated[
-        str | None, typer.Option(help="Thresholds to start from: quick or paper; by default the model's own.")
+        str | None, typer.Option(help="Settings to start from: quick or paper; by default the model's own.")
     ] = None,
     assignments: Annotated[
         list[str] | None, typer.Option("--set", help="One setting, key=value; may be repeated.", metavar="KEY=VALUE")
@@ -84,11 +86,22 @@ def evaluate(
 
 def _settings(model: Path | None, preset: str | None, assignments: list[str], data: Path) -> Settings:
     from storygan_tf import presets
+    from storygan_tf.config import Settings
 
-    info = _info(model)
-    settings = presets.load(preset or info.get("preset", "paper"))
+    info, lineage = _info(model), _lineage(model)
+    if lineage and preset is None:
+        settings = Settings.from_json(json.dumps(lineage.settings))
+    else:
+        settings = presets.load(preset or info.get("preset", "paper"))
     frames = info.get("frames") or _frames(settings, data)
     return settings.override([f"model.frames={frames}", *assignments])
+
+
+def _lineage(model: Path | None) -> Lineage | None:
+    """Returns where a model came from, None where it does not tell."""
+    from storygan_tf.lineage import lineage_of
+
+    return None if model is None else lineage_of(model)
 
 
 def _info(model: Path | None) -> dict[str, Any]:

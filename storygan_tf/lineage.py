@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from storygan_tf.errors import DataError, ModelError
-from storygan_tf.places import find_model
+from storygan_tf.places import ASSETS_EXTRA, find_model
 
 LINEAGE_FILE = "lineage.json"
 """In a model's `assets.extra`."""
@@ -157,14 +157,25 @@ def read_lineage(model: str | Path) -> Lineage:
         ModelError: where there is no model, or it tells no lineage.
         DataError: where what it tells is damaged.
     """
-    from storygan_tf.places import ASSETS_EXTRA
-
-    path = find_model(model) / ASSETS_EXTRA / LINEAGE_FILE
-    if not path.exists():
+    version = find_model(model)
+    lineage = lineage_of(version)
+    if lineage is None:
         raise ModelError(
-            f"--model {model}: tells no lineage, expected {path}. It was exported by an older version, or not pushed "
-            "by the pipeline; `storygan run` pushes models with their lineage."
+            f"--model {model}: tells no lineage, expected {version / ASSETS_EXTRA / LINEAGE_FILE}. It was exported by "
+            "an older version, or not pushed by the pipeline; `storygan run` pushes models with their lineage."
         )
+    return lineage
+
+
+def lineage_of(version: Path) -> Lineage | None:
+    """Reads the lineage inside a version directory; None where there is none.
+
+    Raises:
+        DataError: where it is damaged.
+    """
+    path = version / ASSETS_EXTRA / LINEAGE_FILE
+    if not path.exists():
+        return None
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -204,8 +215,6 @@ def model_fingerprint(path: str | Path) -> str:
     Raises:
         ModelError: where there is no SavedModel.
     """
-    from storygan_tf.places import ASSETS_EXTRA
-
     root = Path(path)
     if not (root / "saved_model.pb").is_file():
         raise ModelError(f"model {path}: found no saved_model.pb, expected the directory of a SavedModel.")

@@ -27,6 +27,7 @@ class SavedStoryGAN:
     Attributes:
         path: the version directory.
         info: what signature `info` answers.
+        frames: sentences and frames a story.
 
     Raises:
         ModelError: where it cannot be loaded or is no StoryGAN.
@@ -41,13 +42,12 @@ class SavedStoryGAN:
                 raise ValueError(f"it lacks the signatures {', '.join(sorted(missing))}")
             answer = self._loaded.signatures["info"](query=tf.constant([""]))["info"]
             self.info: dict[str, Any] = json.loads(answer.numpy()[0])
-        except (OSError, KeyError, ValueError, tf.errors.OpError) as error:
-            raise ModelError(f"--model {self.path}: is no usable StoryGAN export ({error}).") from error
-
-    @property
-    def frames(self) -> int:
-        """Sentences and frames a story."""
-        return int(self.info["frames"])
+            self.frames = int(self.info["frames"])
+        # TensorFlow raises nearly anything for a damaged SavedModel.
+        except Exception as error:
+            raise ModelError(
+                f"model {self.path}: is no usable StoryGAN export ({type(error).__name__}: {error})."
+            ) from error
 
     def generate(self, stories: Sequence[Sequence[str]], seeds: Sequence[int] | None = None) -> np.ndarray:
         """Draws stories.
@@ -74,6 +74,12 @@ class SavedStoryGAN:
             if error:
                 raise ModelError(f"story {row + 1}: {error.decode()}")
         decoded = [tf.io.decode_png(image).numpy() for image in outputs["image_bytes"].numpy().ravel()]
+        shapes = {frame.shape for frame in decoded}
+        if len(decoded) != len(stories) * self.frames or len(shapes) != 1:
+            raise ModelError(
+                f"model {self.path}: found {len(decoded)} pictures of shapes {sorted(shapes)} for {len(stories)} "
+                f"stories, expected {self.frames} a story, all of one shape."
+            )
         return np.stack(decoded).reshape(len(stories), self.frames, *decoded[0].shape)
 
     def _ask(self, sentences: tf.Tensor, seeds: Sequence[int] | None) -> dict[str, tf.Tensor]:

@@ -93,8 +93,11 @@ class _Measure(beam.DoFn):
         super().__init__()
         self._plan = plan
         self._measurer: Measurer | None = None
+        self._failed = False
 
     def process(self, block: range) -> Iterator[Any]:
+        if self._failed:
+            return  # One failure fails the evaluation: this worker need not go on.
         try:
             if self._measurer is None:
                 self._measurer = Measurer(self._plan)
@@ -103,6 +106,7 @@ class _Measure(beam.DoFn):
                 for listener in _listeners:
                     listener(len(measured.stories))
         except StoryGANError as error:
+            self._failed = True
             yield beam.pvalue.TaggedOutput(_FAILED, (block.start, error))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import platform
-from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
@@ -146,7 +145,7 @@ def bless(blessing: types.Artifact, model: types.Artifact, evaluation: Evaluatio
     blessed = constants.BLESSED_VALUE if evaluation.blessed else constants.NOT_BLESSED_VALUE
     blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY, blessed)
     name = constants.BLESSED_FILE_NAME if evaluation.blessed else constants.NOT_BLESSED_FILE_NAME
-    io_utils.write_string_file(str(Path(blessing.uri) / name), "")
+    io_utils.write_string_file(f"{blessing.uri}/{name}", "")
     logging.info("The model is %s: %s", "blessed" if evaluation.blessed else "not blessed", evaluation.reason)
 
 

@@ -83,6 +83,8 @@ def write_evaluation(folder: str, examples: str, plan: Plan, evaluation: Evaluat
         _write(f"{folder}/{LINEAGE_FILE}", lineage.to_json())
         card = render_model_card(evaluation, background.settings, json.loads(lineage.to_json()), background.info)
         _write(f"{folder}/{MODEL_CARD}", card)
+    else:
+        _remove(f"{folder}/{LINEAGE_FILE}", f"{folder}/{MODEL_CARD}")
 
 
 def data_statistics(stories: StoryRecords) -> dict[str, Any]:
@@ -134,6 +136,13 @@ def _rejects(path: str) -> list[dict[str, Any]]:
         return []
     with tf.io.gfile.GFile(path) as file:
         return [json.loads(line) for line in file.read().splitlines()]
+
+
+def _remove(*paths: str) -> None:
+    """Removes what an evaluation of another model left."""
+    for path in paths:
+        if tf.io.gfile.exists(path):
+            tf.io.gfile.remove(path)
 
 
 def _write(path: str, content: str | bytes) -> None:

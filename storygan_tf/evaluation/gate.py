@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 
 from storygan_tf.config import EvaluationConfig
-from storygan_tf.evaluation.figures import BACKGROUND, FIGURES, LABELS, MODEL, PLACED, RANDOM_STORY, REAL, SERVED
-from storygan_tf.evaluation.result import TRUSTED_CEILING, Check, Judge, Row
+from storygan_tf.evaluation.figures import BACKGROUND, CHARACTER, FIGURES, LABELS, MODEL, RANDOM_STORY, REAL, SERVED
+from storygan_tf.evaluation.result import TRUSTED_CEILING, TRUSTED_PLACED, Check, Judge, Row
 
 Difference = Callable[[str], tuple[float, float] | None]
 """Gives the 95% interval of a figure's difference between the model and the served model."""
@@ -27,6 +27,20 @@ _AGAINST_SERVED = {
     "max_object_error_rise": "object_error",
     "max_fid_rise": "fid_domain",
 }
+
+
+def ceiling_asked(rows: Sequence[Row], role: str) -> tuple[str, float]:
+    """Returns by which figure of the true test frames a judge is trusted, and what it must reach.
+
+    Args:
+        rows: of the evaluation.
+        role: of the judge; a domain judge of data without labels is trusted by the objects that it places.
+    """
+    labelled = any("label_f1" in row.figures for row in rows)
+    if role == CHARACTER:
+        return "character_f1", TRUSTED_CEILING
+    return ("label_f1", TRUSTED_CEILING) if role == LABELS and labelled else ("placed_accuracy", TRUSTED_PLACED)
+
 
 _BASELINES = {RANDOM_STORY: "a random training story", BACKGROUND: "the median background"}
 
@@ -53,14 +67,17 @@ class _Gate:
         self, rows: dict[str, Row], judges: Sequence[Judge], settings: EvaluationConfig, difference: Difference
     ) -> None:
         self._rows = rows
-        self._trusted = all(judge.trusted for judge in judges if judge.role == LABELS)
+        self._untrusted = {judge.role for judge in judges if not judge.trusted}
         self._settings = settings
         self._difference = difference
 
     def checks(self) -> Iterator[Check]:
         absolute = [self._above(name) for name in _ABOVE if self._threshold(name) is not None]
         yield from absolute
-        judged = any(check.passed is not None for check in absolute if _ABOVE[check.name][0] != "ssim")
+        # A threshold below 0 asks nothing that a picture of the empty table could not give.
+        judged = any(
+            check.passed is not None and check.threshold >= 0 for check in absolute if _ABOVE[check.name][0] != "ssim"
+        )
         if self._threshold("min_object_gain") is not None:
             yield self._object_gain(stands_in=not judged)
         if SERVED in self._rows:
@@ -81,14 +98,18 @@ class _Gate:
         title = FIGURES[figure].title
         if self._value(MODEL, figure) is None:
             return self._does_not_apply(name, f"{title}: absent, its threshold does not apply.")
-        if FIGURES[figure].judge in (LABELS, PLACED) and not self._trusted:
-            ceiling = self._value(REAL, "label_f1" if self._value(REAL, "label_f1") is not None else figure)
-            return self._does_not_apply(
-                name,
-                f"{title}: untrusted, its threshold does not apply: the judge reaches {ceiling:.3f} on the true "
-                f"frames, less than the {TRUSTED_CEILING} asked of a judge.",
-            )
+        role = FIGURES[figure].judge
+        if role in self._untrusted:
+            return self._does_not_apply(name, f"{title}: untrusted, its threshold does not apply: {self._why(role)}.")
         return None
+
+    def _why(self, role: str) -> str:
+        """Returns why a judge is untrusted."""
+        figure, asked = ceiling_asked([*self._rows.values()], role)
+        ceiling = self._value(REAL, figure)
+        if ceiling is None:
+            return "nothing is known of how the judge sees the true frames"
+        return f"{FIGURES[figure].title} of the true frames is {ceiling:.3f}, less than the {asked} asked of a judge"
 
     def _does_not_apply(self, name: str, why: str) -> Check:
         return Check(name, None, self._asked(name), None, why)
@@ -123,15 +144,20 @@ class _Gate:
     def _served(self, name: str) -> Check:
         figure = _AGAINST_SERVED[name]
         silent = self._silent(name, figure)
-        found = None if silent else self._difference(figure)
         if silent is not None:
             return dataclasses.replace(silent, why=f"Against the served model: {silent.why}")
+        found = self._difference(figure)
+        if found is None:
+            why = (
+                f"Against the served model: {FIGURES[figure].title}: too few stories to tell a difference from chance."
+            )
+            return self._does_not_apply(name, why)
         kind = FIGURES[figure]
         value, other = _known(self._value(MODEL, figure)), _known(self._value(SERVED, figure))
         # Positive is worse, whichever way the figure goes.
         sign = -1.0 if kind.better == "higher" else 1.0
         worse = round(sign * (value - other), 6)
-        low, high = found or (value - other, value - other)
+        low, high = found
         surely = round(min(sign * low, sign * high), 6)
         passed = surely <= self._asked(name)
         verdict = "not surely worse" if passed else "surely worse"

@@ -51,7 +51,7 @@ class StoryLine:
 
     Attributes:
         story_id: its name.
-        digest: SHA-256 of its id, sentences and frames.
+        digest: SHA-256 of its id, sentences, frames, labels and objects.
         values: of every row.
     """
 
@@ -118,7 +118,7 @@ def _check_kind(network: Network, expected: str, setting: str) -> None:
 
 
 def _check_labels(network: Network, plan: Plan) -> None:
-    if sorted(network.spec.labels) != sorted(plan.test.label_names):
+    if plan.test.label_names and sorted(network.spec.labels) != sorted(plan.test.label_names):
         raise ModelError(
             f"evaluation.label_network {network.what}: tells the labels {list(network.spec.labels)}, expected those of "
             f"the data: {list(plan.test.label_names)}."
@@ -290,8 +290,11 @@ def _group(story_id: str) -> int:
 
 
 def _digest(batch: StoryBatch, index: int) -> str:
-    digest = hashlib.sha256(repr((batch.ids[index], batch.sentences[index])).encode())
+    objects = None if batch.objects is None else batch.objects[index]
+    digest = hashlib.sha256(repr((batch.ids[index], batch.sentences[index], objects)).encode())
     digest.update(np.ascontiguousarray(batch.images[index]).tobytes())
+    if batch.labels is not None:
+        digest.update(batch.labels[index].tobytes())
     return digest.hexdigest()
 
 

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from storygan_tf.config import EvaluationConfig
-from storygan_tf.errors import DataError
+from storygan_tf.errors import DataError, ModelError
 from storygan_tf.evaluation.figures import MODEL, SERVED
 from storygan_tf.evaluation.sources import FrameSource
 from storygan_tf.metrics.baselines import BACKGROUND_STORIES, evenly, median_background, story_shift
-from storygan_tf.story_records import BATCH, StoryRecords, open_split
+from storygan_tf.story_records import BATCH, StoryBatch, StoryRecords, open_split
 
 BLOCK = 4 * BATCH
 """Stories that a worker takes at a time."""
@@ -89,8 +89,19 @@ def make_plan(
         raise DataError("--skip-first-frame: the stories have 1 frame, expected at least 2.")
     sources = {MODEL: model} if served is None else {MODEL: model, SERVED: served}
     first = test.read(range(min(BATCH, len(test))))
-    for source in sources.values():
-        source.frames(first, settings.seed)  # What fails here is told before the work begins.
+    model.frames(first, settings.seed)  # What fails here is told before the work begins.
+    if served is not None:
+        _check_served(served, first, settings.seed)
     background = median_background(batch.images for batch in train.batches(evenly(len(train), BACKGROUND_STORIES)))
     shift = story_shift(len(train), settings.seed)
     return Plan(train, test, sources, background, settings, judge, shift, skip_first_frame)
+
+
+def _check_served(served: FrameSource, first: StoryBatch, seed: int) -> None:
+    try:
+        served.frames(first, seed)
+    except ModelError as error:
+        raise ModelError(
+            f"{error} It is the served model that the thresholds are about: remove that version from the push "
+            "destination, or push elsewhere."
+        ) from error

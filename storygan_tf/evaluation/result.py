@@ -1,6 +1,6 @@
 """What an evaluation found: rows of figures with intervals, who judged, and the checks of the gate.
 
-It is written as JSON with sorted keys and figures of six digits, so that the same question gives the same bytes, and
+It is written as JSON with sorted keys and figures of six decimals, so that the same question gives the same bytes, and
 read again by `storygan compare` and the report.
 """
 
@@ -16,10 +16,13 @@ from storygan_tf.errors import DataError
 TRUSTED_CEILING = 0.95
 """Label figures of a judge whose F1 on real test frames is lower are untrusted."""
 
+TRUSTED_PLACED = 0.8
+"""Placed-object figures of a judge that sees fewer of the true objects right are untrusted."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
-    """A figure and its 95% bootstrap interval over stories.
+    """A figure and its 95% interval over stories.
 
     Attributes:
         value: over all stories.
@@ -59,11 +62,12 @@ class Judge:
     """A network that judged.
 
     Attributes:
-        role: `figures.LABELS` (the domain judge, placed objects included), `FID`, `FSD` or `CHARACTER`.
+        role: `figures.LABELS` (the domain judge, its features included), `PLACED`, `FID`, `FSD` or `CHARACTER`.
         what: what it is and where it came from.
         sha256: of its content.
         held_out: its own figures on real training frames that it was not trained on, by figure name.
-        trusted: whether its figures on the real test frames reach what is asked of a judge (`TRUSTED_CEILING`).
+        trusted: whether its figure of the real test frames reaches what is asked (`TRUSTED_CEILING`,
+            `TRUSTED_PLACED`).
     """
 
     role: str
@@ -141,7 +145,7 @@ class Evaluation:
         split: of the data.
         skipped_frames: first frames that were not judged.
         seed: of noise, pairing and bootstrap.
-        data: SHA-256 of the judged stories: ids, sentences and frames.
+        data: SHA-256 of the judged stories (ids, sentences, frames, labels, objects) and the median background.
     """
 
     rows: tuple[Row, ...]
@@ -173,13 +177,6 @@ class Evaluation:
             result: [check.why for check in self.checks if check.passed is result] for result in (False, True, None)
         }
         return " ".join(by_result[False] or by_result[True] or by_result[None]) or "No threshold is asked."
-
-    @property
-    def figure_names(self) -> tuple[str, ...]:
-        """The figures that any row has, in the order of `figures.FIGURES`."""
-        from storygan_tf.evaluation.figures import FIGURES
-
-        return tuple(name for name in FIGURES if any(name in row.figures for row in self.rows))
 
     def row(self, name: str) -> Row | None:
         """Returns the row of that name, None where there is none."""
@@ -241,7 +238,7 @@ def _tuple(value: Any) -> Any:
 
 
 def _rounded(values: Any) -> Any:
-    """Floats of six significant digits at least: more than they carry, less than what differs between machines."""
+    """Floats of six decimals: more than they carry, less than what the order of a sum changes."""
     if isinstance(values, dict):
         return {key: _rounded(value) for key, value in values.items()}
     if isinstance(values, list | tuple):

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from storygan_tf.evaluation.figures import BACKGROUND, CHARACTER, FIGURES, LABELS, MODEL, REAL, ROWS, SERVED
-from storygan_tf.evaluation.gate import gate
+from storygan_tf.evaluation.figures import (
+    BACKGROUND,
+    CHARACTER,
+    FIGURES,
+    LABELS,
+    MODEL,
+    PLACED,
+    REAL,
+    ROWS,
+    SERVED,
+)
+from storygan_tf.evaluation.gate import ceiling_asked, gate
 from storygan_tf.evaluation.measure import SETTINGS, Panel, Tally
 from storygan_tf.evaluation.plan import Plan
-from storygan_tf.evaluation.result import TRUSTED_CEILING, Boards, Confusion, Evaluation, Figure, Judge, Row
+from storygan_tf.evaluation.result import Boards, Confusion, Evaluation, Figure, Judge, Row
 from storygan_tf.metrics.bootstrap import difference_interval, interval
 from storygan_tf.metrics.frechet import FrechetReference, Moments
 from storygan_tf.metrics.jackknife import group_difference_interval, group_interval
-
-TRUSTED_PLACED = 0.8
-"""A judge of data without labels is trusted where it sees so many of the true objects right."""
 
 BOARD_STORIES = 3
 """Stories on each board: best, worst, random."""
@@ -74,8 +81,10 @@ class _Summary:
         if pairs is None:
             return None
         numerators, denominators = pairs
-        low, high = interval(numerators, denominators, self._plan.settings.seed, self._plan.settings.replicates)
-        return Figure(float(numerators.sum() / denominators.sum()), low, high)
+        value = float(numerators.sum() / denominators.sum())
+        if len(self._lines) < 2:
+            return Figure(value)
+        return Figure(value, *interval(numerators, denominators, *self._draws))
 
     @functools.cache  # noqa: B019 - lives as long as one summary
     def _pairs(self, row: str, figure: str) -> tuple[np.ndarray, np.ndarray] | None:
@@ -111,19 +120,27 @@ class _Summary:
 
     def _difference(self, figure: str) -> tuple[float, float] | None:
         """Returns the 95% interval of the model's figure minus the served model's; None where there is none."""
-        seed, replicates = self._plan.settings.seed, self._plan.settings.replicates
         if figure in FRECHET:
             model_groups, served_groups = (self._paired_groups(row, figure) for row in (MODEL, SERVED))
             return group_difference_interval(model_groups, served_groups)
         model, served = self._pairs(MODEL, figure), self._pairs(SERVED, figure)
-        return None if model is None or served is None else difference_interval(model, served, seed, replicates)
+        if model is None or served is None or len(self._lines) < 2:
+            return None
+        return difference_interval(model, served, *self._draws)
+
+    @property
+    def _draws(self) -> tuple[int, int]:
+        """Seed and number of the bootstrap's draws."""
+        return self._plan.settings.seed, self._plan.settings.replicates
 
     def _judges(self, rows: Sequence[Row]) -> Iterator[Judge]:
         domain = self._panel.domain
         if domain is not None:
-            yield Judge(LABELS, domain.what, domain.sha256, dict(domain.held_out), _trusted(rows))
+            yield Judge(LABELS, domain.what, domain.sha256, dict(domain.held_out), _trusted(rows, LABELS))
+            if _ceiling(rows, "placed_accuracy") is not None:
+                yield Judge(PLACED, domain.what, domain.sha256, {}, _trusted(rows, PLACED))
         for role, network in self._panel.networks.items():
-            yield Judge(role, network.what, network.sha256, {}, role != CHARACTER or _reaches(rows, "character_f1"))
+            yield Judge(role, network.what, network.sha256, {}, role != CHARACTER or _trusted(rows, CHARACTER))
 
     def _absent(self, rows: Sequence[Row]) -> Iterator[tuple[str, str]]:
         for name in FIGURES:
@@ -188,7 +205,10 @@ class _Summary:
         return {name: values[name] for name in (*boards.best, *boards.worst, *boards.random)}
 
     def _data(self) -> str:
-        return hashlib.sha256("".join(line.digest for line in self._lines).encode()).hexdigest()
+        digest = hashlib.sha256("".join(line.digest for line in self._lines).encode())
+        digest.update(repr(self._plan.test.label_names).encode())
+        digest.update(self._plan.background.tobytes())
+        return digest.hexdigest()
 
 
 def _f1(true_positives: int, false_positives: int, false_negatives: int) -> float:
@@ -196,14 +216,12 @@ def _f1(true_positives: int, false_positives: int, false_negatives: int) -> floa
     return float(2 * true_positives / both) if both else 0.0
 
 
-def _trusted(rows: Sequence[Row]) -> bool:
-    """Whether the domain judge's figures on the true test frames reach what is asked of one."""
-    ceilings: Mapping[str, Figure] = next(row.figures for row in rows if row.name == REAL)
-    if "label_f1" in ceilings:
-        return _reaches(rows, "label_f1")
-    return "placed_accuracy" in ceilings and ceilings["placed_accuracy"].value >= TRUSTED_PLACED
+def _trusted(rows: Sequence[Row], role: str) -> bool:
+    """Whether a judge's figure of the true test frames reaches what is asked of it (`gate.ceiling_asked`)."""
+    figure, asked = ceiling_asked(rows, role)
+    ceiling = _ceiling(rows, figure)
+    return ceiling is not None and ceiling >= asked
 
 
-def _reaches(rows: Sequence[Row], figure: str) -> bool:
-    ceiling = next(row for row in rows if row.name == REAL).value(figure)
-    return ceiling is not None and ceiling >= TRUSTED_CEILING
+def _ceiling(rows: Sequence[Row], figure: str) -> float | None:
+    return next(row for row in rows if row.name == REAL).value(figure)

@@ -75,6 +75,17 @@ def test_a_second_call_uses_records_and_judge_again(finished_run, evaluated, cli
     assert cli(*arguments).returncode == 0
 
 
+def test_a_folder_of_something_else_is_not_written_into(finished_run, cli, tmp_path):
+    data, run_dir, _ = finished_run
+    (tmp_path / "examples").mkdir()
+    (tmp_path / "examples" / "mine.txt").write_text("mine")
+    for out, words in ((run_dir, "is a run directory"), (tmp_path, "holds examples/, which no evaluation made")):
+        done = cli("evaluate", "--model", run_dir, "--data", data, "--out", out)
+        assert done.returncode == 1
+        assert words in done.stderr
+    assert (tmp_path / "examples" / "mine.txt").is_file()
+
+
 def test_the_gate_is_told_by_the_exit_code(finished_run, cli, tmp_path):
     data, run_dir, _ = finished_run
     arguments = ["evaluate", "--model", run_dir, "--data", data, "--out", tmp_path, *cli.tiny_settings()]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -63,6 +65,14 @@ def test_a_model_that_draws_nan_is_told_in_its_answer(tmp_path):
     export_storygan(generator, LengthVectorizer(), {"frames": 4, "words": [], "examples": []}, tmp_path / "1")
     with pytest.raises(ModelError, match="story 1: the model drew values that are not numbers"):
         SavedStoryGAN(tmp_path).generate([STORY], [1])
+
+
+def test_weights_that_were_cut_off_are_told(run_dir, tmp_path):
+    shutil.copytree(run_dir / "serving_model" / "storygan" / "9", tmp_path / "9")
+    (weights,) = (tmp_path / "9" / "variables").glob("variables.data*")
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    with pytest.raises(ModelError, match="9: is no usable StoryGAN export"):
+        SavedStoryGAN(tmp_path)
 
 
 def test_a_corrupt_export_is_named(tmp_path):

@@ -18,6 +18,7 @@ def test_its_outputs_are_what_stock_components_take():
     component = StoryEvaluator(
         examples=channel(standard_artifacts.Examples),
         model=channel(standard_artifacts.Model),
+        judge=channel(standard_artifacts.Model),
         model_run=channel(standard_artifacts.ModelRun),
         settings="{}",
         code_fingerprint="c0de",
@@ -35,7 +36,10 @@ def test_its_outputs_are_what_stock_components_take():
 
 def test_a_model_run_and_what_is_only_told_may_be_left_out():
     component = StoryEvaluator(
-        examples=channel(standard_artifacts.Examples), model=channel(standard_artifacts.Model), settings="{}"
+        examples=channel(standard_artifacts.Examples),
+        model=channel(standard_artifacts.Model),
+        judge=channel(standard_artifacts.Model),
+        settings="{}",
     )
     assert "model_run" not in component.inputs
 
@@ -43,5 +47,8 @@ def test_a_model_run_and_what_is_only_told_may_be_left_out():
 def test_an_input_of_another_type_is_refused():
     with pytest.raises(TypeError, match="model"):
         StoryEvaluator(
-            examples=channel(standard_artifacts.Examples), model=channel(standard_artifacts.Schema), settings="{}"
+            examples=channel(standard_artifacts.Examples),
+            model=channel(standard_artifacts.Schema),
+            judge=channel(standard_artifacts.Model),
+            settings="{}",
         )

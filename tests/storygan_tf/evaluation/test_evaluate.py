@@ -151,6 +151,12 @@ def test_another_story_changes_the_datas_hash(plan, painters, world, tmp_path, b
     assert evaluate(plan(painters.blurred, root)).data != blurred.data
 
 
+def test_other_labels_change_the_datas_hash(plan, painters, world, tmp_path, blurred):
+    relabelled = [SimpleNamespace(**vars(story) | {"labels": 1 - story.labels}) for story in world.test]
+    root = world.write_examples(tmp_path, {"train": world.train, "test": relabelled})
+    assert evaluate(plan(painters.blurred, root)).data != blurred.data
+
+
 def test_json_is_read_back(blurred):
     text = blurred.to_json()
     assert Evaluation.from_json(text).to_json() == text
@@ -187,7 +193,7 @@ def test_one_story_is_enough(plan, painters, world, tmp_path):
     root = world.write_examples(tmp_path, {"train": world.train, "test": world.test[:1]})
     evaluation = evaluate(plan(painters.blurred, root))
     assert evaluation.stories == 1
-    assert evaluation.row("model").figures["ssim"].low == evaluation.row("model").value("ssim")
+    assert evaluation.row("model").figures["ssim"].low is None
     assert evaluation.absent["fsd_domain"] == "one sample has no covariance; give more stories"
     assert evaluation.boards.worst == ()
 
@@ -218,6 +224,20 @@ def test_a_source_that_fails_is_told_before_the_work_begins(plan, painters):
 
     with pytest.raises(ModelError, match="sentence 1 is blank"):
         plan(painters.of(refuse))
+
+
+def test_a_served_model_that_fails_is_told_with_the_way_out(plan, painters):
+    def refuse(batch, sample):
+        raise ModelError("found 3 sentences, expected 4.")
+
+    with pytest.raises(ModelError, match="remove that version from the push destination, or push elsewhere"):
+        plan(painters.truth, served=painters.of(refuse))
+
+
+def test_placed_objects_are_trusted_by_their_own_ceiling(blurred):
+    placed = blurred.judge("placed")
+    assert placed.sha256 == blurred.judge("labels").sha256
+    assert placed.trusted == (blurred.row("real_frames").value("placed_accuracy") >= 0.8)
 
 
 def test_every_batch_is_asked_for_two_samples(plan, painters, world):

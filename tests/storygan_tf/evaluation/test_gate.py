@@ -27,7 +27,7 @@ def rows(model, served=None, without=()):
     ]
 
 
-def decide(model, served=None, *, trusted=True, without=(), interval=None, **settings):
+def decide(model, served=None, *, trusted=("labels", "placed"), without=(), interval=None, **settings):
     """Returns the checks by name; a difference to the served model has an interval of its value +- `interval`."""
 
     def difference(figure):
@@ -36,7 +36,7 @@ def decide(model, served=None, *, trusted=True, without=(), interval=None, **set
         apart = model[figure] - served[figure]
         return apart - interval, apart + interval
 
-    judges = [Judge("labels", "a judge", "0" * 64, {}, trusted)]
+    judges = [Judge(role, "a judge", "0" * 64, {}, role in trusted) for role in ("labels", "placed")]
     checks = gate(rows(model, served, without), judges, EvaluationConfig(**settings), difference)
     return {check.name: check for check in checks}
 
@@ -81,11 +81,36 @@ def test_thresholds_are_those_of_the_settings_and_null_asks_nothing():
 
 
 def test_an_untrusted_judges_thresholds_do_not_apply_and_object_error_stands_in():
-    checks = decide(GOOD | {"label_f1": 0.0}, trusted=False)
+    checks = decide(GOOD | {"label_f1": 0.0}, trusted=())
     assert checks["min_f1_over_floor"].passed is None
-    assert "untrusted, its threshold does not apply: the judge reaches 0.980" in checks["min_f1_over_floor"].why
+    assert "untrusted, its threshold does not apply: label F1 of the true frames is 0.980" in (
+        checks["min_f1_over_floor"].why
+    )
+    assert "placed objects of the true frames is 0.950" in checks["min_placed_over_random"].why
     assert checks["min_object_gain"].passed
     assert blessed(checks)
+
+
+def test_placed_objects_are_trusted_apart_from_labels():
+    checks = decide(GOOD, trusted=("labels",))
+    assert checks["min_placed_over_random"].passed is None
+    assert checks["min_f1_over_random"].passed
+    assert checks["min_object_gain"].passed is None
+
+
+def test_a_threshold_below_nothing_does_not_stand_for_the_object_error():
+    empty = BASELINES["median_background"]
+    checks = decide(
+        empty, min_f1_over_floor=-0.01, min_f1_over_random=None, min_placed_over_random=None, min_ssim_over_random=None
+    )
+    assert checks["min_f1_over_floor"].passed
+    assert checks["min_object_gain"].passed is False
+
+
+def test_without_an_interval_nothing_is_said_against_the_served_model():
+    checks = decide(GOOD | {"label_f1": 0.1}, GOOD, min_f1_over_random=None)
+    assert checks["max_f1_drop"].passed is None
+    assert "too few stories to tell a difference from chance" in checks["max_f1_drop"].why
 
 
 def test_without_labels_object_error_stands_in():
@@ -128,7 +153,7 @@ def test_a_better_model_than_the_served_one_is_blessed():
 
 
 def test_the_served_models_label_thresholds_need_a_trusted_judge():
-    checks = decide(GOOD | {"label_f1": 0.1}, GOOD, trusted=False, interval=0.0)
+    checks = decide(GOOD | {"label_f1": 0.1}, GOOD, trusted=(), interval=0.0)
     assert checks["max_f1_drop"].passed is None
     assert checks["max_f1_drop"].why.startswith("Against the served model: label F1: untrusted")
 
