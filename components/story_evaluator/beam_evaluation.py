@@ -1,6 +1,6 @@
 """An evaluation on Beam: blocks of test stories are drawn and measured in parallel, and what adds up is combined.
 
-Images stay within a worker: what leaves it are a line of numbers a story, moments of features and counts, so memory
+Images stay within a worker: what leaves it are some numbers a story, moments of features and counts, so memory
 does not grow with the pictures of a split. Batches are the same however many workers there are.
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from storygan_tf.errors import StoryGANError
-from storygan_tf.evaluation.measure import Measured, Measurer, MomentsKey, Panel, StoryLine, Tally
+from storygan_tf.evaluation.measure import Measured, Measurer, MomentsKey, Panel, StoryTable, Tally
 from storygan_tf.evaluation.plan import Plan
 from storygan_tf.evaluation.result import Evaluation
 from storygan_tf.evaluation.summary import summarize
@@ -104,14 +104,14 @@ class _Measure(beam.DoFn):
             for measured in self._measurer.measure(block):
                 yield from _outputs(measured)
                 for listener in _listeners:
-                    listener(len(measured.stories))
+                    listener(len(measured.stories.ids))
         except StoryGANError as error:
             self._failed = True
             yield beam.pvalue.TaggedOutput(_FAILED, (block.start, error))
 
 
 def _outputs(measured: Measured) -> Iterator[Any]:
-    yield from measured.stories
+    yield measured.stories
     for key, features in measured.features.items():
         yield beam.pvalue.TaggedOutput(_FEATURES, (key, features))
     for name, counts in measured.counts.items():
@@ -147,12 +147,12 @@ def _add_up(arrays: Iterable[np.ndarray]) -> np.ndarray:
 
 def _write(
     outcome: str,
-    stories: list[StoryLine],
+    stories: list[StoryTable],
     moments: list[tuple[MomentsKey, Moments]],
     counts: list[tuple[tuple[str, str], np.ndarray]],
     failed: list[tuple[int, StoryGANError]],
 ) -> None:
-    tally = Tally({line.story_id: line for line in stories}, dict(moments), dict(counts))
+    tally = Tally(stories, dict(moments), dict(counts))
     failures = [error for _, error in sorted(failed, key=lambda pair: pair[0])]
     with tf.io.gfile.GFile(outcome, "wb") as file:
         file.write(pickle.dumps((tally, failures)))

@@ -37,27 +37,23 @@ GROUPS = 20
 WIDE = 512
 """Moments of wider features than this are kept in one group, for memory's sake: without an interval."""
 
-Pair = tuple[float, float]
-Values = dict[str, dict[str, Pair]]
-"""Row -> figure -> numerator and denominator."""
-
 MomentsKey = tuple[str, str, int]
 """Row, figure, group."""
 
 
 @dataclasses.dataclass(frozen=True)
-class StoryLine:
-    """Figures of one story.
+class StoryTable:
+    """Figures of a batch's stories, one by one: the only thing that is kept of every story.
 
     Attributes:
-        story_id: its name.
-        digest: SHA-256 of its id, sentences, frames, labels and objects.
-        values: of every row.
+        ids: their names.
+        digests: SHA-256 of each story's id, sentences, frames, labels and objects.
+        values: (row, figure) -> float64 [stories, 2], numerators and denominators.
     """
 
-    story_id: str
-    digest: str
-    values: Values
+    ids: tuple[str, ...]
+    digests: tuple[bytes, ...]
+    values: dict[tuple[str, str], np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,13 +61,13 @@ class Measured:
     """What a batch gave.
 
     Attributes:
-        stories: a line each.
+        stories: their figures.
         features: (row, figure, group) -> [samples, D].
         counts: (row, what) -> int64 array that adds up: `labels` -> [3, L] true positives, false positives and false
             negatives; the name of an attribute -> [K, K] objects by true and seen value.
     """
 
-    stories: list[StoryLine]
+    stories: StoryTable
     features: dict[MomentsKey, np.ndarray]
     counts: dict[tuple[str, str], np.ndarray]
 
@@ -172,15 +168,14 @@ class _Scene:
         self._images = true.images[:, plan.first :]
         self._mask = object_mask(self._images, plan.background)
         self._groups = np.array([_group(name) for name in true.ids])
-        self._values: list[Values] = [{} for _ in true.ids]
+        self._values: dict[tuple[str, str], np.ndarray] = {}
         self._features: dict[MomentsKey, np.ndarray] = {}
         self._counts: dict[tuple[str, str], np.ndarray] = {}
 
     def measured(self) -> Measured:
         """Returns everything that was added."""
-        digests = [_digest(self._true, index) for index in range(len(self._true))]
-        lines = map(StoryLine, self._true.ids, digests, self._values)
-        return Measured(list(lines), self._features, self._counts)
+        digests = tuple(_digest(self._true, index) for index in range(len(self._true)))
+        return Measured(StoryTable(tuple(self._true.ids), digests, self._values), self._features, self._counts)
 
     def add(self, row: str, all_frames: np.ndarray) -> None:
         """Measures a row's frames, uint8 [stories, T, 64, 64, 3], T with a first frame that is not judged."""
@@ -281,21 +276,20 @@ class _Scene:
             self._features[row, figure, int(group)] = features[groups == group].reshape(-1, features.shape[-1])
 
     def _put(self, row: str, figure: str, numerators: np.ndarray, denominators: np.ndarray) -> None:
-        for values, numerator, denominator in zip(self._values, numerators, denominators, strict=True):
-            values.setdefault(row, {})[figure] = (float(numerator), float(denominator))
+        self._values[row, figure] = np.stack([numerators, denominators], axis=-1).astype(np.float64)
 
 
 def _group(story_id: str) -> int:
     return int.from_bytes(hashlib.sha256(story_id.encode()).digest()[:4], "big") % GROUPS
 
 
-def _digest(batch: StoryBatch, index: int) -> str:
+def _digest(batch: StoryBatch, index: int) -> bytes:
     objects = None if batch.objects is None else batch.objects[index]
     digest = hashlib.sha256(repr((batch.ids[index], batch.sentences[index], objects)).encode())
     digest.update(np.ascontiguousarray(batch.images[index]).tobytes())
     if batch.labels is not None:
         digest.update(batch.labels[index].tobytes())
-    return digest.hexdigest()
+    return digest.digest()
 
 
 @dataclasses.dataclass
@@ -303,18 +297,18 @@ class Tally:
     """Everything measured so far.
 
     Attributes:
-        stories: by id.
+        stories: of every batch, in any order.
         moments: of features, by row, figure and group.
         counts: see `Measured`.
     """
 
-    stories: dict[str, StoryLine] = dataclasses.field(default_factory=dict)
+    stories: list[StoryTable] = dataclasses.field(default_factory=list)
     moments: dict[MomentsKey, Moments] = dataclasses.field(default_factory=dict)
     counts: dict[tuple[str, str], np.ndarray] = dataclasses.field(default_factory=dict)
 
     def add(self, measured: Measured) -> None:
         """Adds what a batch gave."""
-        self.stories.update((line.story_id, line) for line in measured.stories)
+        self.stories.append(measured.stories)
         for key, features in measured.features.items():
             moments = Moments.of(features)
             self.moments[key] = self.moments[key] + moments if key in self.moments else moments

@@ -45,11 +45,12 @@ class _Summary:
         self._plan = plan
         self._panel = panel
         self._tally = tally
-        self._lines = [tally.stories[name] for name in sorted(tally.stories)]
+        self._tables = sorted(tally.stories, key=lambda table: table.ids[0])
+        self._ids = [name for table in self._tables for name in table.ids]
 
     def evaluation(self) -> Evaluation:
         plan = self._plan
-        rows = tuple(self._row(name) for name in ROWS if name in self._lines[0].values)
+        rows = tuple(self._row(name) for name in ROWS if (name, "ssim") in self._tables[0].values)
         judges = tuple(self._judges(rows))
         boards = self._boards()
         return Evaluation(
@@ -82,15 +83,15 @@ class _Summary:
             return None
         numerators, denominators = pairs
         value = float(numerators.sum() / denominators.sum())
-        if len(self._lines) < 2:
+        if len(self._ids) < 2:
             return Figure(value)
         return Figure(value, *interval(numerators, denominators, *self._draws))
 
     @functools.cache  # noqa: B019 - lives as long as one summary
     def _pairs(self, row: str, figure: str) -> tuple[np.ndarray, np.ndarray] | None:
         """Returns numerators and denominators by story, None where the figure is absent."""
-        pairs = [line.values.get(row, {}).get(figure, (0.0, 0.0)) for line in self._lines]
-        numerators, denominators = np.array(pairs, np.float64).T
+        values = [table.values.get((row, figure), np.zeros((len(table.ids), 2))) for table in self._tables]
+        numerators, denominators = np.concatenate(values).T
         return (numerators, denominators) if denominators.sum() > 0 else None
 
     def _groups(self, row: str, figure: str) -> list[int]:
@@ -124,7 +125,7 @@ class _Summary:
             model_groups, served_groups = (self._paired_groups(row, figure) for row in (MODEL, SERVED))
             return group_difference_interval(model_groups, served_groups)
         model, served = self._pairs(MODEL, figure), self._pairs(SERVED, figure)
-        if model is None or served is None or len(self._lines) < 2:
+        if model is None or served is None or len(self._ids) < 2:
             return None
         return difference_interval(model, served, *self._draws)
 
@@ -186,9 +187,9 @@ class _Summary:
 
     def _values(self) -> dict[str, float]:
         """Returns each story's value of the figure that ranks stories."""
-        figure = self._ranked_by()
-        pairs = {line.story_id: line.values[MODEL][figure] for line in self._lines}
-        return {name: numerator / denominator for name, (numerator, denominator) in pairs.items() if denominator}
+        numerators, denominators = self._pairs(MODEL, self._ranked_by()) or ((), ())
+        values = zip(self._ids, numerators, denominators, strict=True)
+        return {name: float(numerator / denominator) for name, numerator, denominator in values if denominator}
 
     def _boards(self) -> Boards:
         values = self._values()
@@ -205,7 +206,7 @@ class _Summary:
         return {name: values[name] for name in (*boards.best, *boards.worst, *boards.random)}
 
     def _data(self) -> str:
-        digest = hashlib.sha256("".join(line.digest for line in self._lines).encode())
+        digest = hashlib.sha256(b"".join(digest for table in self._tables for digest in table.digests))
         digest.update(repr(self._plan.test.label_names).encode())
         digest.update(self._plan.background.tobytes())
         return digest.hexdigest()
