@@ -26,7 +26,8 @@ BOARDS = ("best", "worst", "random")
 """Storyboards of a report, as `Evaluation.boards` names their stories."""
 
 ROLES = {
-    figures.LABELS: "domain judge: labels, placed objects, FID and FSD (domain)",
+    figures.LABELS: "domain judge: labels, FID and FSD (domain)",
+    figures.PLACED: "domain judge: placed objects",
     figures.FID: "network of FID",
     figures.FSD: "network of FSD",
     figures.CHARACTER: "network of character F1 and frame accuracy",

@@ -137,9 +137,11 @@ class _Summary:
     def _judges(self, rows: Sequence[Row]) -> Iterator[Judge]:
         domain = self._panel.domain
         if domain is not None:
-            yield Judge(LABELS, domain.what, domain.sha256, dict(domain.held_out), _trusted(rows, LABELS))
+            placed = {name: value for name, value in domain.held_out.items() if name == "placed_accuracy"}
+            others = {name: value for name, value in domain.held_out.items() if name not in placed}
+            yield Judge(LABELS, domain.what, domain.sha256, others, _trusted(rows, LABELS))
             if _ceiling(rows, "placed_accuracy") is not None:
-                yield Judge(PLACED, domain.what, domain.sha256, {}, _trusted(rows, PLACED))
+                yield Judge(PLACED, domain.what, domain.sha256, placed, _trusted(rows, PLACED))
         for role, network in self._panel.networks.items():
             yield Judge(role, network.what, network.sha256, {}, role != CHARACTER or _trusted(rows, CHARACTER))
 
