@@ -49,7 +49,7 @@ def test_its_figures_stand_beside_the_baselines_with_intervals(rich_evaluation):
     assert rows["figure"] == ["model", "served model", "true frames", "random story", "background"]
     assert rows["SSIM, higher is better"][:3] == ["0.812 (0.801 to 0.823)", "0.800 (0.789 to 0.811)", "1.000"]
     assert rows["diversity, higher is better"][2:] == ["absent"] * 3
-    assert len(rows) == 1 + len(rich_evaluation.figure_names)
+    assert len(rows) == 1 + len(rich_evaluation.rows[0].figures)
 
 
 def test_every_table_has_as_many_cells_in_each_row(rich_evaluation, bare_evaluation):

@@ -298,7 +298,7 @@ def test_a_figure_is_drawn_where_its_value_lies(rich_evaluation):
     assert real.low == real.x == real.high, "a figure without an interval is a dot alone"
     share = (model.x - random.low) / (real.x - random.low)
     assert share == pytest.approx((0.8123 - 0.77) / (1.0 - 0.77))
-    assert [chart.line.name for chart in drawings] == list(rich_evaluation.figure_names)
+    assert [chart.line.name for chart in drawings] == list(rich_evaluation.rows[0].figures)
 
 
 def test_a_figure_of_one_row_is_not_drawn_and_equal_figures_are(rich_evaluation):
