@@ -35,7 +35,7 @@ from storygan_tf.fingerprint import code_fingerprint
 from storygan_tf.judge.choose import choose_judge
 from storygan_tf.lineage import lineage_of
 from storygan_tf.places import BASE_DIRECTORY
-from storygan_tf.progress import progress
+from storygan_tf.progress import counted, progress
 from storygan_tf.saved import SavedStoryGAN
 from storygan_tf.training import HISTORY
 
@@ -215,7 +215,8 @@ def _judge_parts(question: Question, examples: Path) -> dict[str, Any]:
 
 
 def _make_judge(question: Question, examples: Path, path: Path) -> None:
-    choose_judge(str(examples), question.settings.evaluation, path)
+    with counted("training the judge", "epoch") as tell:
+        choose_judge(str(examples), question.settings.evaluation, path, tell)
 
 
 def _image_arguments(question: Question) -> dict[str, Any] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from rich.console import Console
@@ -42,6 +42,28 @@ def progress(what: str, total: int, unit: str = "") -> Iterator[Advance]:
             yield advance
     else:
         yield _Lines(what, total, unit)
+
+
+@contextlib.contextmanager
+def counted(what: str, unit: str = "") -> Iterator[Callable[[int, int], None]]:
+    """Shows the progress of work that counts its parts itself, and nothing where it never does.
+
+    Args:
+        what: the work.
+        unit: what a part is.
+
+    Yields:
+        A function of the parts done and all parts, to call after each part.
+    """
+    with contextlib.ExitStack() as stack:
+        advances: list[Advance] = []
+
+        def tell(_: int, total: int) -> None:
+            if not advances:
+                advances.append(stack.enter_context(progress(what, total, unit)))
+            advances[0]()
+
+        yield tell
 
 
 @contextlib.contextmanager

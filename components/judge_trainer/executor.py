@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from tfx.types import artifact_utils, standard_component_specs
 from storygan_tf.config import Settings
 from storygan_tf.judge.choose import choose_judge
 from storygan_tf.judge.judge import read_judge
-from storygan_tf.progress import Advance, progress
+from storygan_tf.progress import counted
 
 EXAMPLES = standard_component_specs.EXAMPLES_KEY
 JUDGE = "judge"
@@ -54,14 +53,7 @@ class Executor(base_executor.BaseExecutor):
         settings = Settings.from_json(exec_properties[SETTINGS]).evaluation
         examples = artifact_utils.get_single_uri(input_dict[EXAMPLES])
         artifact = artifact_utils.get_single_instance(output_dict[JUDGE])
-        with contextlib.ExitStack() as stack:
-            advances: list[Advance] = []
-
-            def tell(_: int, epochs: int) -> None:
-                if not advances:
-                    advances.append(stack.enter_context(progress("training the judge", epochs, unit="epoch")))
-                advances[0]()
-
+        with counted("training the judge", "epoch") as tell:
             choose_judge(examples, settings, Path(artifact.uri), tell)
         judge, absent = read_judge(artifact.uri)
         what = f"none: {absent}" if judge is None else judge.what

@@ -65,6 +65,7 @@ def test_beam_gives_what_one_process_gives(plan, tmp_path, options):
     close(on_beam(made, tmp_path / "aside", *options), evaluate(made))
 
 
+@pytest.mark.slow
 def test_the_same_question_gives_the_same_bytes(plan, tmp_path):
     made = plan()
     assert on_beam(made, tmp_path / "aside").to_json() == on_beam(made, tmp_path / "aside").to_json()

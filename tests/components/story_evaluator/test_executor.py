@@ -154,6 +154,7 @@ def test_a_model_worse_than_the_served_one_is_not_blessed(run, save_model, squar
     assert push(worse, outputs.blessing, tmp_path) == [tmp_path / "serving" / "1" / "saved_model.pb"]
 
 
+@pytest.mark.slow
 def test_the_newest_whole_version_is_the_served_one(run, save_model, squares, tmp_path):
     true = np.stack([story.images for story in squares.test])
     served(save_model(), tmp_path, "9")
@@ -171,6 +172,7 @@ def test_a_served_model_that_does_not_load_is_named(run, save_model, tmp_path):
         run(save_model(), serving_dir=serving_dir)
 
 
+@pytest.mark.slow
 def test_without_a_model_run_and_run_info_there_is_a_report_all_the_same(run, save_model):
     outputs = run(save_model(), run_info=None, history=None)
     report = (Path(outputs.evaluation.uri) / "report.html").read_text()

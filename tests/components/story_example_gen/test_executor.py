@@ -89,6 +89,7 @@ def test_every_good_story_becomes_a_record(run, folder, story_lines):
     assert result.ids("test") == ["s006", "s007"]
     assert result.json("labels.json") == ["blue", "green", "red", "yellow"]
     assert result.json("counts.json") == {
+        "source": "story-folder",
         "given": 8,
         "accepted": 8,
         "rejected": {},

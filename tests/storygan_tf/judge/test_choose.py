@@ -38,6 +38,7 @@ def test_blocks_gets_the_frozen_judge(choose, write_examples, frozen):
     assert judge.what == frozen.what == "the frozen judge of blocks"
 
 
+@pytest.mark.slow
 def test_blocks_with_other_labels_gets_one_trained(choose, write_examples):
     judge, _ = choose(write_examples(source=BLOCKS_SOURCE))
     assert judge.label_names == ("blue", "green", "red", "large")
@@ -54,6 +55,7 @@ def test_other_data_gets_one_trained_as_the_settings_say(choose, write_examples)
     assert judge.sha256 != other.sha256
 
 
+@pytest.mark.slow
 def test_one_is_trained_on_blocks_where_that_is_asked(choose, write_examples):
     judge, _ = choose(write_examples(source=BLOCKS_SOURCE, labels=False), judge="train")
     assert judge.what.startswith("trained on")

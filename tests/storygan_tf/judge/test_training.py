@@ -75,6 +75,7 @@ def test_features_vary_by_100_over_the_training_frames_and_tell_bad_frames(judge
     assert distances[1] > 10 * distances[0]
 
 
+@pytest.mark.slow
 def test_the_same_arguments_give_the_same_judge(quick_judge):
     first, second = quick_judge(), quick_judge(again=True)
     assert first is not second
