@@ -96,8 +96,11 @@ class _Measure(beam.DoFn):
         self._failed = False
 
     def process(self, block: range) -> Iterator[Any]:
-        if self._failed:
-            return  # One failure fails the evaluation: this worker need not go on.
+        # One failure fails the evaluation: this worker need not go on.
+        if not self._failed:
+            yield from self._outputs(block)
+
+    def _outputs(self, block: range) -> Iterator[Any]:
         try:
             if self._measurer is None:
                 self._measurer = Measurer(self._plan)
