@@ -201,8 +201,8 @@ def test_a_change_of_the_destination_runs_the_evaluator_again(run_to_change, cli
     shutil.copytree(newest, newest.with_name(str(int(newest.name) + 1)))
     done = cli(*cli.tiny_run(data, run_dir))
     assert done.returncode == 0, done.stderr
-    assert "Trainer: unchanged" in done.stdout
-    assert "StoryEvaluator: done in" in done.stdout
+    assert "] Trainer: unchanged" in done.stdout
+    assert "] StoryEvaluator: done in" in done.stdout
     assert metrics(run_dir)["rows"][1]["what"] == f"the served model, version {int(newest.name) + 1}"
 
 

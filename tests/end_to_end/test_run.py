@@ -40,7 +40,7 @@ print("tfx" in sys.modules, "keras" in sys.modules)
 
 
 def steps(output: str, how: str) -> list[str]:
-    return [step for step in STEPS if f"{step}: {how}" in output]
+    return [step for step in STEPS if f"] {step}: {how}" in output]
 
 
 def executed(output: str) -> list[str]:
