@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,11 +18,12 @@ from tfx.types import standard_artifacts
 
 from components.story_evaluator.beam_evaluation import evaluate_on_beam
 from components.story_example_gen import executor as example_gen
-from pipeline.inputs import INPUTS_FILE, Inputs
+from pipeline.inputs import INPUTS_FILE, Inputs, judge_fingerprint
+from pipeline.local_runner import beam_options
 from pipeline.run_directory import SETTINGS_FILE
 from pipeline.settings import EXAMPLE_GEN_SETTINGS, JUDGE_SETTINGS
 from storygan_tf.config import Settings
-from storygan_tf.datasets.files import write_whole
+from storygan_tf.datasets.files import whole_folder, write_whole
 from storygan_tf.datasets.fingerprint import data_fingerprint
 from storygan_tf.errors import ConfigError, DataError
 from storygan_tf.evaluation.files import Background, write_evaluation
@@ -141,8 +141,6 @@ def source_of_frames(inputs: Inputs) -> FrameSource:
 
 def run_plan(plan: Plan, aside: Path, beam_args: Sequence[str]) -> Evaluation:
     """Evaluates a plan on Beam, with progress on the terminal."""
-    from pipeline.local_runner import beam_options
-
     options = PipelineOptions(beam_options(beam_args))
     with progress("judging stories", len(plan.test)) as advance:
         return evaluate_on_beam(plan, lambda: Pipeline(options=options), str(aside), advance)
@@ -165,13 +163,9 @@ def _prepare(path: Path, parts: dict[str, Any], make: Callable[[Path], None]) ->
     stamp, wanted = path / STAMP, json.dumps(parts, indent=1, sort_keys=True)
     if stamp.is_file() and stamp.read_text() == wanted:
         return
-    aside = path.with_name(f".{path.name}.writing")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    make(aside)
-    write_whole(aside / STAMP, wanted.encode())
-    shutil.rmtree(path, ignore_errors=True)
-    aside.replace(path)
+    with whole_folder(path) as aside:
+        make(aside)
+        write_whole(aside / STAMP, wanted.encode())
 
 
 def _example_parts(question: Question) -> dict[str, Any]:
@@ -185,7 +179,7 @@ def _example_parts(question: Question) -> dict[str, Any]:
 def _make_examples(question: Question, path: Path) -> None:
     artifact = standard_artifacts.Examples()
     artifact.uri = str(path)
-    context = example_gen.Executor.Context(beam_pipeline_args=_options(question))
+    context = example_gen.Executor.Context(beam_pipeline_args=beam_options(question.beam_args))
     example_gen.Executor(context).Do(
         {},
         {example_gen.EXAMPLES: [artifact]},
@@ -197,15 +191,7 @@ def _make_examples(question: Question, path: Path) -> None:
     )
 
 
-def _options(question: Question) -> list[str]:
-    from pipeline.local_runner import beam_options
-
-    return beam_options(question.beam_args)
-
-
 def _judge_parts(question: Question, examples: Path) -> dict[str, Any]:
-    from pipeline.inputs import judge_fingerprint
-
     return {
         "examples": (examples / STAMP).read_text(),
         "settings": question.settings.to_json(*JUDGE_SETTINGS),

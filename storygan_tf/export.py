@@ -18,7 +18,6 @@ pictures are empty. Without a seed it is a hash of the sentences.
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ import tensorflow as tf
 
 from storygan_tf import records
 from storygan_tf.config import IMAGE_SIZE
+from storygan_tf.datasets.files import whole_folder
 from storygan_tf.errors import ModelError
 from storygan_tf.generator import StoryGenerator
 from storygan_tf.places import ASSETS_EXTRA
@@ -174,19 +174,14 @@ def export_storygan(
         ModelError: where it cannot be written.
     """
     target = Path(path)
-    aside = target.with_name(f".{target.name}.writing")
     module = StoryGANExport(generator, vectorizer, info, max_sentence_length)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(aside, ignore_errors=True)
-        tf.saved_model.save(module, str(aside), signatures=module.signatures())
-        extra = aside / ASSETS_EXTRA
-        extra.mkdir()
-        (extra / INFO_FILE).write_text(json.dumps(info, indent=1, sort_keys=True))
-        shutil.rmtree(target, ignore_errors=True)
-        aside.replace(target)
+        with whole_folder(target) as aside:
+            tf.saved_model.save(module, str(aside), signatures=module.signatures())
+            extra = aside / ASSETS_EXTRA
+            extra.mkdir()
+            (extra / INFO_FILE).write_text(json.dumps(info, indent=1, sort_keys=True))
     except (OSError, tf.errors.OpError) as error:
-        shutil.rmtree(aside, ignore_errors=True)
         raise ModelError(
             f"export {target}: could not be written ({error}). Free some space or choose another place."
         ) from error

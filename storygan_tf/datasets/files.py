@@ -1,8 +1,11 @@
-"""Files that are whole or not there."""
+"""Files and folders that are whole or not there."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from storygan_tf.errors import DataError
@@ -26,6 +29,28 @@ def write_whole(path: Path, content: bytes) -> None:
         raise unwritable(path, error) from error
     finally:
         _forget(aside)
+
+
+@contextlib.contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Gives a place beside `path` to make a folder in, which then takes its place; after an error nothing is left.
+
+    Args:
+        path: the folder, replaced where it exists; its parents are made.
+
+    Yields:
+        Where to make it; not there yet.
+    """
+    aside = path.with_name(f".{path.name}.writing")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(aside, ignore_errors=True)
+        yield aside
+        shutil.rmtree(path, ignore_errors=True)
+        aside.replace(path)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
 
 
 def unwritable(path: Path, error: OSError) -> DataError:

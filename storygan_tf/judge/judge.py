@@ -14,7 +14,6 @@ import dataclasses
 import functools
 import hashlib
 import json
-import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ import numpy as np
 import tensorflow as tf
 
 from storygan_tf.config import IMAGE_SIZE
+from storygan_tf.datasets.files import whole_folder
 from storygan_tf.errors import ModelError
 
 BLOCKS = Path(__file__).parent / "blocks"
@@ -161,15 +161,10 @@ def save_absence(reason: str, path: str | Path) -> None:
 @contextlib.contextmanager
 def _replaced(target: Path) -> Iterator[Path]:
     """Gives a path beside `target` for a folder that then takes its place."""
-    aside = target.with_name(f".{target.name}.writing")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(aside, ignore_errors=True)
-        yield aside
-        shutil.rmtree(target, ignore_errors=True)
-        aside.replace(target)
+        with whole_folder(target) as aside:
+            yield aside
     except (OSError, tf.errors.OpError) as error:
-        shutil.rmtree(aside, ignore_errors=True)
         raise ModelError(
             f"judge {target}: could not be written ({error}). Free some space or choose another place."
         ) from error
