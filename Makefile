@@ -30,7 +30,7 @@ test-all: setup  ## pass all tests
 	$(PYTEST)
 
 lint: setup  ## check style and types
-	$(BIN)/ruff check .
+	$(BIN)/ruff check --no-cache .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 

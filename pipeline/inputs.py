@@ -8,11 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from storygan_tf.judge.choose import CHOICES
-
 from storygan_tf.config import EvaluationConfig
 from storygan_tf.datasets.files import write_whole
 from storygan_tf.errors import DataError
+from storygan_tf.judge.choose import CHOICES
 from storygan_tf.judge.judge import load_judge
 from storygan_tf.metrics.networks import load_network
 
