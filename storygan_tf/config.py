@@ -44,6 +44,8 @@ class StoryGANConfig:
         generator_width: channels of the image generator's first block; each later block has half as many.
         discriminator_width: channels of a discriminator's first convolution; each later one has twice as many.
         spectral_norm: whether the discriminators' convolutions are spectrally normalised; not in the paper.
+        labels: labels a frame that the image discriminator also tells (an auxiliary classifier); 0 for none, as in the
+            paper.
     """
 
     frames: int = 4
@@ -55,11 +57,17 @@ class StoryGANConfig:
     generator_width: int = 512
     discriminator_width: int = 64
     spectral_norm: bool = False
+    labels: int = 0
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            _require(isinstance(value, bool) or value >= 1, f"model.{field.name}", value, "a whole number, at least 1")
+            value, least = getattr(self, field.name), 0 if field.name == "labels" else 1
+            _require(
+                isinstance(value, bool) or value >= least,
+                f"model.{field.name}",
+                value,
+                f"a whole number, at least {least}",
+            )
         _require(self.generator_width % 8 == 0, "model.generator_width", self.generator_width, "a multiple of 8")
         _require(
             self.context_size % self.filter_count == 0 and self.context_size % 16 == 0,
@@ -91,6 +99,10 @@ _NOT_NEGATIVE = (
     "l1_weight",
     "l2_weight",
     "object_weight",
+    "label_weight",
+    "generator_label_weight",
+    "feature_matching_weight",
+    "r1_weight",
 )
 """Fields of a phase that are finite and at least 0."""
 
@@ -102,12 +114,14 @@ class PhaseConfig:
     Attributes:
         name: how logs and overrides (`training.phases.NAME.epochs=3`) call it.
         epochs: its length; an epoch is `TrainConfig.steps_per_epoch` outer steps.
-        schedule: `algorithm1` (image updates, then story updates: the paper's Algorithm 1) or `pixel` (the generator
-            alone, by pixel losses and KL).
+        schedule: `algorithm1` (image updates, then story updates: the paper's Algorithm 1), `joint` (one update of both
+            discriminators, then `generator_steps` updates of the generator on all terms together: the released code's
+            schedule) or `pixel` (the generator alone, by pixel losses and KL).
         image_batch: stories a mini-batch of an image update, of which one frame each is drawn.
         story_batch: stories a mini-batch of a story update, or of a step of the `pixel` schedule.
-        image_steps: image updates an outer step.
-        story_steps: story updates an outer step.
+        image_steps: image updates an outer step of `algorithm1`.
+        story_steps: story updates an outer step of `algorithm1` or `pixel`.
+        generator_steps: generator updates an outer step of `joint`.
         generator_learning_rate: Adam's, for the generator.
         discriminator_learning_rate: Adam's, for both discriminators.
         beta_1: Adam's first decay rate.
@@ -120,15 +134,31 @@ class PhaseConfig:
         l1_weight: weight of the mean absolute pixel error against the true frames; 0 in the paper.
         l2_weight: weight of the mean squared pixel error; 0 in the paper.
         object_weight: weight of a pixel that differs from the median background in these two, against 1 for others.
+        mismatched: whether the image discriminator also sees true frames with another story's sentence, as fakes (Reed
+            et al., arXiv:1605.05396): `real + (fake + mismatched) / 2`.
+        label_weight: weight of the auxiliary label classifier in the image discriminator's loss, on true frames (Odena
+            et al., arXiv:1610.09585); needs `model.labels`.
+        generator_label_weight: weight of the same in the generator's loss.
+        feature_matching_weight: weight of the mean absolute difference between the image discriminator's features of
+            true and of drawn frames (Salimans et al., arXiv:1606.03498; per frame as in Wang et al., arXiv:1711.11585).
+        real_label: what the discriminators are to say of true frames: 1, or less for one-sided label smoothing
+            (Salimans et al., arXiv:1606.03498).
+        r1_weight: weight of the squared gradient at true frames in the discriminators' losses (Mescheder et al.,
+            arXiv:1801.04406).
+        augment: whether the discriminators see all frames shifted and recoloured at random, alike within a story
+            (Zhao et al., "Differentiable Augmentation", arXiv:2006.10738).
+        average: decay of the moving average of the generator's weights and statistics, which is what is evaluated and
+            exported; 0 for the weights as they are.
     """
 
     name: str = "adversarial"
     epochs: int = 1
-    schedule: Literal["algorithm1", "pixel"] = "algorithm1"
+    schedule: Literal["algorithm1", "joint", "pixel"] = "algorithm1"
     image_batch: int = 24
     story_batch: int = 24
     image_steps: int = 1
     story_steps: int = 1
+    generator_steps: int = 1
     generator_learning_rate: float = 2e-4
     discriminator_learning_rate: float = 2e-4
     beta_1: float = 0.5
@@ -141,6 +171,14 @@ class PhaseConfig:
     l1_weight: float = 0.0
     l2_weight: float = 0.0
     object_weight: float = 1.0
+    mismatched: bool = False
+    label_weight: float = 0.0
+    generator_label_weight: float = 0.0
+    feature_matching_weight: float = 0.0
+    real_label: float = 1.0
+    r1_weight: float = 0.0
+    augment: bool = False
+    average: float = 0.0
 
     def __post_init__(self) -> None:
         where = f"training.phases.{self.name}"
@@ -150,9 +188,11 @@ class PhaseConfig:
         for field in _NOT_NEGATIVE:
             value = getattr(self, field)
             _require(value >= 0 and math.isfinite(value), f"{where}.{field}", value, "a finite number, at least 0")
-        for field in ("beta_1", "beta_2"):
+        for field in ("beta_1", "beta_2", "average"):
             _require(0 <= getattr(self, field) < 1, f"{where}.{field}", getattr(self, field), "0 or more, less than 1")
+        _require(0.5 < self.real_label <= 1, f"{where}.real_label", self.real_label, "more than 0.5, at most 1")
         _require(self.image_steps + self.story_steps > 0, f"{where}.story_steps", 0, "an update of either kind")
+        _require(self.generator_steps >= 1, f"{where}.generator_steps", self.generator_steps, "at least 1")
         if self.schedule == "pixel":
             _require(
                 self.l1_weight + self.l2_weight > 0, f"{where}.l1_weight", 0.0, "a pixel loss in a `pixel` schedule"
@@ -167,15 +207,24 @@ class TrainConfig:
         seed: of initial weights, data order and noise.
         steps_per_epoch: outer steps an epoch; 0 for one pass over the training stories.
         phases: one after the other.
-        strategy: `auto` (all GPUs, else one device), `one-device` or `mirrored`.
+        strategy: `auto` (all GPUs, else one device), `one-device`, `mirrored`, `multi-worker` (`TF_CONFIG` names the
+            workers) or `tpu`.
+        xla: whether steps are compiled by XLA.
+        mixed_precision: whether layers compute in 16 bits (bfloat16 on TPU, float16 with loss scaling on GPU) and keep
+            float32 weights.
         storyboard_stories: test stories drawn after each epoch.
+        rollbacks: how often a training that diverged goes back to the last good checkpoint, with learning rates halved,
+            before it gives up.
     """
 
     seed: int = 1
     steps_per_epoch: int = 0
     phases: tuple[PhaseConfig, ...] = (PhaseConfig(),)
-    strategy: Literal["auto", "one-device", "mirrored"] = "auto"
+    strategy: Literal["auto", "one-device", "mirrored", "multi-worker", "tpu"] = "auto"
+    xla: bool = False
+    mixed_precision: bool = False
     storyboard_stories: int = 4
+    rollbacks: int = 3
 
     def __post_init__(self) -> None:
         _require(len(self.phases) > 0, "training.phases", self.phases, "at least one phase")
@@ -183,6 +232,7 @@ class TrainConfig:
         _require(len(set(names)) == len(names), "training.phases", names, "phases of different names")
         _require(0 <= self.seed < 2**32, "training.seed", self.seed, "a whole number from 0 to 2^32 - 1")
         _require(self.steps_per_epoch >= 0, "training.steps_per_epoch", self.steps_per_epoch, "0 or more")
+        _require(self.rollbacks >= 0, "training.rollbacks", self.rollbacks, "0 or more")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -30,16 +30,18 @@ class Stories(NamedTuple):
         sentences: [stories] of T strings each.
         images: uint8 [stories, T, 64, 64, 3].
         vectors: float32 [stories, T, sentence_size].
+        labels: uint8 [stories, T, labels], 0 or 1; none of them where `labels` is 0.
     """
 
     ids: list[str]
     sentences: list[list[str]]
     images: np.ndarray
     vectors: np.ndarray
+    labels: np.ndarray
 
     def first(self, count: int) -> Stories:
         """Returns the first stories, `count` at the most."""
-        return Stories(self.ids[:count], self.sentences[:count], self.images[:count], self.vectors[:count])
+        return Stories(*(part[:count] for part in self))
 
 
 def read_stories(paths: Sequence[str | Path], config: StoryGANConfig, limit: int | None = None) -> Stories:
@@ -47,21 +49,21 @@ def read_stories(paths: Sequence[str | Path], config: StoryGANConfig, limit: int
 
     Args:
         paths: gzipped TFRecord files, as Transform writes them.
-        config: gives T and the width of a sentence vector.
+        config: gives T, the width of a sentence vector and the number of labels.
         limit: how many stories at the most, the first by id; None for all.
 
     Raises:
-        DataError: where a file cannot be read, there is no record, or one of another T or width.
+        DataError: where a file cannot be read, there is no record, or one of another T, width or number of labels.
     """
-    spec = records.feature_spec(config.frames, sentence_size=config.sentence_size)
+    spec = records.feature_spec(config.frames, config.labels, config.sentence_size)
     data = tf.data.TFRecordDataset([str(path) for path in paths], compression_type="GZIP")
     parsed = data.map(functools.partial(_parse, spec=spec), num_parallel_calls=2)
     try:
         entries = list(parsed.as_numpy_iterator())
     except tf.errors.InvalidArgumentError as error:
         raise DataError(
-            f"records {paths[0]}: expected stories of {config.frames} frames and vectors of {config.sentence_size} "
-            f"(model.frames, model.sentence_size); found: {error.message}"
+            f"records {paths[0]}: expected stories of {config.frames} frames, vectors of {config.sentence_size} and "
+            f"{config.labels} labels (model.frames, model.sentence_size, model.labels); found: {error.message}"
         ) from error
     except tf.errors.OpError as error:
         raise DataError(
@@ -77,6 +79,7 @@ def read_stories(paths: Sequence[str | Path], config: StoryGANConfig, limit: int
         sentences=[[text.decode() for text in entry[records.SENTENCES]] for entry in entries],
         images=np.stack([entry[records.IMAGES] for entry in entries]),
         vectors=np.stack([entry[records.VECTORS] for entry in entries]),
+        labels=np.stack([entry[records.LABELS] for entry in entries]).astype(np.uint8),
     )
 
 
@@ -84,7 +87,9 @@ def _parse(serialized: tf.Tensor, spec: Mapping[str, Any]) -> dict[str, tf.Tenso
     features = tf.io.parse_single_example(serialized, spec)
     decode = functools.partial(tf.io.decode_png, channels=3)
     frames = tf.map_fn(decode, features[records.IMAGES], fn_output_signature=tf.uint8)
-    return features | {records.IMAGES: tf.ensure_shape(frames, [None, IMAGE_SIZE, IMAGE_SIZE, 3])}
+    images = tf.ensure_shape(frames, [None, IMAGE_SIZE, IMAGE_SIZE, 3])
+    no_labels = tf.zeros([tf.shape(images)[0], 0], tf.int64)
+    return {records.LABELS: no_labels} | features | {records.IMAGES: images}
 
 
 class Order:
@@ -134,7 +139,7 @@ def training_dataset(
     Raises:
         TrainingError: where a batch cannot be shared equally.
     """
-    updates = {"image": 0 if phase.schedule == "pixel" else phase.image_steps, "story": phase.story_steps}
+    updates = _mini_batches(phase)
     sizes = {"image": phase.image_batch, "story": phase.story_batch}
     for stream in STREAMS:
         if sizes[stream] % replicas:
@@ -160,6 +165,13 @@ def training_dataset(
     return tf.data.Dataset.from_generator(generate, output_signature=signature).prefetch(4)
 
 
+def _mini_batches(phase: PhaseConfig) -> dict[str, int]:
+    """Returns how many mini-batches of each stream an outer step takes."""
+    if phase.schedule == "joint":
+        return {"image": 1, "story": 1}
+    return {"image": 0 if phase.schedule == "pixel" else phase.image_steps, "story": phase.story_steps}
+
+
 def _draw(stories: Stories, order: Order, size: int, number: int) -> dict[str, np.ndarray]:
     """Returns mini-batch `number` of a stream."""
     chosen = order.take(number * size, size)
@@ -167,6 +179,7 @@ def _draw(stories: Stories, order: Order, size: int, number: int) -> dict[str, n
     return {
         "images": stories.images[chosen],
         "vectors": stories.vectors[chosen],
+        "labels": stories.labels[chosen],
         "seed": random.integers(0, 2**63 - 1, size),
         "frame": random.integers(0, stories.images.shape[1], size, dtype=np.int32),
     }
@@ -180,6 +193,7 @@ def _signature(stories: Stories) -> Any:
     return {
         "images": tf.TensorSpec([None, *stories.images.shape[1:]], tf.uint8),
         "vectors": tf.TensorSpec([None, *stories.vectors.shape[1:]], tf.float32),
+        "labels": tf.TensorSpec([None, *stories.labels.shape[1:]], tf.uint8),
         "seed": tf.TensorSpec([None], tf.int64),
         "frame": tf.TensorSpec([None], tf.int32),
     }

@@ -37,12 +37,14 @@ class Batch(TypedDict):
     Keys:
         images: uint8 [batch, frames, 64, 64, 3], true frames.
         vectors: float32 [batch, frames, sentence_size].
+        labels: uint8 [batch, frames, labels], 0 or 1.
         seed: int64 [batch], of each story's noise.
         frame: int32 [batch], the frame that an image update looks at.
     """
 
     images: tf.Tensor
     vectors: tf.Tensor
+    labels: tf.Tensor
     seed: tf.Tensor
     frame: tf.Tensor
 

@@ -53,4 +53,10 @@ def stories(config) -> Stories:
         row, column = np.clip(32 + 10 * vectors[story, frame, :2], 8, 55).astype(int)
         images[story, frame, row - 8 : row + 8, column - 8 : column + 8] = 220
     sentences = [["a square ."] * config.frames for _ in range(24)]
-    return Stories([f"story-{number:02d}" for number in range(24)], sentences, images, vectors)
+    return Stories(
+        [f"story-{number:02d}" for number in range(24)],
+        sentences,
+        images,
+        vectors,
+        np.zeros([24, config.frames, 0], np.uint8),
+    )

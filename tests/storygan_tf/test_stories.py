@@ -58,7 +58,7 @@ def test_a_limit_takes_the_first_by_id(tmp_path):
         ([], "no story found"),
         (
             [example(1, frames=3)],
-            r"expected stories of 2 frames and vectors of 3 \(model.frames, model.sentence_size\)",
+            r"expected stories of 2 frames, vectors of 3 and 0 labels \(model.frames",
         ),
         ([example(1), example(2, size=32)], "32,32,3"),
     ],
@@ -114,7 +114,7 @@ def stories() -> Stories:
     numbers = np.arange(30)
     images = np.broadcast_to(numbers[:, None, None, None, None], [30, 2, 64, 64, 3]).astype(np.uint8)
     vectors = np.broadcast_to(numbers[:, None, None], [30, 2, 3]).astype(np.float32)
-    return Stories([f"{n:02d}" for n in numbers], [["a", "b"]] * 30, images, vectors)
+    return Stories([f"{n:02d}" for n in numbers], [["a", "b"]] * 30, images, vectors, np.zeros([30, 2, 0], np.uint8))
 
 
 def steps(stories: Stories, start: int, count: int, phase: PhaseConfig = PHASE, key=(7, 0), replicas: int = 1) -> list:
@@ -141,6 +141,7 @@ def test_a_step_holds_the_mini_batches_of_its_updates(stories):
             "images": "uint8",
             "vectors": "float32",
             "seed": "int64",
+            "labels": "uint8",
             "frame": "int32",
         }
         assert set(batch["frame"]) <= {0, 1}

@@ -35,9 +35,8 @@ def gan() -> StoryGAN:
 def stories() -> Stories:
     random = np.random.default_rng(0)
     images = random.integers(0, 256, [8, 2, 64, 64, 3], dtype=np.uint8)
-    return Stories(
-        [str(n) for n in range(8)], [["a", "b"]] * 8, images, random.normal(size=[8, 2, 6]).astype("float32")
-    )
+    vectors, labels = random.normal(size=[8, 2, 6]).astype("float32"), np.zeros([8, 2, 0], np.uint8)
+    return Stories([str(n) for n in range(8)], [["a", "b"]] * 8, images, vectors, labels)
 
 
 def fit(gan: StoryGAN, stories: Stories, phase: PhaseConfig, steps: int = 1, **arguments) -> dict[str, float]:

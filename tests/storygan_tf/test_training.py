@@ -24,6 +24,7 @@ def stories():
         sentences=[[f"Sentence {frame} of {number}." for frame in range(4)] for number in range(STORIES)],
         images=random.integers(0, 255, (STORIES, 4, 64, 64, 3), dtype=np.uint8),
         vectors=random.normal(size=(STORIES, 4, 8)).astype(np.float32),
+        labels=np.zeros((STORIES, 4, 0), np.uint8),
     )
 
 
