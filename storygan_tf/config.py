@@ -213,6 +213,7 @@ class TrainConfig:
         mixed_precision: whether layers compute in 16 bits (bfloat16 on TPU, float16 with loss scaling on GPU) and keep
             float32 weights.
         storyboard_stories: test stories drawn after each epoch.
+        init_from: model or run that weights, sentence encoder and PCA come from (`--init-from`); empty for a fresh start.
         rollbacks: how often a training that diverged goes back to the last good checkpoint, with learning rates halved,
             before it gives up.
     """
@@ -224,6 +225,7 @@ class TrainConfig:
     xla: bool = False
     mixed_precision: bool = False
     storyboard_stories: int = 4
+    init_from: str = ""
     rollbacks: int = 3
 
     def __post_init__(self) -> None:

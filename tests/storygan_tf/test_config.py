@@ -46,6 +46,7 @@ def models(draw: st.DrawFn) -> StoryGANConfig:
         generator_width=8 * draw(st.integers(1, 100)),
         discriminator_width=draw(counts),
         spectral_norm=draw(st.booleans()),
+        labels=draw(st.integers(0, 40)),
     )
 
 
@@ -59,10 +60,14 @@ def phases(name: str) -> st.SearchStrategy[PhaseConfig]:
         story_batch=counts,
         image_steps=counts,
         story_steps=counts,
+        generator_steps=counts,
+        mismatched=st.booleans(),
+        augment=st.booleans(),
         **{field: choices[field] for field in ("schedule", "decay", "generator_loss")},
         **dict.fromkeys(numbers, positive)
         | {"l1_weight": st.floats(0.1, 100)}
-        | dict.fromkeys(("beta_1", "beta_2"), st.floats(0, 1, exclude_max=True)),
+        | dict.fromkeys(("beta_1", "beta_2", "average"), st.floats(0, 1, exclude_max=True))
+        | {"real_label": st.floats(0.5, 1, exclude_min=True)},
     )
 
 
@@ -74,6 +79,10 @@ trainings = st.builds(
         lambda names: st.tuples(*[phases(name) for name in names])
     ),
     strategy=choices["strategy"],
+    xla=st.booleans(),
+    mixed_precision=st.booleans(),
+    init_from=words,
+    rollbacks=st.integers(0, 9),
     storyboard_stories=counts,
 )
 data = st.builds(
