@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest
 ROOMS := storygan_tf storygan_cli components pipeline serving
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-slow test-all lint format lock clean clean-env
+.PHONY: help setup run test test-slow test-all test-gpu prove-kills lint format lock clean clean-env
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -28,6 +28,12 @@ test-slow: setup  ## pass the slow tests
 
 test-all: setup  ## pass all tests
 	$(PYTEST)
+
+test-gpu: setup  ## pass the tests that need a GPU
+	$(PYTEST) -m gpu
+
+prove-kills: setup  ## kill a training ten times with SIGKILL: the weights stay what they would have been
+	STORYGAN_KILLS=10 $(PYTEST) -s tests/end_to_end/test_kills.py
 
 lint: setup  ## check style and types
 	$(BIN)/ruff check --no-cache .

@@ -48,6 +48,7 @@ DEV = [
     "onnx>=1.16,<1.18",  # 1.18 asks for protobuf 4
     "pytest>=8",
     "pytest-timeout>=2.3",
+    "pytest-xdist>=3.6",
     "ruff>=0.6",
     "scikit-image>=0.22",
     "scikit-learn>=1.3",
@@ -90,8 +91,11 @@ setup(
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
     ],
     packages=find_packages(include=[pattern for room in ROOMS for pattern in (room, f"{room}.*")]),
-    # The whole of a SavedModel: its graph (`.pb` above) and its variables.
-    package_data={"": [f"**/*.{suffix}" for suffix in DATA_FILES] + ["**/variables/variables.*"]},
+    # The whole of a SavedModel: its graph (`.pb` above), its variables, its assets and what is told of it.
+    package_data={
+        "": [f"**/*.{suffix}" for suffix in DATA_FILES]
+        + ["**/variables/variables.*", "**/assets/*", "**/assets.extra/*"]
+    },
     python_requires=">=3.10,<3.12",
     install_requires=BASE,
     extras_require=EXTRAS,

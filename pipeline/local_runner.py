@@ -25,10 +25,13 @@ from pipeline.inputs import Inputs, judge_fingerprint, networks_fingerprint
 from pipeline.pipeline import CODE, PIPELINE_NAME, RunInfo, create_pipeline
 from pipeline.run_directory import RunDirectory
 from storygan_tf import presets
+from storygan_tf.datasets import open_dataset
 from storygan_tf.datasets.fingerprint import data_fingerprint
 from storygan_tf.errors import StoryGANError
 from storygan_tf.evaluation.files import KEPT_FILES
 from storygan_tf.fingerprint import code_fingerprint
+from storygan_tf.initial import Initial, load_initial
+from storygan_tf.interruption import TrainingInterruptedError
 from storygan_tf.lineage import lock_fingerprint, packages_fingerprint
 from storygan_tf.training import HISTORY, TENSORBOARD
 
@@ -69,10 +72,17 @@ def run_pipeline(
         report: is given a line for each step.
 
     Raises:
+        ConfigError: where the training cannot start from the model that `training.init_from` names.
+        DataError: where the data folder is none of stories.
+        ModelError: where there is no such model, or a judge or network cannot be loaded.
         StepFailedError: where a step failed.
+        TrainingInterruptedError: after SIGTERM or SIGINT in a training, once it is saved.
     """
     data = data_fingerprint(run.data)
-    destination = Destination.look(run, _owner(run, data))
+    given = run.settings.data
+    labels = open_dataset(run.data, given.format, given.max_sentence_length).label_names or ()
+    initial = _initial(run, labels)
+    destination = Destination.look(run, _owner(run, data, initial))
     pipeline = create_pipeline(
         settings=run.settings,
         data_dir=str(run.data),
@@ -81,16 +91,20 @@ def run_pipeline(
         work_dir=str(run.work),
         metadata_path=str(run.metadata),
         data_fingerprint=data,
+        label_names=labels,
+        initial_fingerprint=initial.fingerprint if initial else "",
         judge_fingerprint=judge_fingerprint(run.settings.evaluation),
         inputs_fingerprint=f"{destination.key} {networks_fingerprint(run.settings.evaluation)}".strip(),
         rejects_path=str(run.rejects),
-        run_info=_run_info(run),
+        run_info=_run_info(run, initial),
         beam_pipeline_args=beam_options(beam_args),
     )
     steps = _Steps([component.id for component in pipeline.components], report)
     with _logged(run.log, steps):
         try:
             LocalDagRunner().run(pipeline)
+        except TrainingInterruptedError:
+            raise
         except Exception as error:
             logging.getLogger(__name__).exception("step %s failed", steps.current)
             reason = error if isinstance(error, StoryGANError) else f"{type(error).__name__}: {error}"
@@ -104,13 +118,23 @@ def run_pipeline(
     return RunResult(run.path, pushed, tuple(_verdicts(outputs)))
 
 
-def _owner(run: RunDirectory, data: str) -> str:
+def _initial(run: RunDirectory, labels: Sequence[str]) -> Initial | None:
+    """Returns the model that the run's training starts from, checked; None where it starts afresh."""
+    if not run.settings.training.init_from:
+        return None
+    initial = load_initial(run.settings.training.init_from)
+    initial.check(run.settings, labels)
+    return initial
+
+
+def _owner(run: RunDirectory, data: str, initial: Initial | None) -> str:
     """Returns a fingerprint of everything that a run's model depends on."""
-    parts = (run.settings.to_json(), data, code_fingerprint(*CODE.values()))
+    parts = [run.settings.to_json(), data, code_fingerprint(*CODE.values())]
+    parts += [initial.fingerprint] if initial else []
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def _run_info(run: RunDirectory) -> RunInfo:
+def _run_info(run: RunDirectory, initial: Initial | None) -> RunInfo:
     """Returns what the report says of how to repeat and use the run."""
     preset = run.settings.preset
     changed = " ".join(f"--set {shlex.quote(change)}" for change in run.settings.changes(presets.load(preset)))
@@ -122,6 +146,7 @@ def _run_info(run: RunDirectory) -> RunInfo:
             "watch the training": f"tensorboard --logdir {run.path}",
         },
         environment={"lock": lock_fingerprint(), "packages": packages_fingerprint()},
+        initial=initial.told() if initial else {},
     )
 
 

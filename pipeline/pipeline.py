@@ -45,10 +45,12 @@ class RunInfo:
     Attributes:
         commands: what for -> the command that made or uses the run.
         environment: `lock` and `packages`: fingerprints of the lock file and of what is installed.
+        initial: `model` and `sha256` of the model that the training starts from; empty where it starts afresh.
     """
 
     commands: Mapping[str, str] = dataclasses.field(default_factory=dict)
     environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    initial: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def to_json(self, settings: Settings, code: Mapping[str, str]) -> str:
         """Returns it as StoryEvaluator's parameter `run_info`, with the settings and the code behind each step."""
@@ -65,6 +67,8 @@ def create_pipeline(
     work_dir: str,
     metadata_path: str,
     data_fingerprint: str,
+    label_names: Sequence[str] = (),
+    initial_fingerprint: str = "",
     judge_fingerprint: str = "",
     inputs_fingerprint: str = "",
     rejects_path: str = "",
@@ -81,6 +85,8 @@ def create_pipeline(
         work_dir: where the Trainer keeps checkpoints between attempts.
         metadata_path: sqlite file of ML Metadata.
         data_fingerprint: changes when anything in `data_dir` does.
+        label_names: names of the stories' labels, which the export tells.
+        initial_fingerprint: changes when the model that `training.init_from` names does.
         judge_fingerprint: changes when the judge that `evaluation.judge` names does.
         inputs_fingerprint: changes when what the evaluator reads beside artifacts does: the push destination, networks.
         rejects_path: where StoryExampleGen leaves a copy of its rejects even when it fails; empty for nowhere.
@@ -106,7 +112,7 @@ def create_pipeline(
         schema=schema,
         preprocessing_fn="pipeline.preprocessing.preprocessing_fn",
         splits_config=tfx.proto.SplitsConfig(analyze=["train"], transform=["train", "test"]),
-        custom_config=transform_arguments(settings).to_custom_config(),
+        custom_config=transform_arguments(settings, initial_fingerprint).to_custom_config(),
     )
     trainer = tfx.components.Trainer(
         run_fn="pipeline.trainer.run_fn",
@@ -114,7 +120,7 @@ def create_pipeline(
         transform_graph=transform.outputs["transform_graph"],
         train_args=tfx.proto.TrainArgs(splits=["train"]),
         eval_args=tfx.proto.EvalArgs(splits=["test"]),
-        custom_config=trainer_arguments(settings, work_dir).to_custom_config(),
+        custom_config=trainer_arguments(settings, work_dir, initial_fingerprint, label_names).to_custom_config(),
     )
     model = trainer.outputs["model"]
     judge_trainer = JudgeTrainer(

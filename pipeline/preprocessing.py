@@ -1,7 +1,8 @@
 """What Transform computes: sentence vectors by encoder and PCA, inside the Transform graph.
 
-The encoder is loaded into the graph; the PCA, its mean and its scale are fitted once, on the training split. Serving
-takes its vectors from the same graph (`pipeline.vectorizer`), so that training and serving cannot differ.
+The encoder is loaded into the graph; the PCA, its mean and its scale are fitted once, on the training split. Where the
+training starts from another model, that one's encoder and PCA are loaded as one, and nothing is fitted. Serving takes
+its vectors from the same graph (`pipeline.vectorizer`), so that training and serving cannot differ.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ import tensorflow_transform as tft
 
 from pipeline.settings import StepArguments
 from storygan_tf import records
-from storygan_tf.config import StoryGANConfig
+from storygan_tf.config import Settings, StoryGANConfig
 from storygan_tf.embedded_encoder import split_words
 from storygan_tf.errors import ConfigError, DataError
 from storygan_tf.sentence_encoder import SentenceEncoder, load_encoder
+from storygan_tf.vectorizer import load_vectorizer
 
 WORDS_FILE = "words"
 """Asset of the Transform graph: the words of the training sentences, the most frequent first, one a line."""
@@ -39,16 +41,15 @@ def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> d
         `[B, T * sentence_size]`.
 
     Raises:
-        ConfigError: for settings that cannot be read or do not fit the data or the encoder.
+        ConfigError: for settings that cannot be read or do not fit the data, the encoder or the initial model.
         DataError: where stories have different lengths.
+        ModelError: for an encoder or an initial model that cannot be loaded.
     """
     _, settings = StepArguments.from_custom_config(custom_config)
     sentences = _checked_sentences(inputs, settings.model)
-    handle = settings.data.encoder
-    encoder = tft.make_and_track_object(lambda: load_encoder(handle), name="sentence_encoder")
     flat = tf.reshape(sentences, [-1])
     tft.vocabulary(split_words(flat).flat_values, vocab_filename=WORDS_FILE, name="words")
-    vectors = _reduce(_encode(encoder, flat, settings.model), settings.model.sentence_size)
+    vectors = _given_vectors(flat, settings) if settings.training.init_from else _fitted_vectors(flat, settings)
     outputs = {name: inputs[name] for name in _PASSED_THROUGH if name in inputs}
     width = settings.model.frames * settings.model.sentence_size
     return {**outputs, records.VECTORS: tf.reshape(vectors, [-1, width])}
@@ -67,6 +68,25 @@ def _checked_sentences(inputs: dict[str, Any], model: StoryGANConfig) -> tf.Tens
             f"model.frames: found {model.frames}, but {records.SENTENCES!r} in the data has shape {found}."
         )
     return sentences
+
+
+def _given_vectors(sentences: tf.Tensor, settings: Settings) -> tf.Tensor:
+    """Returns the vectors of the model that the training starts from: string `[n]` -> float32 `[n, size]`."""
+    where, size = settings.training.init_from, settings.model.sentence_size
+    vectorizer = tft.make_and_track_object(lambda: load_vectorizer(where), name="initial_vectorizer")
+    if vectorizer.width != size:
+        raise ConfigError(
+            f"model.sentence_size: found {size}, but the initial model {where!r} has vectors of {vectorizer.width}; "
+            "expected the same."
+        )
+    return vectorizer(sentences)
+
+
+def _fitted_vectors(sentences: tf.Tensor, settings: Settings) -> tf.Tensor:
+    """Returns the encoder's vectors, reduced by a PCA of the training split: string `[n]` -> float32 `[n, size]`."""
+    handle = settings.data.encoder
+    encoder = tft.make_and_track_object(lambda: load_encoder(handle), name="sentence_encoder")
+    return _reduce(_encode(encoder, sentences, settings.model), settings.model.sentence_size)
 
 
 def _encode(encoder: SentenceEncoder, sentences: tf.Tensor, model: StoryGANConfig) -> tf.Tensor:

@@ -14,7 +14,7 @@ from typing import Any
 from storygan_tf.config import Settings
 from storygan_tf.datasets.files import write_whole
 from storygan_tf.errors import ConfigError, DataError
-from storygan_tf.places import BASE_DIRECTORY
+from storygan_tf.places import BASE_DIRECTORY, WORK_DIRECTORY, pretrained_names
 
 SETTINGS_FILE = "settings.json"
 
@@ -44,12 +44,14 @@ class RunDirectory:
             reconfigure: whether it may go on with other settings or data than it was made with.
 
         Raises:
-            ConfigError: where it belongs to another configuration, or cannot be written.
+            ConfigError: where it belongs to another configuration, cannot be written, or holds the model that the run
+                is to start from.
             DataError: where there is no data.
         """
         if not data.is_dir():
             raise DataError(f"--data {data}: no such folder; expected one of stories (see `storygan data --help`).")
         run = cls(path.absolute(), settings, data.absolute())
+        _check_initial(path, settings.training.init_from)
         wanted = {"settings": json.loads(settings.to_json()), "data": str(run.data)}
         if run.settings_file.exists() and not reconfigure:
             _check_same(path, json.loads(run.settings_file.read_text()), wanted)
@@ -82,7 +84,7 @@ class RunDirectory:
     @property
     def work(self) -> Path:
         """Checkpoints, so that a killed run goes on."""
-        return self.path / "work"
+        return self.path / WORK_DIRECTORY
 
     @property
     def serving(self) -> Path:
@@ -103,6 +105,14 @@ class RunDirectory:
     def rejects(self) -> Path:
         """The stories that were set aside, a JSON object a line."""
         return self.path / "rejects.jsonl"
+
+
+def _check_initial(path: Path, init_from: str) -> None:
+    """Keeps a run from starting from what it pushes itself, and so anew each time."""
+    if init_from and init_from not in pretrained_names() and Path(init_from).resolve().is_relative_to(path.resolve()):
+        raise ConfigError(
+            f"--init-from {init_from}: lies in the run directory {path} itself; choose another --out for the new run."
+        )
 
 
 def _check_same(path: Path, found: Any, wanted: Any) -> None:

@@ -7,6 +7,8 @@ code that it runs: what TFX's own key leaves out.
 from __future__ import annotations
 
 import dataclasses
+import json
+from collections.abc import Sequence
 from typing import Any
 
 from storygan_tf.config import Settings, from_dict
@@ -19,7 +21,7 @@ EXAMPLE_GEN_SETTINGS = (
     "data.test_fraction",
     "data.max_sentence_length",
 )
-TRANSFORM_SETTINGS = ("model.frames", "model.sentence_size", "data.encoder")
+TRANSFORM_SETTINGS = ("model.frames", "model.sentence_size", "data.encoder", "training.init_from")
 TRAINER_SETTINGS = ("preset", "model", "training", "data.encoder", "data.max_sentence_length")
 JUDGE_SETTINGS = (
     "model.frames",
@@ -40,11 +42,20 @@ class StepArguments:
             parameter.
         code: fingerprint of the step's sources.
         work_dir: where a training keeps what it resumes from; empty where a step has none.
+        initial: fingerprint of the model that `training.init_from` names; empty where it names none.
+        labels: JSON of the names of the stories' labels; empty for none.
     """
 
     settings: str
     code: str = ""
     work_dir: str = ""
+    initial: str = ""
+    labels: str = ""
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """The names of the stories' labels."""
+        return tuple(json.loads(self.labels or "[]"))
 
     def to_custom_config(self) -> dict[str, str]:
         """Returns the mapping for a TFX component's `custom_config`."""
@@ -61,11 +72,20 @@ class StepArguments:
         return arguments, Settings.from_json(arguments.settings)
 
 
-def transform_arguments(settings: Settings) -> StepArguments:
+def transform_arguments(settings: Settings, initial: str = "") -> StepArguments:
     """Returns the arguments of `pipeline.preprocessing`."""
-    return StepArguments(settings.to_json(*TRANSFORM_SETTINGS), code_fingerprint("pipeline.preprocessing"))
+    code = code_fingerprint("pipeline.preprocessing")
+    return StepArguments(settings.to_json(*TRANSFORM_SETTINGS), code, initial=initial)
 
 
-def trainer_arguments(settings: Settings, work_dir: str) -> StepArguments:
+def trainer_arguments(
+    settings: Settings, work_dir: str, initial: str = "", label_names: Sequence[str] = ()
+) -> StepArguments:
     """Returns the arguments of `pipeline.trainer`."""
-    return StepArguments(settings.to_json(*TRAINER_SETTINGS), code_fingerprint("pipeline.trainer"), work_dir)
+    return StepArguments(
+        settings.to_json(*TRAINER_SETTINGS),
+        code_fingerprint("pipeline.trainer"),
+        work_dir,
+        initial,
+        json.dumps(list(label_names)),
+    )

@@ -13,27 +13,32 @@ from storygan_tf.errors import DataError, ModelError
 if TYPE_CHECKING:
     from storygan_tf.saved import SavedStoryGAN
 
-EPILOG = "Example: storygan generate --model runs/quick --story story.txt --seed 7 --out board.png"
+EPILOG = "Example: storygan generate --model blocks --story story.txt --seed 7 --out board.png"
 
 
 def generate(
-    model: Annotated[str, typer.Option(help="A run directory, a model base directory or a version directory.")],
+    model: Annotated[
+        str, typer.Option(help="A pretrained name, a run directory, a model base directory or a version directory.")
+    ],
     sentence: Annotated[list[str] | None, typer.Option(help="A sentence; once for each frame.")] = None,
     story: Annotated[Path | None, typer.Option(help="A text file with a sentence a line.")] = None,
     seed: Annotated[int | None, typer.Option(help="Whole number; by default a hash of the sentences.")] = None,
     out: Annotated[Path | None, typer.Option(help="The picture: .png for a board, .gif for frames in turn.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Refuse words that training never saw.")] = False,
 ) -> None:
-    """Draw a story; without sentences, print three stories that the model can draw."""
+    """Draw a story, by default the first that the model suggests; without --out, print what it suggests."""
     from storygan_tf.saved import SavedStoryGAN
 
-    saved = SavedStoryGAN(model)
     sentences = _sentences(sentence or [], story)
-    if not sentences:
+    if sentences and out is None:
+        raise DataError("--out: missing; expected a file name that ends in .png or .gif.")
+    if out is not None and out.suffix not in (".png", ".gif"):
+        raise DataError(f"--out {out}: found {out.suffix or 'no ending'!r}, expected .png or .gif.")
+    saved = SavedStoryGAN(model)
+    if out is None:
         _suggest(saved, model)
         return
-    if out is None:
-        raise DataError("--out: missing; expected a file name that ends in .png or .gif.")
+    sentences = sentences or _first_suggested(saved)
     _check_words(saved, sentences, strict)
     _draw(saved, sentences, seed, out)
     print(out)
@@ -65,6 +70,13 @@ def _suggest(saved: SavedStoryGAN, model: str) -> None:
     print(f"\nTo draw the first:\n   storygan generate --model {shlex.quote(model)} {flags} --out board.png")
 
 
+def _first_suggested(saved: SavedStoryGAN) -> list[str]:
+    """Returns the first story that the model offers to draw."""
+    if not saved.info["examples"]:
+        raise DataError("--sentence and --story: found neither, and the model suggests no story; give one of them.")
+    return list(saved.info["examples"][0])
+
+
 def _check_words(saved: SavedStoryGAN, sentences: list[str], strict: bool) -> None:
     unknown = saved.unknown_words(sentences)
     if not unknown:
@@ -78,8 +90,6 @@ def _check_words(saved: SavedStoryGAN, sentences: list[str], strict: bool) -> No
 def _draw(saved: SavedStoryGAN, sentences: list[str], seed: int | None, out: Path) -> None:
     from storygan_tf.storyboard import StoryRow, story_gif, storyboard
 
-    if out.suffix not in (".png", ".gif"):
-        raise DataError(f"--out {out}: found {out.suffix or 'no ending'!r}, expected .png or .gif.")
     frames = saved.generate([sentences], None if seed is None else [seed])[0]
     if out.suffix == ".gif":
         story_gif(frames, out)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from storygan_cli.train import DEFAULT_PRESET, INTERRUPTED, TERMINATED
 
 if TYPE_CHECKING:
     from pipeline.local_runner import RunResult
@@ -17,7 +21,17 @@ EPILOG = "Example: storygan run --data runs/data/quick --out runs/quick --preset
 def run(
     data: Annotated[Path, typer.Option(help="Folder of stories: a story folder or the public CLEVR-SV layout.")],
     out: Annotated[Path, typer.Option(help="Run directory; the same command goes on there after an interruption.")],
-    preset: Annotated[str, typer.Option(help="Settings to start from: quick or paper.")] = "quick",
+    preset: Annotated[
+        str | None,
+        typer.Option(help="Settings to start from: quick, blocks or paper; by default quick, or --init-from's own."),
+    ] = None,
+    init_from: Annotated[
+        str | None,
+        typer.Option(
+            help="Model to go on from, with its sentence encoder and PCA: a pretrained name, a run directory, a model "
+            "base directory or a version directory."
+        ),
+    ] = None,
     assignments: Annotated[
         list[str] | None, typer.Option("--set", help="One setting, key=value; may be repeated.", metavar="KEY=VALUE")
     ] = None,
@@ -35,22 +49,40 @@ def run(
     ] = False,
 ) -> None:
     """Train, judge and export a StoryGAN from a folder of stories."""
-    settings = _settings(preset, assignments or [], encoder, max_reject_fraction)
+    given = {"data.encoder": encoder, "data.max_reject_fraction": max_reject_fraction}
+    settings = _settings(preset, init_from, [*(assignments or []), *_assignments(given)])
     from pipeline.run_directory import RunDirectory
 
     claimed = RunDirectory.claim(out, settings, data, reconfigure)
     # After the claim: loading TFX takes seconds.
     from pipeline.local_runner import run_pipeline
+    from storygan_tf.interruption import TrainingInterruptedError
 
-    _tell(run_pipeline(claimed, beam_args=beam or []))
+    try:
+        result = run_pipeline(claimed, beam_args=beam or [])
+    except TrainingInterruptedError as error:
+        print(f"storygan: {error}", file=sys.stderr)
+        raise SystemExit(INTERRUPTED if error.signal == "SIGINT" else TERMINATED) from error
+    _tell(result)
 
 
-def _settings(preset: str, assignments: list[str], encoder: str | None, max_reject_fraction: float | None) -> Settings:
+def _assignments(given: Mapping[str, object]) -> list[str]:
+    return [f"{key}={value}" for key, value in given.items() if value is not None]
+
+
+def _settings(preset: str | None, init_from: str | None, assignments: list[str]) -> Settings:
+    """Returns the settings; where the training starts from a model, they are those that can."""
     from storygan_tf import presets
 
-    shorthands = {"data.encoder": encoder, "data.max_reject_fraction": max_reject_fraction}
-    given = [f"{key}={value}" for key, value in shorthands.items() if value is not None]
-    return presets.load(preset).override([*assignments, *given])
+    if init_from is None:
+        return presets.load(preset or DEFAULT_PRESET).override(assignments)
+    from storygan_tf.initial import load_initial
+    from storygan_tf.places import same_everywhere
+
+    initial = load_initial(same_everywhere(init_from))
+    settings = presets.load(preset or initial.preset).override([f"training.init_from={initial.where}", *assignments])
+    initial.check(settings)
+    return settings
 
 
 def _tell(result: RunResult) -> None:

@@ -17,19 +17,23 @@ pictures are empty. Without a seed it is a hash of the sentences.
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 from storygan_tf import records
-from storygan_tf.config import IMAGE_SIZE
+from storygan_tf.batch import to_uint8
+from storygan_tf.config import IMAGE_SIZE, Settings
 from storygan_tf.datasets.files import whole_folder
 from storygan_tf.errors import ModelError
 from storygan_tf.generator import StoryGenerator
 from storygan_tf.places import ASSETS_EXTRA
-from storygan_tf.storygan import to_uint8
+from storygan_tf.weights import assign_weights, weights_of
 
 INFO_FILE = "storygan.json"
 """In `assets.extra`: what signature `info` answers."""
@@ -154,12 +158,69 @@ def row_errors(sentences: tf.Tensor, max_length: int) -> tf.Tensor:
     return tf.where(tf.reduce_any(bad, axis=1), message, "")
 
 
+def describe(
+    settings: Settings,
+    examples: Sequence[Sequence[str]],
+    words: Iterable[str],
+    labels: Sequence[str] = (),
+    initial: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Returns what an export says of itself through signature `info`.
+
+    Args:
+        settings: of the training.
+        examples: stories that it offers to draw, T sentences each.
+        words: that the training stories have.
+        labels: names of the training stories' labels; empty where they have none.
+        initial: what the training started from (`storygan_tf.initial.Initial.told`); None for a fresh start.
+    """
+    return {
+        "frames": settings.model.frames,
+        "image_size": IMAGE_SIZE,
+        "preset": settings.preset,
+        "model": dataclasses.asdict(settings.model),
+        "encoder": settings.data.encoder,
+        "training_seed": settings.training.seed,
+        "examples": [list(story) for story in examples],
+        "labels": list(labels),
+        "words": sorted(words),
+        **({"initial": dict(initial)} if initial else {}),
+    }
+
+
+class _KeptInHalf(keras.mixed_precision.Policy):
+    """Arithmetic in float32, on weights that are kept as float16 and cast up where they are used."""
+
+    @property
+    def variable_dtype(self) -> str:
+        """The type of weights."""
+        return "float16"
+
+
+def kept_in_half(generator: StoryGenerator) -> StoryGenerator:
+    """Returns a generator of the same weights, rounded to float16 and kept so, in half the space.
+
+    Batch normalisation, of which there is little, and in which rounding errors add up, stays in float32.
+    """
+    before = keras.mixed_precision.global_policy()
+    keras.mixed_precision.set_global_policy(_KeptInHalf("float32"))
+    try:
+        copy = StoryGenerator(generator.config, name=generator.name)
+        copy(tf.zeros([1, generator.config.frames, generator.config.sentence_size]))
+    finally:
+        keras.mixed_precision.set_global_policy(before)
+    assign_weights(copy, weights_of(generator), "the trained generator")
+    return copy
+
+
 def export_storygan(
     generator: StoryGenerator,
     vectorizer: tf.Module,
     info: dict[str, Any],
     path: str | Path,
     max_sentence_length: int = 1000,
+    *,
+    half: bool = False,
 ) -> None:
     """Writes the SavedModel, aside first, so that a version directory is whole or not there.
 
@@ -169,12 +230,14 @@ def export_storygan(
         info: JSON values for signature `info` and for `assets.extra/storygan.json`.
         path: the directory to write; replaced where it exists.
         max_sentence_length: characters a sentence may have.
+        half: whether weights are kept as float16 (see `kept_in_half`).
 
     Raises:
         ModelError: where it cannot be written.
     """
     target = Path(path)
-    module = StoryGANExport(generator, vectorizer, info, max_sentence_length)
+    kept = kept_in_half(generator) if half else generator
+    module = StoryGANExport(kept, vectorizer, info, max_sentence_length)
     try:
         with whole_folder(target) as aside:
             tf.saved_model.save(module, str(aside), signatures=module.signatures())

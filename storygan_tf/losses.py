@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import tensorflow as tf
@@ -10,17 +11,72 @@ OBJECT_THRESHOLD = 19 / 127.5
 """A pixel belongs to an object where a channel differs by more than 19 of 255 grey levels from the background."""
 
 
-def discriminator_loss(real_logits: tf.Tensor, fake_logits: tf.Tensor) -> tf.Tensor:
+def discriminator_loss(
+    real_logits: tf.Tensor,
+    fake_logits: tf.Tensor,
+    mismatched_logits: tf.Tensor | None = None,
+    real_label: float = 1.0,
+) -> tf.Tensor:
     """Returns `-log D(real) - log(1 - D(fake))` (Goodfellow et al., arXiv:1406.2661, equation 1).
 
     Args:
         real_logits: float [N].
         fake_logits: float [N].
+        mismatched_logits: float [N], of true frames with a sentence that is not theirs, which share the part of the
+            fakes: `real + (fake + mismatched) / 2` (Reed et al., arXiv:1605.05396); None for no such part.
+        real_label: what is to be said of true frames, y in `-y log D - (1 - y) log(1 - D)`.
 
     Returns:
         float [N], at least 0; 2 log 2 where the discriminator cannot tell.
     """
-    return tf.nn.softplus(-real_logits) + tf.nn.softplus(fake_logits)
+    real = tf.nn.softplus(-real_logits)
+    if real_label != 1:
+        real += (1.0 - real_label) * real_logits
+    fake = tf.nn.softplus(fake_logits)
+    if mismatched_logits is not None:
+        fake = 0.5 * (fake + tf.nn.softplus(mismatched_logits))
+    return real + fake
+
+
+def accuracy(real_logits: tf.Tensor, fake_logits: tf.Tensor) -> tf.Tensor:
+    """Returns the part of a true and a drawn one that a discriminator tells: 0, 0.5 or 1, float32 [N], as both are."""
+    return 0.5 * (tf.cast(real_logits > 0, tf.float32) + tf.cast(fake_logits < 0, tf.float32))
+
+
+def label_loss(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """Returns the sigmoid cross entropy of an auxiliary classifier (Odena et al., arXiv:1610.09585).
+
+    Args:
+        logits: float [N, labels].
+        labels: [N, labels] of any type, 0 or 1.
+
+    Returns:
+        float [N], at least 0, a mean over the labels; log 2 where nothing is known.
+    """
+    targets = tf.cast(labels, tf.float32)
+    return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(targets, logits), axis=-1)
+
+
+def feature_distance(real: Sequence[tf.Tensor], fake: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Returns the mean absolute difference of feature maps of each frame, averaged over the maps.
+
+    Feature matching (Salimans et al., arXiv:1606.03498) frame by frame (Wang et al., arXiv:1711.11585, equation 4). No
+    gradient goes to the true frame's.
+
+    Args:
+        real: maps of true frames, float [N, ...] each.
+        fake: the same of drawn ones.
+
+    Returns:
+        float [N], at least 0.
+    """
+    distances = [pixel_l1(drawn, tf.stop_gradient(true), 1.0) for true, drawn in zip(real, fake, strict=True)]
+    return tf.add_n(distances) / len(distances)
+
+
+def squared_norm(gradient: tf.Tensor) -> tf.Tensor:
+    """Returns the squared L2 norm of each row, float [N, ...] -> [N], for R1 (Mescheder et al., arXiv:1801.04406)."""
+    return tf.reduce_sum(tf.square(gradient), axis=list(range(1, gradient.shape.rank)))
 
 
 def generator_loss(fake_logits: tf.Tensor, form: Literal["non_saturating", "minimax"] = "non_saturating") -> tf.Tensor:

@@ -3,50 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from storygan_tf import losses
+from storygan_tf.averaging import copy_weights, follow
+from storygan_tf.batch import Batch, to_float, to_uint8
 from storygan_tf.config import IMAGE_SIZE, PhaseConfig, StoryGANConfig, from_dict
 from storygan_tf.discriminators import ImageDiscriminator, StoryDiscriminator
+from storygan_tf.errors import ConfigError
 from storygan_tf.generator import GeneratorOutput, StoryGenerator
+from storygan_tf.image_generator import ImageGenerator
+from storygan_tf.objectives import PICTURE_LOSSES, Objective, picture_objective, reported_names
 from storygan_tf.schedules import LinearTail
+from storygan_tf.updates import SCHEDULES, Data
 
-LOSS_NAMES = {
-    "pixel": ("l1", "l2", "kl"),
-    "algorithm1": (
-        "image_discriminator",
-        "image_generator",
-        "story_discriminator",
-        "story_generator",
-        "kl",
-        "l1",
-        "l2",
-    ),
-}
-"""What a step of each schedule reports."""
-
-
-class Batch(TypedDict):
-    """A mini-batch of stories.
-
-    Keys:
-        images: uint8 [batch, frames, 64, 64, 3], true frames.
-        vectors: float32 [batch, frames, sentence_size].
-        labels: uint8 [batch, frames, labels], 0 or 1.
-        seed: int64 [batch], of each story's noise.
-        frame: int32 [batch], the frame that an image update looks at.
-    """
-
-    images: tf.Tensor
-    vectors: tf.Tensor
-    labels: tf.Tensor
-    seed: tf.Tensor
-    frame: tf.Tensor
+__all__ = ["Batch", "Optimizers", "StoryGAN", "make_optimizers", "to_float", "to_uint8"]
 
 
 class Optimizers(NamedTuple):
@@ -57,26 +31,46 @@ class Optimizers(NamedTuple):
     story_discriminator: keras.optimizers.Optimizer
 
 
-def to_float(images: tf.Tensor) -> tf.Tensor:
-    """Returns uint8 frames as float32 in [-1, 1]."""
-    return tf.cast(images, tf.float32) / 127.5 - 1.0
+def make_generator(
+    config: StoryGANConfig, name: str, policy: keras.mixed_precision.Policy | None = None
+) -> StoryGenerator:
+    """Returns a generator whose image generator computes by `policy`, and the recurrent part in float32 always.
+
+    The recurrent part is a hundredth of the work, and its noise, KL divergence and states want all digits.
+    """
+    before = keras.mixed_precision.global_policy()
+    keras.mixed_precision.set_global_policy("float32")
+    try:
+        generator = StoryGenerator(config, name=name)
+    finally:
+        keras.mixed_precision.set_global_policy(before)
+    if policy is not None and policy.name != "float32":
+        generator.image_generator = ImageGenerator(config.generator_width, dtype=policy, name="image_generator")
+    return generator
 
 
-def to_uint8(images: tf.Tensor) -> tf.Tensor:
-    """Returns float frames in [-1, 1] as uint8, rounded."""
-    return tf.saturate_cast(tf.round((images + 1.0) * 127.5), tf.uint8)
+def make_optimizers(phase: PhaseConfig, steps: int, *, scaled: bool = False) -> Optimizers:
+    """Returns the optimizers of a phase.
 
-
-def make_optimizers(phase: PhaseConfig, steps: int) -> Optimizers:
-    """Returns the optimizers of a phase of `steps` outer steps."""
-    image, story = (0, 1) if phase.schedule == "pixel" else (phase.image_steps, phase.story_steps)
+    Args:
+        phase: its configuration.
+        steps: its outer steps.
+        scaled: whether losses are scaled so that their gradients fit into float16 (Micikevicius et al.,
+            arXiv:1710.03740).
+    """
+    generator, image, story = {
+        "pixel": (phase.story_steps, 0, 0),
+        "algorithm1": (phase.image_steps + phase.story_steps, phase.image_steps, phase.story_steps),
+        "joint": (phase.generator_steps, 1, 1),
+    }[phase.schedule]
 
     def adam(rate: float, updates: int) -> keras.optimizers.Optimizer:
         schedule = LinearTail(rate, max(1, updates * steps)) if phase.decay == "linear" else rate
-        return keras.optimizers.Adam(schedule, phase.beta_1, phase.beta_2, jit_compile=False)
+        optimizer = keras.optimizers.Adam(schedule, phase.beta_1, phase.beta_2, jit_compile=False)
+        return keras.mixed_precision.LossScaleOptimizer(optimizer) if scaled else optimizer
 
     return Optimizers(
-        generator=adam(phase.generator_learning_rate, image + story),
+        generator=adam(phase.generator_learning_rate, generator),
         image_discriminator=adam(phase.discriminator_learning_rate, image),
         story_discriminator=adam(phase.discriminator_learning_rate, story),
     )
@@ -88,8 +82,8 @@ class StoryGAN(keras.Model):
 
     An outer step of the `algorithm1` schedule is `image_steps` image updates, then `story_steps` story updates, each on
     mini-batches of its own: a discriminator first, then the generator. The KL divergence and, where wanted, pixel
-    losses join the story update, so that one outer step sums to the paper's objective. The `pixel` schedule updates the
-    generator alone.
+    losses join the story update, so that one outer step sums to the paper's objective. The `joint` schedule updates
+    both discriminators, then the generator on all terms together; `pixel` updates the generator alone.
 
     Args:
         config: sizes of the networks.
@@ -98,6 +92,8 @@ class StoryGAN(keras.Model):
         generator: `StoryGenerator`.
         image_discriminator: `ImageDiscriminator`.
         story_discriminator: `StoryDiscriminator`.
+        averaged: `StoryGenerator`, the moving average of the generator where the phase has one (`PhaseConfig.average`);
+            always there, so that checkpoints of all phases hold the same, and in float32 under every policy.
 
     Call: as the generator.
 
@@ -108,15 +104,16 @@ class StoryGAN(keras.Model):
     """
 
     def __init__(self, config: StoryGANConfig, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(dtype="float32", **kwargs)  # Else sentence vectors would lose digits under a 16-bit policy.
         self.config = config
-        self.generator = StoryGenerator(config, name="generator")
+        self.generator = make_generator(config, "generator", keras.mixed_precision.global_policy())
         self.image_discriminator = ImageDiscriminator(
-            config.discriminator_width, config.spectral_norm, name="image_discriminator"
+            config.discriminator_width, config.spectral_norm, config.labels, name="image_discriminator"
         )
         self.story_discriminator = StoryDiscriminator(
             config.frames, config.discriminator_width, config.spectral_norm, name="story_discriminator"
         )
+        self.averaged = make_generator(config, "averaged")
         self.background = tf.Variable(
             np.full([IMAGE_SIZE, IMAGE_SIZE, 3], np.nan, np.float32), trainable=False, name="background"
         )
@@ -128,6 +125,9 @@ class StoryGAN(keras.Model):
         output = self.generator(sentences)
         self.image_discriminator(output.images[:, 0], sentences[:, 0], output.h0)
         self.story_discriminator(output.images, sentences)
+        self.averaged(sentences)
+        self.averaged.trainable = False
+        copy_weights(self.averaged, self.generator)
         self.built = True
 
     def call(
@@ -143,23 +143,32 @@ class StoryGAN(keras.Model):
         background: np.ndarray | None = None,
         **kwargs: Any,
     ) -> None:
-        """Sets the losses, schedule and fresh optimizers of a phase of training.
+        """Sets the losses, schedule and fresh optimizers of a phase of training; the moving average starts anew.
 
         Args:
             phase: its configuration.
             steps: outer steps that it lasts (learning rates may fall over them).
             background: uint8 [64, 64, 3], median of the training frames; needed where `phase.object_weight` is not 1.
             **kwargs: for `keras.Model.compile`, such as `jit_compile`.
+
+        Raises:
+            ConfigError: where the phase wants labels of a model without.
         """
-        optimizers = make_optimizers(phase, steps)
+        if max(phase.label_weight, phase.generator_label_weight) and not self.config.labels:
+            raise ConfigError(
+                f"training.phases.{phase.name}.label_weight: found {phase.label_weight} (and generator_label_weight "
+                f"{phase.generator_label_weight}), expected 0 for a model that tells no labels (model.labels is 0)."
+            )
+        optimizers = make_optimizers(phase, steps, scaled=self._scaled)
         super().compile(optimizer=optimizers.generator, **kwargs)
         if background is not None:
             self.background.assign(to_float(tf.constant(background)))
         self.phase = phase
         self.optimizers = optimizers
-        self.trackers = {name: keras.metrics.Mean(name) for name in LOSS_NAMES[phase.schedule]}
+        self.trackers = {name: keras.metrics.Mean(name) for name in reported_names(phase)}
         for optimizer, network in zip(optimizers, self.networks, strict=True):
             optimizer.build(network.trainable_variables)
+        copy_weights(self.averaged, self.generator)
 
     @property
     def networks(self) -> tuple[keras.Model, keras.Model, keras.Model]:
@@ -167,118 +176,60 @@ class StoryGAN(keras.Model):
         return self.generator, self.image_discriminator, self.story_discriminator
 
     @property
+    def drawn_generator(self) -> StoryGenerator:
+        """What is evaluated and exported: the moving average where the phase has one, else the generator."""
+        return self.averaged if getattr(self, "phase", PhaseConfig()).average else self.generator
+
+    @property
+    def _scaled(self) -> bool:
+        return self.image_discriminator.compute_dtype == "float16"
+
+    @property
     def metrics(self) -> list[keras.metrics.Metric]:
         """The losses of the current phase, averaged over an epoch."""
         return list(self.trackers.values()) if hasattr(self, "trackers") else []
 
-    def train_step(self, data: Mapping[str, tuple[Batch, ...]]) -> dict[str, tf.Tensor]:
+    def train_step(self, data: Data) -> dict[str, tf.Tensor]:
         """Makes one outer step.
 
         Args:
             data: `image` and `story`: the mini-batches of this step's updates, one for each; this replica's part.
 
         Returns:
-            The losses, averaged over the epoch so far, a story each (`image_*` summed over T frames).
+            What `reported_names` lists, averaged over the epoch so far.
         """
-        if self.phase.schedule == "pixel":
-            for batch in data["story"]:
-                self._pixel_update(batch)
-        else:
-            for batch in data["image"]:
-                self._image_update(batch)
-            for batch in data["story"]:
-                self._story_update(batch)
+        SCHEDULES[self.phase.schedule](self, data)
         return {name: tracker.result() for name, tracker in self.trackers.items()}
 
-    def test_step(self, data: Mapping[str, tuple[Batch, ...]]) -> dict[str, tf.Tensor]:
+    def test_step(self, data: Data) -> dict[str, tf.Tensor]:
         """Reports the generator's losses on stories, with moving statistics and without an update."""
         for batch in data["story"]:
             output = self.generator(batch["vectors"], training=False, seed=batch["seed"])
-            self._pixel_losses(output, batch)
-        names = ("l1", "l2", "kl")
-        return {name: self.trackers[name].result() for name in names}
+            self.report(picture_objective(self.phase, self.background, output, to_float(batch["images"])))
+        return {name: self.trackers[name].result() for name in PICTURE_LOSSES}
 
-    def _pixel_update(self, batch: Batch) -> None:
-        with tf.GradientTape() as tape:
-            output = self.generator(batch["vectors"], training=True, seed=batch["seed"])
-            loss = self._mean(self._pixel_losses(output, batch))
-        self._descend(tape, loss, 0)
+    def report(self, objective: Objective) -> tf.Tensor:
+        """Keeps what there is to report, and returns the loss, averaged over the global batch, a scalar.
 
-    def _image_update(self, batch: Batch) -> None:
-        """One frame a story: `T * L_Image` of a uniformly drawn frame is an unbiased sum over the frames."""
-        frames = float(self.config.frames)
-        sentences = tf.gather(batch["vectors"], batch["frame"], batch_dims=1)
-        real = to_float(tf.gather(batch["images"], batch["frame"], batch_dims=1))
-        with tf.GradientTape() as tape:
-            context = self.generator.encode(batch["vectors"], training=True, seed=batch["seed"])
-            gists = tf.gather(context.gists, batch["frame"], batch_dims=1)
-            fake = self.generator.image_generator(gists, training=True)
-            with tape.stop_recording():
-                self._update_image_discriminator(real, fake, sentences, context.h0)
-            logits = self.image_discriminator(fake, sentences, context.h0, training=True)
-            adversarial = frames * losses.generator_loss(logits, self.phase.generator_loss)
-            loss = self._mean(self.phase.image_weight * adversarial)
-        self._descend(tape, loss, 0)
-        self._track("image_generator", adversarial)
+        Replicas' gradients are summed.
+        """
+        for name, values in objective.reports.items():
+            self.trackers[name].update_state(values)
+        return tf.reduce_mean(objective.loss) / tf.distribute.get_strategy().num_replicas_in_sync
 
-    def _update_image_discriminator(
-        self, real: tf.Tensor, fake: tf.Tensor, sentences: tf.Tensor, h0: tf.Tensor
-    ) -> None:
-        with tf.GradientTape() as tape:
-            real_logits = self.image_discriminator(real, sentences, h0, training=True)
-            fake_logits = self.image_discriminator(fake, sentences, h0, training=True)
-            loss = self.config.frames * losses.discriminator_loss(real_logits, fake_logits)
-            mean = self._mean(loss)
-        self._descend(tape, mean, 1)
-        self._track("image_discriminator", loss)
-
-    def _story_update(self, batch: Batch) -> None:
-        vectors = batch["vectors"]
-        with tf.GradientTape() as tape:
-            output = self.generator(vectors, training=True, seed=batch["seed"])
-            with tape.stop_recording():
-                self._update_story_discriminator(to_float(batch["images"]), output.images, vectors)
-            logits = self.story_discriminator(output.images, vectors, training=True)
-            adversarial = losses.generator_loss(logits, self.phase.generator_loss)
-            loss = self._mean(self.phase.story_weight * adversarial + self._pixel_losses(output, batch))
-        self._descend(tape, loss, 0)
-        self._track("story_generator", adversarial)
-
-    def _update_story_discriminator(self, real: tf.Tensor, fake: tf.Tensor, sentences: tf.Tensor) -> None:
-        with tf.GradientTape() as tape:
-            real_logits = self.story_discriminator(real, sentences, training=True)
-            fake_logits = self.story_discriminator(fake, sentences, training=True)
-            loss = losses.discriminator_loss(real_logits, fake_logits)
-            mean = self._mean(loss)
-        self._descend(tape, mean, 2)
-        self._track("story_discriminator", loss)
-
-    def _pixel_losses(self, output: GeneratorOutput, batch: Batch) -> tf.Tensor:
-        """Returns KL and the pixel losses, weighted and added up: float [batch]."""
-        phase = self.phase
-        real = to_float(batch["images"])
-        weights = losses.object_weights(real, self.background, phase.object_weight) if phase.object_weight != 1 else 1.0
-        terms = {
-            "kl": (phase.kl_weight, losses.kl_divergence(output.mu, output.log_var)),
-            "l1": (phase.l1_weight, losses.pixel_l1(output.images, real, weights)),
-            "l2": (phase.l2_weight, losses.pixel_l2(output.images, real, weights)),
-        }
-        for name, (_, values) in terms.items():
-            self._track(name, values)
-        return tf.add_n([weight * values for weight, values in terms.values()])
-
-    def _mean(self, values: tf.Tensor) -> tf.Tensor:
-        """Averages over the global batch: replicas' gradients are summed."""
-        return tf.reduce_mean(values) / tf.distribute.get_strategy().num_replicas_in_sync
-
-    def _track(self, name: str, values: tf.Tensor) -> None:
-        self.trackers[name].update_state(values)
-
-    def _descend(self, tape: tf.GradientTape, loss: tf.Tensor, network: int) -> None:
-        """Updates one network by its optimizer; networks are numbered as in `Optimizers`."""
-        variables = self.networks[network].trainable_variables
+    def descend(self, tape: tf.GradientTape, loss: tf.Tensor, name: str) -> None:
+        """Updates one network, called by its name, with its optimizer."""
+        variables = getattr(self, name).trainable_variables
+        optimizer = getattr(self.optimizers, name)
+        if self._scaled:
+            with tape:
+                loss = optimizer.get_scaled_loss(loss)
         gradients = tape.gradient(loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        self.optimizers[network].apply_gradients(zip(gradients, variables, strict=True))
+        if self._scaled:
+            gradients = optimizer.get_unscaled_gradients(gradients)
+        optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        if name == "generator" and self.phase.average:
+            follow(self.averaged, self.generator, self.phase.average, optimizer.iterations - 1)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the configuration as plain values."""

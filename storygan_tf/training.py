@@ -1,15 +1,22 @@
-"""Fits a StoryGAN on stories, phase by phase: strategy, checkpoints, resume, logs.
+"""Fits a StoryGAN on stories, phase by phase: checkpoints, resume, divergence, logs.
 
 Everything that a training leaves stands in its working folder: `checkpoints/`, `tensorboard/` and `history.json`. The
-same call on the same folder goes on from the last whole checkpoint.
+same call on the same folder goes on from the last whole checkpoint, which also holds the optimizers, the averages of
+the epoch's losses and the place in the data: on one CPU device it ends with the weights of a training that was never
+interrupted, bit for bit.
+
+A training that diverges goes back to the end of the epoch before. From there it takes half the learning rates, to the
+end of the phase, and data that it has not seen yet: with the same data a CPU would repeat the divergence.
 """
 
 from __future__ import annotations
 
-import json
+import contextlib
+import functools
+import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,32 +24,30 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from storygan_tf.checkpoints import CheckpointStore
+from storygan_tf import divergence
+from storygan_tf.checkpoints import Checkpoint, TrainingCheckpoints
 from storygan_tf.config import PhaseConfig, Settings, TrainConfig
-from storygan_tf.datasets.files import write_whole
+from storygan_tf.divergence import Trouble
 from storygan_tf.errors import TrainingError
+from storygan_tf.history import HISTORY, Clock, Rollback, TrainingState, learning_rates, make_entry, read_history
+from storygan_tf.interruption import StopRequest, TrainingInterruptedError
 from storygan_tf.metrics.baselines import median_background
 from storygan_tf.progress import progress
+from storygan_tf.steps import check_same, check_settings, make_step, precision, sums_of_weights, wished
 from storygan_tf.stories import Stories, training_dataset
-from storygan_tf.storyboard import StoryRow, storyboard_image
 from storygan_tf.storygan import StoryGAN, to_uint8
+from storygan_tf.strategy import is_chief, make_strategy, replicas_of, tell_lost_workers, working_folder
+from storygan_tf.training_log import TENSORBOARD, TrainingLog, describe
 
-HISTORY = "history.json"
-TENSORBOARD = "tensorboard"
+__all__ = ["HISTORY", "TENSORBOARD", "Trainer", "TrainingInterruptedError", "draw_stories", "read_history"]
+
 CHECKPOINTS = "checkpoints"
 
+SAVE_SECONDS = 600.0
+"""A checkpoint is also saved within an epoch where the last one is older than this."""
 
-def make_strategy(name: str) -> tf.distribute.Strategy:
-    """Returns the strategy called `auto`, `one-device` or `mirrored` in `TrainConfig.strategy`.
-
-    `auto` mirrors over the GPUs where there are two or more, else uses one device. `mirrored` takes all GPUs, or
-    without any all logical CPUs.
-    """
-    gpus = tf.config.list_logical_devices("GPU")
-    if name == "mirrored" or (name == "auto" and len(gpus) > 1):
-        devices = gpus or tf.config.list_logical_devices("CPU")
-        return tf.distribute.MirroredStrategy([device.name for device in devices])
-    return tf.distribute.OneDeviceStrategy("/gpu:0" if gpus else "/cpu:0")
+_CHECK_STEPS = 20
+"""So often it is looked whether losses are finite; on a GPU each look waits for the work that is under way."""
 
 
 def steps_per_epoch(training: TrainConfig, phase: PhaseConfig, stories: int) -> int:
@@ -57,18 +62,40 @@ class Trainer:
         settings: `model` and `training` are used.
         train: stories to train on.
         boards: test stories that are drawn after each epoch.
-        work_dir: working folder; made where it is not there.
+        work_dir: working folder, shared by all workers; made where it is not there.
+        initial: called with a fresh model where there is no checkpoint yet, to give it weights.
+        strategy: by default, what `training.strategy` names.
+        save_seconds: see `SAVE_SECONDS`.
+
+    Raises:
+        ConfigError: for settings that do not fit together or the devices.
     """
 
-    def __init__(self, settings: Settings, train: Stories, boards: Stories, work_dir: Path) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        train: Stories,
+        boards: Stories,
+        work_dir: Path,
+        initial: Callable[[StoryGAN], None] | None = None,
+        *,
+        strategy: tf.distribute.Strategy | None = None,
+        save_seconds: float = SAVE_SECONDS,
+    ) -> None:
         self.settings = settings
         self.train_stories = train
         self.boards = boards
-        self.work_dir = work_dir
-        self.store = CheckpointStore(work_dir / CHECKPOINTS)
+        self.strategy = strategy or make_strategy(settings.training.strategy)
+        check_settings(settings, self.strategy)
+        # Every worker saves, as reading variables takes all of them; only the chief's files count.
+        self.own_dir = working_folder(self.strategy, work_dir)
+        self.checkpoints = TrainingCheckpoints(work_dir / CHECKPOINTS, self.own_dir / CHECKPOINTS)
+        self.log = TrainingLog(self.own_dir, boards)
+        self.initial = initial
+        self.save_seconds = save_seconds
         self.background = median_background([train.images])
-        self.strategy = make_strategy(settings.training.strategy)
-        with self.strategy.scope():
+        self.state = TrainingState()
+        with self.strategy.scope(), precision(self.strategy, mixed=settings.training.mixed_precision):
             keras.utils.set_random_seed(settings.training.seed)
             self.gan = StoryGAN(settings.model)
 
@@ -82,100 +109,219 @@ class Trainer:
             The trained model.
 
         Raises:
-            TrainingError: where a loss is no longer finite, or a checkpoint cannot be written or used.
+            TrainingInterruptedError: after SIGTERM or SIGINT, once the step is finished and saved.
+            TrainingError: where the training diverges again after the last rollback, or a checkpoint cannot be written
+                or used.
         """
         phases = self.settings.training.phases
-        total = sum(phase.epochs for phase in phases)
-        history, first, done = self._restore()
-        writer = tf.summary.create_file_writer(str(self.work_dir / TENSORBOARD))
-        with writer.as_default(), progress("training", total, unit="epoch") as advance:
-            advance(len(history), self._describe(history))
-            for number in range(first, len(phases)):
-                if number > first or not history:
-                    self._compile(number)
-                for epoch in range(done if number == first else 0, phases[number].epochs):
-                    entry = self._epoch(number, epoch)
-                    history.append(entry)
-                    self._record(history, number, epoch + 1)
-                    advance(1, self._describe(history))
-                    if on_epoch:
-                        on_epoch(len(history))
+        with StopRequest() as stop, tell_lost_workers(self.strategy), self._progress() as advance:
+            self._begin()
+            advance(len(self.state.history), describe(self.state.history))
+            while self.state.phase < len(phases):
+                done = len(self.state.history)
+                trouble = self._train_epoch(stop) or self._end_epoch()
+                if trouble:
+                    self._roll_back(trouble)
+                advance(len(self.state.history) - done, describe(self.state.history))
+                if on_epoch and not trouble:
+                    on_epoch(len(self.state.history))
+                if wished(self.strategy, [bool(stop.signal)])[0]:
+                    raise self._interrupted(stop)
         return self.gan
 
-    def _restore(self) -> tuple[list[dict[str, Any]], int, int]:
-        """Returns the history so far, the phase to go on with and the epochs already done in it."""
-        found = self.store.newest()
-        if found is None:
-            return [], 0, 0
-        path, state = found
-        self._compile(state["phase"])
+    @contextlib.contextmanager
+    def _progress(self) -> Iterator[Callable[[int, str], None]]:
+        total = sum(phase.epochs for phase in self.settings.training.phases)
+        if is_chief(self.strategy):
+            with progress("training", total, unit="epoch") as advance:
+                yield advance
+        else:
+            yield lambda parts, note: None
+
+    # Where it stands
+
+    def _phase(self) -> PhaseConfig:
+        """Returns the phase that comes next, or the last one, at the learning rates that rollbacks have left it."""
+        phases = self.settings.training.phases
+        return self.state.slowed(phases[min(self.state.phase, len(phases) - 1)])
+
+    def _steps(self) -> int:
+        return steps_per_epoch(self.settings.training, self._phase(), len(self.train_stories.ids))
+
+    def _begin(self) -> None:
+        """Takes up the newest checkpoint, or makes the first."""
+        found = self.checkpoints.newest()
+        check_same(self.strategy, "checkpoints", int(found.path.name) if found else 0)
+        if found:
+            self._restore(found)
+        else:
+            if self.initial:
+                with self.strategy.scope():
+                    self.initial(self.gan)
+            self._compile()
+            self._save()
+        self.log.write_history(self.state.history)
+
+    def _compile(self) -> None:
+        """Makes the optimizers and the step of the phase that comes next."""
+        phase, xla = self._phase(), self.settings.training.xla
         with self.strategy.scope():
-            self.store.restore(self.gan, path)
-        return state["history"], state["phase"], state["epochs"]
+            self.gan.compile(phase, phase.epochs * self._steps(), self.background, jit_compile=xla)
+        self._step = make_step(self.gan, self.strategy, xla=xla)
+        self._has_graph = False
 
-    def _compile(self, number: int) -> None:
-        phase = self.settings.training.phases[number]
+    def _restore(self, found: Checkpoint, rollbacks: list[Rollback] | None = None) -> None:
+        """Goes back to a checkpoint, with its own rollbacks or the given ones."""
+        self.state = TrainingState.from_json(found.state)
+        if rollbacks is not None:
+            self.state.rollbacks = rollbacks
+        self._compile()
+        phase = self._phase()
         with self.strategy.scope():
-            self.gan.compile(phase, phase.epochs * self._steps(phase), self.background)
+            self.checkpoints.restore(self.gan, found.path)
+            if phase.decay == "constant":  # Then rates are variables, and those of the checkpoint.
+                for optimizer, rate in zip(self.gan.optimizers, _rates(phase), strict=True):
+                    optimizer.learning_rate = rate
+        self._saved_at = time.monotonic()
 
-    def _steps(self, phase: PhaseConfig) -> int:
-        return steps_per_epoch(self.settings.training, phase, len(self.train_stories.ids))
+    def _save(self, *, within: bool = False) -> None:
+        self.checkpoints.save(self.gan, self.state.to_json(), within=within)
+        self._saved_at = time.monotonic()
 
-    def _epoch(self, number: int, epoch: int) -> dict[str, Any]:
-        """Trains one epoch of a phase and returns its entry of the history."""
-        phase = self.settings.training.phases[number]
-        steps = self._steps(phase)
-        began = time.perf_counter()
-        data = self._dataset(number, epoch * steps, steps)
-        fitted = self.gan.fit(data, epochs=1, steps_per_epoch=steps, verbose=0, shuffle=False)
-        losses = {name: float(values[-1]) for name, values in fitted.history.items()}
-        _check_finite(losses, phase.name, epoch)
-        return {
-            "phase": phase.name,
-            "epoch": epoch + 1,
-            "step": (epoch + 1) * steps,
-            "seconds": round(time.perf_counter() - began, 3),
-            "losses": losses,
-        }
+    # An epoch
 
-    def _dataset(self, number: int, start: int, steps: int) -> tf.data.Dataset:
-        phase = self.settings.training.phases[number]
-        replicas = self.strategy.num_replicas_in_sync
-        data = training_dataset(
-            self.train_stories, phase, (self.settings.training.seed, number), start, steps, replicas=replicas
+    def _train_epoch(self, stop: StopRequest) -> Trouble | None:
+        """Trains to the end of the epoch, or to where losses are no longer finite."""
+        steps = self._steps()
+        if self.state.step == 0:
+            self.gan.reset_metrics()
+        batches = iter(self._dataset(steps))
+        while self.state.step < steps:
+            trouble = self._one_step(batches, steps)
+            if trouble:
+                return trouble
+            if self.state.step < steps:
+                self._save_within(stop)
+        return None
+
+    def _dataset(self, steps: int) -> Any:
+        """Returns the data of the rest of the epoch."""
+        phase = self._phase()
+        make = functools.partial(
+            training_dataset,
+            self.train_stories,
+            phase,
+            (self.settings.training.seed, self.state.phase),
+            self.state.data_position(phase, steps),
+            steps - self.state.step,
+            replicas=self.strategy.num_replicas_in_sync,
         )
-        return self.strategy.distribute_datasets_from_function(lambda _: data) if replicas > 1 else data
+        return self.strategy.distribute_datasets_from_function(lambda context: make(mine=replicas_of(context)))
 
-    def _record(self, history: list[dict[str, Any]], number: int, epochs: int) -> None:
-        """Saves the checkpoint, then what people look at."""
-        state = {"phase": number, "epochs": epochs, "history": history}
-        self.store.save(self.gan, len(history), state)
-        write_whole(self.work_dir / HISTORY, json.dumps(history, indent=1).encode())
-        for name, value in history[-1]["losses"].items():
-            tf.summary.scalar(f"{history[-1]['phase']}/{name}", value, step=len(history))
-        tf.summary.image("storyboard", self._board()[np.newaxis], step=len(history))
+    def _one_step(self, batches: Iterator[Any], steps: int) -> Trouble | None:
+        began = time.perf_counter()
+        batch = next(batches)
+        waited = time.perf_counter() - began
+        self._step(batch)
+        self.state.step += 1
+        look = self.state.step % _CHECK_STEPS == 0 or self.state.step == steps
+        trouble = divergence.not_finite(self._losses()) if look else None
+        self.state.clock.add(time.perf_counter() - began, waited, timed=self._has_graph)
+        self._has_graph = True
+        return trouble
 
-    def _board(self) -> np.ndarray:
-        """Returns the storyboard of the fixed test stories, uint8 [height, width, 3]."""
-        drawn = draw_stories(self.gan, self.boards.vectors)
-        rows = [
-            StoryRow(story_id, tuple(sentences), {"generated": fake, "true": real})
-            for story_id, sentences, fake, real in zip(
-                self.boards.ids, self.boards.sentences, drawn, self.boards.images, strict=True
-            )
-        ]
-        return np.asarray(storyboard_image(rows).convert("RGB"))
+    def _losses(self) -> dict[str, float]:
+        """Returns the losses of the epoch so far."""
+        with self.strategy.scope():
+            return {name: float(value) for name, value in self.gan.get_metrics_result().items()}
 
-    @staticmethod
-    def _describe(history: list[dict[str, Any]]) -> str:
-        if not history:
-            return ""
-        losses = " ".join(f"{name} {value:.3g}" for name, value in history[-1]["losses"].items())
-        return f"{history[-1]['phase']}: {losses}"
+    def _save_within(self, stop: StopRequest) -> None:
+        """Saves where it is time to, or a signal came; what has diverged is not worth saving."""
+        overdue = time.monotonic() - self._saved_at > self.save_seconds
+        stopping, overdue = wished(self.strategy, [bool(stop.signal), overdue])
+        if (stopping or overdue) and not self._broken():
+            self._save(within=True)
+        if stopping:
+            raise self._interrupted(stop)
+
+    def _broken(self) -> Trouble | None:
+        """Returns the trouble with losses, weights or optimizers that are not finite, or None."""
+        with self.strategy.scope():
+            return divergence.not_finite(self._losses() | sums_of_weights(self.gan))
+
+    def _interrupted(self, stop: StopRequest) -> TrainingInterruptedError:
+        ended = self.state.phase == len(self.settings.training.phases)
+        return TrainingInterruptedError("the last epoch" if ended else self.state.where(self._phase()), stop.signal)
+
+    def _end_epoch(self) -> Trouble | None:
+        """Records the epoch and goes to the next one, unless the training has diverged."""
+        phase, steps = self._phase(), self._steps()
+        drawn = draw_stories(self.gan, self.boards.vectors) if self.boards.ids else self.boards.images
+        variety = divergence.variety(drawn, self.boards.images)
+        entry = make_entry(self.state, phase, steps, self._losses(), variety)
+        trouble = (
+            self._broken()
+            or divergence.sure_discriminators(entry["losses"], phase, steps)
+            or divergence.same_pictures(variety, phase, self.state.history)
+        )
+        if trouble:
+            return trouble
+        self.log.write_epoch(len(self.state.history) + 1, entry, drawn)
+        self._advance(entry, phase)
+        self._save()
+        self.log.write_history(self.state.history)
+        return None
+
+    def _advance(self, entry: dict[str, Any], phase: PhaseConfig) -> None:
+        """Goes to the next epoch; where that begins a phase, to its optimizers, which the checkpoint then holds."""
+        state = self.state
+        state.history.append(entry)
+        state.epoch, state.step, state.clock = state.epoch + 1, 0, Clock()
+        if state.epoch >= phase.epochs:
+            state.phase, state.epoch = state.phase + 1, 0
+            if state.phase < len(self.settings.training.phases):
+                self._compile()
+
+    # Divergence
+
+    def _roll_back(self, trouble: Trouble) -> None:
+        """Goes back to the last good checkpoint, with half the learning rates and data that comes later."""
+        phase, state = self._phase(), self.state
+        counted = state.counted(self.settings.training.phases)
+        found = self.checkpoints.newest_epoch() if len(counted) < self.settings.training.rollbacks else None
+        if not found:
+            raise self._diverged(trouble, phase, len(counted))
+        before = TrainingState.from_json(found.state)
+        done = state.steps_done(self._steps()) - (before.phase == state.phase) * before.steps_done(self._steps())
+        rates = learning_rates(self.settings.training.phases[state.phase])
+        entry = Rollback(phase.name, state.epoch + 1, state.step, trouble.what, done, rates)
+        self._restore(found, [*state.rollbacks, entry])
+        self._save()
+        logging.getLogger(__name__).warning(
+            "training diverged at %s: %s. It goes on from checkpoint %s with learning rates of %g (generator) and %g "
+            "(discriminators).",
+            state.where(phase), trouble.what, found.path, *learning_rates(self.state.slowed(phase)),
+        )  # fmt: skip
+
+    def _diverged(self, trouble: Trouble, phase: PhaseConfig, rollbacks: int) -> TrainingError:
+        """Returns the error that ends a training which going back does not save."""
+        generator, discriminator = learning_rates(phase)
+        return TrainingError(
+            f"training diverged at {self.state.where(phase)}: {trouble.what}. It had gone back to the last good "
+            f"checkpoint {rollbacks} times (training.rollbacks is {self.settings.training.rollbacks}), each time with "
+            f"half the learning rates: {generator:g} (generator) and {discriminator:g} (discriminators) now. "
+            f"{trouble.advice.format(phase=f'training.phases.{phase.name}')}"
+        )
+
+
+def _rates(phase: PhaseConfig) -> tuple[float, float, float]:
+    """Returns the learning rates in the order of `Optimizers`."""
+    generator, discriminator = learning_rates(phase)
+    return generator, discriminator, discriminator
 
 
 def draw_stories(gan: StoryGAN, vectors: np.ndarray) -> np.ndarray:
-    """Draws stories in inference mode, the story's position as its seed.
+    """Draws stories in inference mode, the story's position as its seed, with averaged weights where there are any.
 
     Args:
         gan: a model.
@@ -185,20 +331,4 @@ def draw_stories(gan: StoryGAN, vectors: np.ndarray) -> np.ndarray:
         uint8 [batch, frames, 64, 64, 3].
     """
     seeds = tf.range(len(vectors), dtype=tf.int64)
-    return np.asarray(to_uint8(gan.generator(tf.constant(vectors), training=False, seed=seeds).images))
-
-
-def _check_finite(losses: dict[str, float], phase: str, epoch: int) -> None:
-    broken = {name: value for name, value in losses.items() if not math.isfinite(value)}
-    if broken:
-        raise TrainingError(
-            f"training diverged in epoch {epoch + 1} of phase {phase!r}: {broken} (expected finite losses). Lower "
-            f"training.phases.{phase}.generator_learning_rate or discriminator_learning_rate, and run again: it goes "
-            "on from the epoch before."
-        )
-
-
-def read_history(work_dir: Path) -> list[dict[str, Any]]:
-    """Returns the history of a working folder, an entry an epoch."""
-    history: list[dict[str, Any]] = json.loads((work_dir / HISTORY).read_text())
-    return history
+    return np.asarray(to_uint8(gan.drawn_generator(tf.constant(vectors), training=False, seed=seeds).images))

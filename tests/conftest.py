@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -109,3 +110,60 @@ class StoryLines:
 def story_lines():
     """Gives `StoryLines` of a folder."""
     return StoryLines
+
+
+def make_prepared_folder(path: Path, train: int = 8, test: int = 2, *, frames: int = 2, size: int = 8) -> Path:
+    """Writes prepared stories, as `storygan_tf.prepared` lays them out: squares, and vectors of the real vectorizer.
+
+    Args:
+        path: the folder to make.
+        train: training stories.
+        test: test stories.
+        frames: frames a story.
+        size: width of a sentence vector.
+
+    Returns:
+        `path`.
+    """
+    import tensorflow as tf
+
+    from storygan_tf import embedded_encoder, prepared, records
+
+    for split, numbers in ((prepared.TRAIN, range(train)), (prepared.TEST, range(train, train + test))):
+        file = path / split / "stories-00000-of-00001.gz"
+        file.parent.mkdir(parents=True)
+        with tf.io.TFRecordWriter(str(file), "GZIP") as writer:
+            for number in numbers:
+                colours = [list(COLOURS)[(number + frame) % 4] for frame in range(frames)]
+                sentences = [f"A {colour} square in place {number % 3}." for colour in colours]
+                images = [_square(colour, 20 * (number % 3)) for colour in colours]
+                example = records.story_example(f"s{number:03d}", sentences, images)
+                vectors = embedded_encoder.embed(tf.constant(sentences), size).numpy().ravel()
+                example.features.feature[records.VECTORS].float_list.value.extend(vectors)
+                writer.write(example.SerializeToString())
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+    def vectors_of(sentences):
+        return embedded_encoder.embed(sentences, size)
+
+    vectorizer = tf.Module()
+    vectorizer.__call__ = vectors_of
+    tf.saved_model.save(vectorizer, str(path / prepared.VECTORIZER))
+    model = {"frames": frames, "sentence_size": size}
+    settings = {"settings": {"model": model, "data": {"encoder": "embedded"}}}
+    (path / prepared.SETTINGS).write_text(json.dumps(settings))
+    return path
+
+
+def _square(colour: str, left: int) -> bytes:
+    """Returns a PNG of a square on grey."""
+    image = Image.new("RGB", (64, 64), (128, 128, 128))
+    ImageDraw.Draw(image).rectangle((left, 20, left + 16, 40), COLOURS[colour])
+    image.save(png := io.BytesIO(), "PNG")
+    return png.getvalue()
+
+
+@pytest.fixture(scope="session")
+def prepared_folder():
+    """Gives `make_prepared_folder`: path, train, test, and options, to prepared stories."""
+    return make_prepared_folder

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+from typing import Any
 
 import keras
 import numpy as np
@@ -15,6 +17,21 @@ from storygan_tf.storygan import StoryGAN
 # LLVM's optimisation of XLA's code for the CPU takes ten times as long as the rest of a compilation. XLA's own passes
 # are the same without. Read by XLA when it compiles for the first time.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+
+OPTIONS = {
+    "kl_weight": 0.5,
+    "l1_weight": 2.0,
+    "l2_weight": 1.0,
+    "mismatched": True,
+    "label_weight": 1.0,
+    "generator_label_weight": 0.4,
+    "feature_matching_weight": 5.0,
+    "real_label": 0.9,
+    "r1_weight": 0.1,
+    "augment": True,
+    "average": 0.99,
+}
+"""Every option of a phase that is off in the paper."""
 
 TINY = StoryGANConfig(
     frames=2,
@@ -36,6 +53,22 @@ def seeded() -> None:
 @pytest.fixture(scope="session")
 def config() -> StoryGANConfig:
     return TINY
+
+
+@pytest.fixture(scope="session")
+def every_option() -> dict[str, Any]:
+    return OPTIONS
+
+
+@pytest.fixture(scope="session")
+def labelling(config) -> StoryGANConfig:
+    return dataclasses.replace(config, labels=3)
+
+
+@pytest.fixture(scope="session")
+def labelled(stories) -> Stories:
+    """The same stories; labels tell whether the square is above, left and large, or so it may seem."""
+    return stories._replace(labels=(stories.vectors[..., :3] > 0).astype(np.uint8))
 
 
 @pytest.fixture

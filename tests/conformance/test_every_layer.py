@@ -32,6 +32,8 @@ class Case:
     trains: bool = True  # whether `call` takes `training`
 
 
+MAPS = ((3, 32, 32, 4), (3, 16, 16, 8), (3, 8, 8, 16), (3, 4, 4, 32))
+
 CASES = [
     Case("upsample", lambda c: UpsampleConv2D(5), ((3, 4, 6, 2),), ((3, 8, 12, 5),), trains=False),
     Case("upsample_no_bias", lambda c: UpsampleConv2D(5, False), ((3, 4, 6, 2),), ((3, 8, 12, 5),), trains=False),
@@ -44,10 +46,16 @@ CASES = [
         ((3, 2, 32),),
     ),
     Case("image_generator", lambda c: ImageGenerator(16), ((3, 32),), ((3, 64, 64, 3),)),
-    Case("image_trunk", lambda c: ImageTrunk(4), ((3, 64, 64, 3),), ((3, 4, 4, 32),)),
+    Case("image_trunk", lambda c: ImageTrunk(4), ((3, 64, 64, 3),), MAPS),
     Case("image_discriminator", lambda c: ImageDiscriminator(4), ((3, 64, 64, 3), (3, 6), (3, 32)), ((3,),)),
+    Case(
+        "labelling_discriminator",
+        lambda c: ImageDiscriminator(4, labels=5),
+        ((3, 64, 64, 3), (3, 6), (3, 32)),
+        ((3,),),
+    ),
     Case("story_discriminator", lambda c: StoryDiscriminator(2, 4), ((3, 2, 64, 64, 3), (3, 2, 6)), ((3,),)),
-    Case("spectral_trunk", lambda c: ImageTrunk(4, True), ((3, 64, 64, 3),), ((3, 4, 4, 32),)),
+    Case("spectral_trunk", lambda c: ImageTrunk(4, True), ((3, 64, 64, 3),), MAPS),
     Case("generator", StoryGenerator, ((3, 2, 6),), ((3, 2, 64, 64, 3), (3, 32), (3, 32), (3, 32))),
     Case("storygan", StoryGAN, ((3, 2, 6),), ((3, 2, 64, 64, 3), (3, 32), (3, 32), (3, 32))),
 ]

@@ -215,7 +215,7 @@ def test_image_discriminator_joins_each_frame_with_its_own_sentence_and_story():
     images, sentences, h0 = normal(BATCH, 64, 64, 3), normal(BATCH, 6), normal(BATCH, UNITS)
     discriminator(images, sentences, h0)
     randomise(discriminator)
-    features = discriminator.trunk(images, training=False)
+    features = discriminator.trunk(images, training=False)[-1]
     condition = np.broadcast_to(np.concatenate([sentences, h0], -1)[:, None, None], [BATCH, 4, 4, 6 + UNITS])
     joint = discriminator.joint(np.concatenate([features, condition], axis=-1))
     joint = reference_norm(joint.numpy(), discriminator.joint_norm)

@@ -109,7 +109,18 @@ def test_untrained_weights_are_the_moving_statistics(full_size, network):
     assert all("moving_" in name for name in untrained)
 
 
+def test_labels_add_a_4x4_convolution_and_nothing_else():
+    with_labels = StoryGAN(StoryGANConfig(labels=15))
+    assert count(with_labels.image_discriminator.label_conv) == 4 * 4 * 512 * 15 + 15
+    assert count(with_labels.image_discriminator) == TOTALS["image_discriminator"] + 4 * 4 * 512 * 15 + 15
+    assert [count(network) for network in (with_labels.generator, with_labels.story_discriminator)] == [
+        TOTALS["generator"],
+        TOTALS["story_discriminator"],
+    ]
+
+
 def test_normalisations_have_the_stated_constants(full_size):
-    norms = [layer for layer in full_size._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
+    layers = [layer for network in full_size.networks for layer in network._flatten_layers()]
+    norms = [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]
     assert len(norms) == 1 + 2 + 4 + 5 + 6
     assert {(layer.momentum, layer.epsilon) for layer in norms} == {(0.9, 1e-5)}

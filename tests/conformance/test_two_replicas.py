@@ -22,19 +22,25 @@ ROOT = Path(__file__).parents[2]
 PIXEL = PhaseConfig(schedule="pixel", story_batch=8, l1_weight=1.0)
 ALGORITHM1 = PhaseConfig(image_batch=8, story_batch=8)
 
+JOINT = PhaseConfig(schedule="joint", image_batch=8, story_batch=8)
+
 CASES = [
     pytest.param(("pixel", PIXEL, False), id="pixel"),
     # Two replicas' graphs of four updates take a minute to make.
     pytest.param(("algorithm1", ALGORITHM1, False), id="algorithm1", marks=pytest.mark.slow),
     # Each replica normalises its own copy of a kernel; as the copies are equal, they stay equal.
     pytest.param(("spectral_norm", ALGORITHM1, True), id="spectral_norm", marks=pytest.mark.slow),
+    # With all options: the mismatched sentences and R1's slopes are those of the global batch.
+    pytest.param(("every_option", JOINT, False), id="every_option", marks=pytest.mark.slow),
 ]
 
 
 @pytest.fixture(scope="module", params=CASES)
-def both(request, tmp_path_factory, config, stories) -> list[dict[str, Any]]:
+def both(request, tmp_path_factory, config, stories, labelling, labelled, every_option) -> list[dict[str, Any]]:
     """What one replica and what two replicas gave."""
     name, phase, spectral_norm = request.param
+    if name == "every_option":
+        config, stories, phase = labelling, labelled, dataclasses.replace(phase, **every_option)
     folder = tmp_path_factory.mktemp(name)
     out, inputs = folder / "out.pickle", folder / "in.pickle"
     model = dataclasses.replace(config, spectral_norm=spectral_norm)

@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from storygan_tf.config import PhaseConfig
-from storygan_tf.stories import training_dataset
+from storygan_tf.config import PhaseConfig, StoryGANConfig
+from storygan_tf.stories import Stories, training_dataset
 from storygan_tf.storygan import StoryGAN
 
 PHASES = {
     "pixel": PhaseConfig(schedule="pixel", story_batch=4, l1_weight=1.0, decay="linear"),
     "algorithm1": PhaseConfig(image_batch=4, story_batch=4),
 }
+SIZES = {"image_batch": 4, "story_batch": 4}
 
 
 @pytest.mark.parametrize("schedule", PHASES)
-def test_one_step_under_xla_is_the_eager_one(config, gan, stories, schedule):
+def test_one_step_under_xla_is_the_eager_one(config, stories, schedule):
     """Losses to 1e-3 relative: between its updates Adam's first steps are signs, which enlarge rounding errors."""
-    phase = PHASES[schedule]
-    eager = StoryGAN(config)
+    compare(config, stories, PHASES[schedule])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("schedule", ["pixel", "algorithm1", "joint"])
+def test_with_all_options_too(labelling, labelled, every_option, schedule):
+    """Spectral normalisation, R1's second derivatives, augmentation and the moving average are in there, too."""
+    config = dataclasses.replace(labelling, spectral_norm=True)
+    compare(config, labelled, PhaseConfig(schedule=schedule, generator_steps=2, **SIZES, **every_option))
+
+
+def compare(config: StoryGANConfig, stories: Stories, phase: PhaseConfig) -> None:
+    eager, gan = StoryGAN(config), StoryGAN(config)
     eager.set_weights(gan.get_weights())
     found = []
     for model, how in ((eager, {"run_eagerly": True}), (gan, {"jit_compile": True})):
@@ -30,9 +44,11 @@ def test_one_step_under_xla_is_the_eager_one(config, gan, stories, schedule):
         found.append({name: values[0] for name, values in history.items()})
     assert gan.jit_compile
     assert found[1] == pytest.approx(found[0], rel=1e-3)
-    for one, other in zip(eager.generator.trainable_variables, gan.generator.trainable_variables, strict=True):
-        # Two updates, of one learning rate at the most each, in opposite directions at the worst.
-        np.testing.assert_allclose(other, one, atol=4 * phase.generator_learning_rate)
+    for network in ("generator", "averaged"):
+        for one, other in zip(*(getattr(each, network).weights for each in (eager, gan)), strict=True):
+            if "moving_" not in one.name:
+                # Two updates, of one learning rate at the most each, in opposite directions at the worst.
+                np.testing.assert_allclose(other, one, atol=4 * phase.generator_learning_rate)
 
 
 def test_pictures_under_xla_are_the_eager_ones(config, gan):

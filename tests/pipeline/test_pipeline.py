@@ -72,6 +72,7 @@ def test_changed_data_changes_what_the_first_step_is_given(create):
         ("evaluation.seed=3", ["JudgeTrainer"]),
         ("evaluation.max_f1_drop=0.5", []),
         ("data.encoder=other", ["Transform", "Trainer"]),
+        ("training.init_from=other", ["Transform", "Trainer"]),
         ("data.test_fraction=0.5", ["StoryExampleGen"]),
         ("model.frames=5", ["StoryExampleGen", "JudgeTrainer", "Transform", "Trainer"]),
     ],
@@ -85,6 +86,8 @@ def test_a_setting_changes_just_the_steps_that_use_it_and_the_report(create, ass
     [
         ({"inputs_fingerprint": "1:17:abc"}, ["StoryEvaluator"]),
         ({"judge_fingerprint": "abc"}, ["JudgeTrainer"]),
+        ({"initial_fingerprint": "abc"}, ["Transform", "Trainer"]),
+        ({"label_names": ["red", "blue"]}, ["Trainer"]),
         ({"run_info": RunInfo({"repeat": "storygan run"})}, ["StoryEvaluator"]),
     ],
 )
@@ -97,9 +100,10 @@ def test_the_evaluator_is_told_the_code_behind_each_step(create):
     assert set(told["code"]) == {"StoryExampleGen", "Transform", "Trainer", "JudgeTrainer", "StoryEvaluator"}
     assert told["code"]["Trainer"] == json.loads(create()["Trainer"].exec_properties["custom_config"])["code"]
     assert told["settings"]["preset"] == "quick"
+    assert told["initial"] == {}
 
 
 def test_the_trainer_gets_its_settings_as_one_string(create):
     custom_config = json.loads(create()["Trainer"].exec_properties["custom_config"])
-    assert set(custom_config) == {"settings", "code", "work_dir"}
+    assert set(custom_config) == {"settings", "code", "work_dir", "initial", "labels"}
     assert json.loads(custom_config["settings"])["training"]["seed"] == QUICK.training.seed

@@ -26,6 +26,8 @@ from pipeline.vectorizer import export_vectorizer
 from storygan_tf import records
 from storygan_tf.config import DataConfig, Settings, StoryGANConfig
 from storygan_tf.errors import ConfigError, DataError
+from storygan_tf.export import describe, export_storygan
+from storygan_tf.generator import StoryGenerator
 from storygan_tf.sentence_encoder import EMBEDDED, load_encoder
 from storygan_tf.words import words
 
@@ -240,3 +242,57 @@ def test_stories_of_different_lengths(kind):
 def test_settings_that_cannot_be_read(custom_config, message):
     with pytest.raises(ConfigError, match=message):
         preprocessing_fn({records.SENTENCES: tf.zeros([2, FRAMES], tf.string)}, CONFIG | custom_config)
+
+
+# Starting from another model
+
+
+def goes_on_from(model: Path, **sizes: int) -> Settings:
+    return SETTINGS.override([f"training.init_from={model}", *(f"model.{key}={n}" for key, n in sizes.items())])
+
+
+@pytest.fixture(scope="module")
+def initial(vectorizer, tmp_path_factory) -> Path:
+    """An exported model with the vectorizer of `stories`."""
+    generator = StoryGenerator(StoryGANConfig(frames=FRAMES, sentence_size=SIZE, generator_width=8))
+    generator(np.zeros([1, FRAMES, SIZE], np.float32))
+    path = tmp_path_factory.mktemp("initial") / "1"
+    export_storygan(generator, tf.saved_model.load(vectorizer), describe(SETTINGS, [], []), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def others() -> list[tf.train.Example]:
+    """Stories of which a PCA of their own would make other vectors."""
+    generator = np.random.default_rng(8)
+    return [story(number, generator) for number in range(7)]
+
+
+@pytest.fixture(scope="module")
+def gone_on(others, initial, tmp_path_factory):
+    out = tmp_path_factory.mktemp("gone_on")
+    return out, transform(others, out, tmp_path_factory.mktemp("beam"), goes_on_from(initial))
+
+
+def test_vectors_of_the_initial_model_are_not_refitted(gone_on, vectorizer):
+    expected = tf.saved_model.load(vectorizer)(tf.constant(sentences_of(gone_on[1])))
+    np.testing.assert_allclose(vectors_of(gone_on[1]), expected, atol=1e-6)
+
+
+def test_words_are_those_of_the_new_stories(gone_on, others):
+    known = [word.decode() for word in tft.TFTransformOutput(str(gone_on[0])).vocabulary_by_name(WORDS_FILE)]
+    assert set(known) == {word for sentence in sentences_of(others) for word in words(sentence)}
+
+
+@pytest.mark.slow
+def test_its_vectorizer_is_exported_again(gone_on, initial, vectorizer, tmp_path):
+    export_vectorizer(gone_on[0], tmp_path / "vectorizer", goes_on_from(initial))
+    sentences = tf.constant(["red cube", "", "a green sphere at the top", "blue"])
+    again = tf.saved_model.load(str(tmp_path / "vectorizer"))
+    np.testing.assert_allclose(again(sentences), tf.saved_model.load(vectorizer)(sentences), atol=1e-6)
+
+
+@pytest.mark.slow
+def test_an_initial_model_of_another_width(others, initial, tmp_path):
+    with pytest.raises(ConfigError, match=r"sentence_size: found 7, but the initial model .* has vectors of 6"):
+        transform(others, tmp_path, tmp_path, goes_on_from(initial, sentence_size=SIZE + 1))

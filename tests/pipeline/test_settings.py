@@ -14,9 +14,11 @@ QUICK = presets.load("quick")
 
 
 def test_arguments_come_back_from_a_custom_config():
-    arguments = trainer_arguments(QUICK, "work")
+    arguments = trainer_arguments(QUICK, "work", "abc", ["red", "blue"])
     found, settings = StepArguments.from_custom_config(arguments.to_custom_config())
     assert found == arguments
+    assert found.label_names == ("red", "blue")
+    assert transform_arguments(QUICK).label_names == ()
     assert settings.training == QUICK.training
     assert settings.model == QUICK.model
 

@@ -41,13 +41,20 @@ def test_make_run(make):
     assert "STORIES=20 TEST_STORIES=4" in dry_run(make, "run", "STORIES=20", "TEST_STORIES=4")[1]
 
 
-def test_the_first_run_renders_then_trains(machine):
+def test_the_first_run_draws_then_renders_then_trains(machine):
     storygan = machine.command("storygan", "exit 0")
     assert machine.run("sh", "scripts/first_run.sh", STORYGAN=str(storygan), STORIES="12").returncode == 0
     assert machine.calls() == [
+        "storygan generate --model blocks --out runs/pretrained.png",
         "storygan data render --stories 12 --test-stories 48 --out runs/data/quick --seed 1",
         "storygan run --data runs/data/quick --out runs/quick --preset quick",
     ]
+
+
+def test_the_first_run_prints_the_picture_before_it_trains(machine):
+    machine.command("storygan", 'case "$1" in generate) shift 4; echo "$1" ;; *) echo "$1" ;; esac')
+    printed = machine.run("sh", "scripts/first_run.sh").stdout.splitlines()
+    assert printed.index("runs/pretrained.png") < printed.index("data") < printed.index("run")
 
 
 def test_the_first_run_stops_at_a_failure(machine):
@@ -140,6 +147,12 @@ def test_the_wheel_carries_saved_models(wheel):
         "storygan_tf/models/tiny/saved_model.pb",
         "storygan_tf/models/tiny/variables/variables.data-00000-of-00001",
     } <= set(wheel.namelist())
+
+
+def test_the_wheel_carries_the_pretrained_model(wheel):
+    shipped = ROOT / "storygan_tf/pretrained/blocks"
+    for file in filter(Path.is_file, shipped.rglob("*")):
+        assert wheel.read(str(file.relative_to(ROOT))) == file.read_bytes()
 
 
 def test_the_wheel_says_what_it_needs(wheel):

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from storygan_tf.checkpoints import CheckpointStore
+from storygan_tf.checkpoints import CheckpointStore, TrainingCheckpoints
 from storygan_tf.config import PhaseConfig, StoryGANConfig
 from storygan_tf.errors import TrainingError
 from storygan_tf.stories import Stories, training_dataset
@@ -111,6 +111,41 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_warning(tmp_path, caplog, pa
     assert f"checkpoint {newest} is damaged; the one before it is used" in caplog.text
 
 
+@pytest.mark.parametrize("part", ["weights.data-00000-of-00001", "weights.index", "state.json"])
+@pytest.mark.parametrize("left", [0.0, 0.5, 0.99, None])
+def test_a_checkpoint_that_was_cut_off_is_passed_over(tmp_path, part, left):
+    """`left` is how much of the file there is; None for no file."""
+    store = CheckpointStore(tmp_path)
+    before = store.save(Numbers(1.0), 1, {"number": 1})
+    file = store.save(Numbers(2.0), 2, {"number": 2}) / part
+    content = file.read_bytes()
+    file.unlink()
+    if left is not None:
+        file.write_bytes(content[: int(left * len(content))])
+    assert store.newest() == (before, {"number": 1})
+
+
+def test_no_bit_of_a_state_can_flip_unseen(tmp_path):
+    store = CheckpointStore(tmp_path)
+    before = store.save(Numbers(1.0), 1, {"number": 1})
+    newest = store.save(Numbers(2.0), 2, {"number": 2, "history": [{"l1": 0.5}]})
+    whole = store.newest()
+    content = (newest / "state.json").read_bytes()
+    for place in range(len(content)):
+        flipped = bytearray(content)
+        flipped[place] ^= 1 << (place % 7)
+        (newest / "state.json").write_bytes(flipped)
+        # White space between values may change, and is no damage.
+        assert store.newest() in (whole, (before, {"number": 1}))
+
+
+@pytest.mark.parametrize("text", ["null", "[]", "3", '{"state": {}}', '{"sha256": {}, "state": {}}'])
+def test_other_json_is_no_state(tmp_path, text):
+    store = CheckpointStore(tmp_path)
+    (store.save(Numbers(1.0), 1, {}) / "state.json").write_text(text)
+    assert store.newest() is None
+
+
 def test_when_all_are_damaged_there_is_none(tmp_path, caplog):
     store = CheckpointStore(tmp_path)
     for number in (1, 2):
@@ -139,6 +174,54 @@ def test_what_a_killed_save_left_is_not_a_checkpoint(tmp_path):
     store.save(Numbers(2.0), 2, {"number": 2})
     assert not half.exists()
     assert store.newest()[1] == {"number": 2}
+
+
+def test_half_a_checkpoint_of_another_number_is_cleared_away(tmp_path):
+    (tmp_path / "writing-000000007").mkdir()
+    CheckpointStore(tmp_path).save(Numbers(1.0), 1, {})
+    assert [path.name for path in tmp_path.iterdir()] == ["000000001"]
+
+
+def test_a_training_goes_on_from_the_newest_and_goes_back_to_the_end_of_an_epoch(tmp_path):
+    checkpoints = TrainingCheckpoints(tmp_path)
+    for step, within in ((0, False), (1, True), (2, True)):
+        path = checkpoints.save(Numbers(step), {"step": step}, within=within)
+    assert checkpoints.newest() == (path, {"step": 2})
+    assert checkpoints.newest_epoch() == (tmp_path / "000000001", {"step": 0})
+    assert [each.name for each in path.parent.iterdir()] == ["000000003"]
+    damage(weights_file(path))
+    assert checkpoints.newest() == checkpoints.newest_epoch()
+    assert checkpoints.save(Numbers(3.0), {"step": 3}, within=True).name == "000000004"
+
+
+def test_the_end_of_an_epoch_makes_what_was_saved_within_it_needless(tmp_path):
+    checkpoints = TrainingCheckpoints(tmp_path)
+    checkpoints.save(Numbers(1.0), {"step": 1}, within=True)
+    path = checkpoints.save(Numbers(2.0), {"step": 0})
+    assert path.name == "000000002"
+    assert list((tmp_path / "within_epoch").iterdir()) == []
+
+
+def test_what_was_saved_within_an_epoch_does_not_come_back_after_its_end(tmp_path):
+    """Killed after the end of the epoch was saved, and before the other was removed."""
+    checkpoints = TrainingCheckpoints(tmp_path)
+    within = checkpoints.save(Numbers(1.0), {"step": 1}, within=True)
+    within.rename(tmp_path / "aside")
+    path = checkpoints.save(Numbers(2.0), {"step": 0})
+    (tmp_path / "aside").rename(within)
+    assert checkpoints.newest() == (path, {"step": 0})
+
+
+def test_workers_read_what_the_chief_has_written(tmp_path):
+    chief = TrainingCheckpoints(tmp_path / "shared")
+    other = TrainingCheckpoints(tmp_path / "shared", tmp_path / "own")
+    other.save(Numbers(1.0), {"by": "other"})
+    assert other.newest() is None
+    path = chief.save(Numbers(1.0), {"by": "chief"})
+    assert other.newest() == (path, {"by": "chief"})
+    restored = Numbers(0.0)
+    other.restore(restored, path)
+    assert np.all(restored.values == 1.0)
 
 
 def test_another_model_is_told(tmp_path):
@@ -177,7 +260,9 @@ def everything(gan: StoryGAN) -> list[np.ndarray]:
     return [variable.numpy() for variable in (*gan.weights, *slots)]
 
 
-@pytest.mark.parametrize("phase", [PIXEL, PHASE], ids=lambda phase: phase.schedule)
+@pytest.mark.parametrize(
+    "phase", [PIXEL, pytest.param(PHASE, marks=pytest.mark.slow)], ids=lambda phase: phase.schedule
+)
 def test_a_resumed_training_is_the_undisturbed_one_to_the_bit(tmp_path, stories, phase):
     """Weights, moving statistics, Adam's moments and counts, the learning rate's place: the next step is the same."""
     undisturbed = made(1, phase)

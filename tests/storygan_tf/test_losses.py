@@ -101,3 +101,48 @@ def test_object_weights_are_told_by_any_channel_over_19_grey_levels():
     expected = np.ones([64, 64])
     expected[0, 1:3] = 5
     np.testing.assert_array_equal(weights[0, :, :, 0], expected)
+
+
+def test_mismatched_pairs_share_the_part_of_the_fakes():
+    real, fake, mismatched = LOGITS, LOGITS[::-1].copy(), np.roll(LOGITS, 2)
+    expected = -np.log(sigmoid(real)) - 0.5 * np.log(1 - sigmoid(fake)) - 0.5 * np.log(1 - sigmoid(mismatched))
+    np.testing.assert_allclose(losses.discriminator_loss(real, fake, mismatched), expected, rtol=1e-5)
+
+
+def test_a_smoothed_label_is_a_cross_entropy_with_a_part_of_fake():
+    real, fake = LOGITS, LOGITS[::-1].copy()
+    expected = -0.9 * np.log(sigmoid(real)) - 0.1 * np.log(1 - sigmoid(real)) - np.log(1 - sigmoid(fake))
+    np.testing.assert_allclose(losses.discriminator_loss(real, fake, real_label=0.9), expected, rtol=1e-5)
+
+
+def test_accuracy_is_the_part_that_was_told():
+    real, fake = tf.constant([2.0, 2.0, -1.0, -1.0]), tf.constant([-3.0, 3.0, -3.0, 3.0])
+    np.testing.assert_array_equal(losses.accuracy(real, fake), [1, 0.5, 0.5, 0])
+
+
+def test_label_loss_is_a_mean_over_the_labels():
+    random = np.random.default_rng(4)
+    logits, labels = random.normal(size=[3, 7]).astype(np.float32), random.integers(0, 2, [3, 7], dtype=np.uint8)
+    told = np.where(labels == 1, sigmoid(logits), 1 - sigmoid(logits))
+    np.testing.assert_allclose(losses.label_loss(tf.constant(logits), labels), -np.log(told).mean(axis=1), rtol=1e-5)
+    assert float(losses.label_loss(tf.zeros([1, 7]), labels[:1])[0]) == pytest.approx(np.log(2))
+
+
+def test_feature_distance_weighs_all_maps_alike_and_asks_nothing_of_the_true_frames():
+    random = np.random.default_rng(5)
+    shapes = ([3, 8, 8, 2], [3, 4, 4, 5])
+    real, fake = ([tf.constant(random.normal(size=shape), tf.float32) for shape in shapes] for _ in range(2))
+    with tf.GradientTape() as tape:
+        tape.watch([real, fake])
+        found = losses.feature_distance(real, fake)
+    distances = [np.abs(a - b).mean(axis=(1, 2, 3)) for a, b in zip(real, fake, strict=True)]
+    np.testing.assert_allclose(found, np.mean(distances, axis=0), rtol=1e-5)
+    to_real, to_fake = tape.gradient(found, [real, fake])
+    assert to_real == [None, None]
+    assert all(np.all(gradient != 0) for gradient in to_fake)
+
+
+def test_squared_norm_of_each_row():
+    gradient = np.random.default_rng(6).normal(size=[3, 2, 4, 4, 3]).astype(np.float32)
+    expected = [np.linalg.norm(row) ** 2 for row in gradient.reshape(3, -1)]
+    np.testing.assert_allclose(losses.squared_norm(tf.constant(gradient)), expected, rtol=1e-5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from storygan_tf import records
 from storygan_tf.config import PhaseConfig, StoryGANConfig
 from storygan_tf.errors import DataError, TrainingError
 from storygan_tf.stories import Order, Stories, read_stories, training_dataset
+from storygan_tf.strategy import replicas_of
 
 CONFIG = StoryGANConfig(frames=2, sentence_size=3)
 PHASE = PhaseConfig(image_batch=4, story_batch=6, image_steps=2, story_steps=3)
@@ -22,9 +24,10 @@ PHASE = PhaseConfig(image_batch=4, story_batch=6, image_steps=2, story_steps=3)
 # Reading
 
 
-def example(number: int, frames: int = 2, size: int = 64) -> bytes:
-    picture = tf.io.encode_png(np.full([size, size, 3], number, np.uint8)).numpy()
-    story = records.story_example(f"story-{number:03d}", [f"s{n} \u00e9" for n in range(frames)], [picture] * frames)
+def example(number: int, frames: int = 2, size: int = 64, labels=None) -> bytes:
+    pictures = [tf.io.encode_png(np.full([size, size, 3], number + n, np.uint8)).numpy() for n in range(frames)]
+    sentences = [f"s{n} \u00e9" for n in range(frames)]
+    story = records.story_example(f"story-{number:03d}", sentences, pictures, labels)
     story.features.feature[records.VECTORS].float_list.value.extend(np.arange(3 * frames) + number)
     return story.SerializeToString()
 
@@ -42,7 +45,8 @@ def test_stories_are_read_in_the_order_of_their_ids(tmp_path):
     assert stories.ids == ["story-000", "story-002", "story-005", "story-009"]
     assert stories.sentences == [["s0 \u00e9", "s1 \u00e9"]] * 4
     assert (stories.images.shape, stories.images.dtype) == ((4, 2, 64, 64, 3), np.uint8)
-    np.testing.assert_array_equal(stories.images[:, 1, 0, 0, 0], [0, 2, 5, 9])
+    np.testing.assert_array_equal(stories.images[:, 0, 0, 0, 0], [0, 2, 5, 9])
+    np.testing.assert_array_equal(stories.images[:, 1, 63, 63, 2], [1, 3, 6, 10])
     np.testing.assert_array_equal(stories.vectors[1], [[2, 3, 4], [5, 6, 7]])
     assert stories.vectors.dtype == np.float32
 
@@ -50,6 +54,27 @@ def test_stories_are_read_in_the_order_of_their_ids(tmp_path):
 def test_a_limit_takes_the_first_by_id(tmp_path):
     path = write(tmp_path / "a.gz", [example(n) for n in (7, 1, 4)])
     assert read_stories([path], CONFIG, limit=2).ids == ["story-001", "story-004"]
+
+
+def test_labels_are_read_where_the_model_tells_them(tmp_path):
+    path = write(tmp_path / "a.gz", [example(2, labels=[[0, 0, 1], [1, 0, 1]]), example(1, labels=[[0, 1, 0]] * 2)])
+    labels = read_stories([path], dataclasses.replace(CONFIG, labels=3)).labels
+    assert labels.dtype == np.uint8
+    assert labels.tolist() == [[[0, 1, 0], [0, 1, 0]], [[0, 0, 1], [1, 0, 1]]]
+    assert read_stories([path], CONFIG).labels.shape == (2, 2, 0)
+
+
+def test_another_number_of_labels_is_told(tmp_path):
+    path = write(tmp_path / "a.gz", [example(2, labels=[[0, 1], [1, 0]])])
+    with pytest.raises(DataError, match=r"and 3 labels \(model.frames, model.sentence_size, model.labels\)"):
+        read_stories([path], dataclasses.replace(CONFIG, labels=3))
+
+
+def test_the_first_stories_are_a_part_of_each_field(tmp_path):
+    path = write(tmp_path / "a.gz", [example(n, labels=[[1], [0]]) for n in range(3)])
+    first = read_stories([path], dataclasses.replace(CONFIG, labels=1)).first(2)
+    assert [len(getattr(first, field.name)) for field in dataclasses.fields(first)] == [2] * 5
+    assert first.ids == ["story-000", "story-001"]
 
 
 @pytest.mark.parametrize(
@@ -66,6 +91,13 @@ def test_a_limit_takes_the_first_by_id(tmp_path):
 def test_records_that_do_not_fit_are_told(tmp_path, examples, words):
     path = write(tmp_path / "a.gz", examples)
     with pytest.raises(DataError, match=words):
+        read_stories([path], CONFIG)
+
+
+def test_a_picture_that_is_none_is_told(tmp_path):
+    broken = example(1).replace(b"IHDR", b"IHAR")
+    path = write(tmp_path / "a.gz", [example(0), broken])
+    with pytest.raises(DataError, match=r"a\.gz"):
         read_stories([path], CONFIG)
 
 
@@ -186,7 +218,7 @@ def test_all_frames_are_drawn_alike(stories):
     assert frames.mean() == pytest.approx(0.5, abs=0.05)
 
 
-@pytest.mark.parametrize("replicas", [2])
+@pytest.mark.parametrize("replicas", [1, 2])
 def test_replicas_parts_make_up_the_global_batch(stories, replicas):
     whole, parts = steps(stories, 3, 2), steps(stories, 3, 2, replicas=replicas)
     assert len(parts) == 2 * replicas
@@ -197,12 +229,38 @@ def test_replicas_parts_make_up_the_global_batch(stories, replicas):
         assert_same(joined, whole[step])
 
 
+@pytest.mark.parametrize("workers", [1, 2, 3, 6])
+def test_workers_get_the_parts_of_their_replicas_alone(stories, workers):
+    phase = PhaseConfig(schedule="joint", image_batch=6, story_batch=12)
+    everything = steps(stories, 4, 2, phase, replicas=6)
+    for worker in range(workers):
+        context = tf.distribute.InputContext(workers, worker, num_replicas_in_sync=6)
+        mine = replicas_of(context)
+        data = training_dataset(stories, phase, (7, 0), 4, 2, replicas=6, mine=mine)
+        wanted = [everything[6 * step + replica] for step in range(2) for replica in mine]
+        for part, expected in zip(data.as_numpy_iterator(), wanted, strict=True):
+            assert_same(part, expected)
+
+
+def test_shapes_are_told_in_full(stories):
+    """A TPU takes no others."""
+    spec = training_dataset(stories, PHASE, (7, 0), 0, 1, replicas=2).element_spec
+    assert all(part.shape.is_fully_defined() for part in tf.nest.flatten(spec))
+    assert {part.shape[0] for part in tf.nest.flatten(spec["image"])} == {2}
+    assert {part.shape[0] for part in tf.nest.flatten(spec["story"])} == {3}
+
+
 @pytest.mark.parametrize(("stream", "size"), [("image", 4), ("story", 6)])
 def test_a_batch_that_cannot_be_shared_is_told(stories, stream, size):
     replicas = {"image": 3, "story": 4}[stream]
     words = f"training.phases.adversarial.{stream}_batch: found {size}, expected a multiple of {replicas}"
     with pytest.raises(TrainingError, match=words):
         training_dataset(stories, PHASE, (7, 0), 0, 1, replicas=replicas)
+
+
+def test_a_batch_that_is_not_used_need_not_be_shared(stories):
+    phase = PhaseConfig(schedule="pixel", story_batch=6, l1_weight=1.0, image_batch=7)
+    assert len(steps(stories, 0, 1, phase, replicas=3)) == 3
 
 
 def test_more_stories_in_a_batch_than_there_are(stories):

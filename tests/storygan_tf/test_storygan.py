@@ -9,9 +9,10 @@ import tensorflow as tf
 
 import storygan_tf
 from storygan_tf.config import PhaseConfig, StoryGANConfig
+from storygan_tf.errors import ConfigError
 from storygan_tf.schedules import LinearTail
 from storygan_tf.stories import Stories, training_dataset
-from storygan_tf.storygan import LOSS_NAMES, StoryGAN, make_optimizers, to_float, to_uint8
+from storygan_tf.storygan import StoryGAN, make_optimizers, to_float, to_uint8
 
 CONFIG = StoryGANConfig(
     frames=2,
@@ -83,16 +84,30 @@ def test_the_discriminators_are_called_as_documented(gan):
 
 PIXEL = PhaseConfig(schedule="pixel", story_batch=4, l1_weight=2.0, l2_weight=3.0)
 ALGORITHM1 = PhaseConfig(image_batch=4, story_batch=2, image_steps=2)
+JOINT = PhaseConfig(schedule="joint", image_batch=4, story_batch=2, generator_steps=2)
+ADVERSARIAL = (
+    "image_discriminator",
+    "image_generator",
+    "image_accuracy",
+    "story_discriminator",
+    "story_generator",
+    "story_accuracy",
+)
+REPORTED = {
+    "pixel": ("kl", "l1", "l2"),
+    "algorithm1": (*ADVERSARIAL, "kl", "l1", "l2"),
+    "joint": (*ADVERSARIAL, "kl", "l1", "l2"),
+}
 
 
-@pytest.mark.parametrize("phase", [PIXEL, ALGORITHM1], ids=lambda phase: phase.schedule)
+@pytest.mark.parametrize("phase", [PIXEL, ALGORITHM1, JOINT], ids=lambda phase: phase.schedule)
 def test_a_step_reports_finite_losses_by_name(gan, stories, phase):
     losses = fit(gan, stories, phase)
-    assert tuple(losses) == LOSS_NAMES[phase.schedule]
+    assert tuple(losses) == REPORTED[phase.schedule]
     assert all(np.isfinite(value) for value in losses.values())
 
 
-@pytest.mark.parametrize("phase", [PIXEL, ALGORITHM1], ids=lambda phase: phase.schedule)
+@pytest.mark.parametrize("phase", [PIXEL, ALGORITHM1, JOINT], ids=lambda phase: phase.schedule)
 def test_the_same_seeds_give_the_same_training(stories, phase):
     weights = []
     for _ in range(2):
@@ -150,14 +165,15 @@ def test_compile_starts_fresh_optimizers(gan, stories):
     gan.compile(PIXEL, 3)
     assert [int(optimizer.iterations) for optimizer in gan.optimizers] == [0, 0, 0]
     assert not {id(optimizer) for optimizer in old} & {id(optimizer) for optimizer in gan.optimizers}
-    assert [metric.name for metric in gan.metrics] == list(LOSS_NAMES["pixel"])
+    assert [metric.name for metric in gan.metrics] == list(REPORTED["pixel"])
 
 
 @pytest.mark.parametrize(
     ("phase", "updates"),
     [
         (PhaseConfig(decay="linear", image_steps=2, story_steps=3), (50, 20, 30)),
-        (PhaseConfig(decay="linear", schedule="pixel", l1_weight=1.0), (10, 1, 10)),
+        (PhaseConfig(decay="linear", schedule="pixel", l1_weight=1.0, story_steps=2), (20, 1, 1)),
+        (PhaseConfig(decay="linear", schedule="joint", generator_steps=3, image_steps=5), (30, 10, 10)),
         (PhaseConfig(decay="linear", image_steps=0), (10, 1, 10)),
     ],
 )
@@ -166,6 +182,11 @@ def test_learning_rates_fall_over_each_networks_own_updates(phase, updates):
     schedules = [optimizer._learning_rate for optimizer in optimizers]
     assert all(isinstance(schedule, LinearTail) for schedule in schedules)
     assert tuple(schedule.updates for schedule in schedules) == updates
+
+
+def test_labels_need_a_model_that_tells_them(gan):
+    with pytest.raises(ConfigError, match=r"phases.adversarial.label_weight: found 0.5 .*model.labels is 0"):
+        gan.compile(PhaseConfig(label_weight=0.5), 1)
 
 
 def test_adam_is_as_configured():

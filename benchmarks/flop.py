@@ -1,0 +1,212 @@
+"""Counts the floating-point operations of layers and of training steps, by the shapes of their multiplications.
+
+The rule: a multiplication and the addition that goes with it are two operations. Convolutions, transposed convolutions
+and matrix products count, with all their taps, those on the padding, too; everything else (normalisation, activations,
+losses, Adam) does not: it takes time, but hardly any multiplications. So a layer's forward pass, its gradient of the
+input and its gradient of the weights cost the same, and the gradient of an input that is data costs nothing, because
+nobody asks for it. Upsampling and a 3x3 convolution count as one transposed convolution of stride 2 with a 4x4 kernel,
+which is what four 2x2 convolutions of the small map cost: 16 taps an input pixel, not 36.
+
+`executed` counts what a traced function really computes; `needed` adds up what a step of a schedule asks for.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import re
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from storygan_tf.config import IMAGE_SIZE, PhaseConfig, StoryGANConfig
+from storygan_tf.storygan import StoryGAN
+
+
+class Passes(NamedTuple):
+    """Operations of a part of the networks, for one story or frame.
+
+    Attributes:
+        forward: of a forward pass.
+        update: of a forward pass and the gradients of its weights and, where they are not data, its inputs.
+        through: of a forward pass and the gradient of its pictures alone: a discriminator in the generator's update.
+    """
+
+    forward: int
+    update: int
+    through: int
+
+
+def executed(function: Any) -> int:
+    """Returns the operations of a traced function.
+
+    Args:
+        function: a `tf.types.experimental.ConcreteFunction` of known shapes, without XLA and control flow. What does
+            not lead to a result or a side effect is left out, as it is when the function runs.
+
+    Raises:
+        ValueError: for a multiplication of unknown shape or of a kind that has no rule here.
+    """
+    graph = function.graph
+    wanted = [tensor.op for tensor in graph.outputs] + list(graph.control_outputs)
+    seen: set[tf.Operation] = set()
+    while wanted:
+        operation = wanted.pop()
+        if operation not in seen:
+            seen.add(operation)
+            wanted += [tensor.op for tensor in operation.inputs] + list(operation.control_inputs)
+    _refuse_hidden_multiplications(seen, graph.as_graph_def().library.function)
+    return sum(operations(operation) for operation in seen)
+
+
+def operations(node: tf.Operation) -> int:
+    """Returns the operations of one node of a graph; 0 where it does not multiply matrices."""
+    return 2 * _RULES[node.type](node) if node.type in _RULES else 0
+
+
+def _refuse_hidden_multiplications(nodes: Iterable[tf.Operation], functions: Iterable[Any]) -> None:
+    """Raises for a multiplication without a rule, or inside a function, which a loop may call any number of times."""
+    inside = {function.signature.name: {node.op for node in function.node_def} for function in functions}
+    for node in nodes:
+        values = node.node_def.attr.values()
+        called = [value.func.name for value in values] + [func.name for value in values for func in value.list.func]
+        kinds = {node.type}.union(*(inside.get(name, ()) for name in called)) - ({node.type} & set(_RULES))
+        hidden = sorted(filter(_MULTIPLIES.search, kinds))
+        if hidden:
+            raise ValueError(
+                f"operation {node.name}: found {', '.join(hidden)}, expected multiplications outside of functions, of "
+                f"{', '.join(_RULES)}."
+            )
+
+
+def _shape(tensor: tf.Tensor) -> list[int]:
+    if not tensor.shape.is_fully_defined():
+        raise ValueError(f"tensor {tensor.name}: found shape {tensor.shape}, expected one with all sizes known.")
+    return tensor.shape.as_list()
+
+
+def _convolution(kernel: list[int], small: list[int]) -> int:
+    """Every pixel of the smaller map, `[N, h, w, out]`, meets the whole kernel, `[h, w, in, out]`."""
+    return math.prod(small[:3]) * math.prod(kernel)
+
+
+def _product(operation: tf.Operation, transposed: str) -> int:
+    left, right = (_shape(tensor) for tensor in operation.inputs)
+    columns = right[-2] if operation.get_attr(transposed) else right[-1]
+    return math.prod(left) * columns
+
+
+def _einsum(operation: tf.Operation) -> int:
+    terms = operation.get_attr("equation").decode().split("->")[0].split(",")
+    sizes: dict[str, int] = {}
+    for term, tensor in zip(terms, operation.inputs, strict=True):
+        sizes |= dict(zip(term, _shape(tensor), strict=True))
+    return math.prod(sizes.values()) if len(terms) > 1 else 0
+
+
+_RULES: dict[str, Callable[[tf.Operation], int]] = {
+    "Conv2D": lambda op: _convolution(_shape(op.inputs[1]), _shape(op.outputs[0])),
+    "Conv2DBackpropInput": lambda op: _convolution(_shape(op.inputs[1]), _shape(op.inputs[2])),
+    "Conv2DBackpropFilter": lambda op: _convolution(_shape(op.outputs[0]), _shape(op.inputs[2])),
+    "MatMul": lambda op: _product(op, "transpose_b"),
+    "BatchMatMulV2": lambda op: _product(op, "adj_y"),
+    "Einsum": _einsum,
+}
+"""Multiplications of each kind of node. A transposed convolution is a `Conv2DBackpropInput`."""
+
+_MULTIPLIES = re.compile("Conv|MatMul|Einsum")
+
+
+def step_executed(gan: StoryGAN, data: tf.data.Dataset, phase: PhaseConfig) -> int:
+    """Returns the operations of one outer step, as it is executed.
+
+    Args:
+        gan: compiled for the phase.
+        data: of `training_dataset`.
+        phase: its configuration.
+    """
+    sizes = {"image": phase.image_batch, "story": phase.story_batch}
+
+    def whole(stream: str) -> Any:
+        return tf.nest.map_structure(
+            lambda spec: tf.TensorSpec([sizes[stream], *spec.shape[1:]], spec.dtype), data.element_spec[stream]
+        )
+
+    step = tf.function(gan.train_step, autograph=False)
+    return executed(step.get_concrete_function({stream: whole(stream) for stream in data.element_spec}))
+
+
+@functools.lru_cache
+def parts(config: StoryGANConfig) -> dict[str, Passes]:
+    """Returns what each part of the networks costs.
+
+    Keys: `context` (the recurrent part, a story), `picture` (the image generator, a frame), `image_discriminator` (a
+    frame), `story_discriminator` (a story).
+    """
+    gan = StoryGAN(dataclasses.replace(config, spectral_norm=False, labels=0))
+    generator, picture = gan.generator, gan.generator.image_generator
+    vectors = [1, config.frames, config.sentence_size]
+    sentence, state, frame = [1, config.sentence_size], [1, config.context_size], [1, IMAGE_SIZE, IMAGE_SIZE, 3]
+    tale = [1, config.frames, *frame[1:]]
+    context_weights = [*generator.story_encoder.trainable_variables, *generator.context_encoder.trainable_variables]
+    return {
+        "context": _passes(lambda inputs: generator.encode(inputs[0], training=True).gists, context_weights, [vectors]),
+        "picture": _passes(
+            lambda inputs: picture(*inputs, training=True), picture.trainable_variables, [state], gists=True
+        ),
+        "image_discriminator": _passes(
+            lambda inputs: gan.image_discriminator(*inputs, training=True),
+            gan.image_discriminator.trainable_variables,
+            [frame, sentence, state],
+        ),
+        "story_discriminator": _passes(
+            lambda inputs: gan.story_discriminator(*inputs, training=True),
+            gan.story_discriminator.trainable_variables,
+            [tale, vectors],
+        ),
+    }
+
+
+def _passes(
+    call: Callable[[list[tf.Tensor]], tf.Tensor], weights: list[Any], shapes: list[list[int]], gists: bool = False
+) -> Passes:
+    """Counts a part's passes; with `gists` its update needs the gradient of its first input, too."""
+
+    def count(sources: Callable[[list[tf.Tensor]], list[Any]]) -> int:
+        def traced(*inputs: tf.Tensor) -> Any:
+            with tf.GradientTape() as tape:
+                tape.watch(inputs)
+                outputs = call(list(inputs))
+            wanted = sources(list(inputs))
+            return (outputs, tape.gradient(outputs, wanted)) if wanted else outputs
+
+        specs = [tf.TensorSpec(shape, tf.float32) for shape in shapes]
+        return executed(tf.function(traced, autograph=False).get_concrete_function(*specs))
+
+    return Passes(
+        forward=count(lambda inputs: []),
+        update=count(lambda inputs: [*weights, *inputs[:gists]]),
+        through=count(lambda inputs: inputs[:1]),
+    )
+
+
+def needed(config: StoryGANConfig, phase: PhaseConfig) -> int:
+    """Returns the operations that one outer step of a phase asks for, were nothing done twice.
+
+    One pass of the generator serves the discriminator's update and the generator's; a frame passes a trunk once per
+    network update; weights that are not updated get no gradient. The terms are the paper's: mismatched pairs, labels,
+    feature matching and R1 come on top.
+    """
+    part = parts(config)
+    context, picture = part["context"].update, part["picture"].update
+    image, story = part["image_discriminator"], part["story_discriminator"]
+    frame_drawn, story_drawn = context + picture, context + config.frames * picture
+    if phase.schedule == "pixel":
+        return phase.story_steps * phase.story_batch * story_drawn
+    if phase.schedule == "algorithm1":
+        images = phase.image_steps * phase.image_batch * (frame_drawn + 2 * image.update + image.through)
+        return images + phase.story_steps * phase.story_batch * (story_drawn + 2 * story.update + story.through)
+    images = phase.image_batch * (2 * image.update + phase.generator_steps * (frame_drawn + image.through))
+    return images + phase.story_batch * (2 * story.update + phase.generator_steps * (story_drawn + story.through))

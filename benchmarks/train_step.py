@@ -1,0 +1,371 @@
+"""Times training steps: stories a second, operations a second beside the machine's peak, CPU time, memory, input.
+
+    .venv/bin/python benchmarks/train_step.py [--preset joint quick] [--batch 12 24] [--xla] [--rounds 5]
+    .venv/bin/python benchmarks/train_step.py --preset joint --compare-cmd 'python other_step.py' [--rounds 7]
+
+A preset's phases are measured one after the other, each in a fresh process (`step_program.py`). `joint` is no preset
+but `paper` with the released code's schedule: one update of both discriminators, two of the generator. In each round
+the float32 matrix product of TensorFlow is timed first, then as many steps as fill a second, at least one. Rates are
+those of the fastest round, beside the fastest product. Operations are counted by `flop.py`: `GFLOP a story` is what a
+step executes, divided by its stories; `needed` is what it asks for. Stories are those of the story updates; the single
+frames of `joint` and `algorithm1` (`24 + 24`) come on top of them.
+
+With `--compare-cmd` a second program makes its steps in turn with ours, round by round, so that whatever else the
+machine does falls on both. Neither works while the other does. `step_program.py` says what the program has to print and
+read; it is started without a shell, so write `env NAME=VALUE program ...` to give it an environment of its own.
+
+User and system time are those of the stepping process, memory is its peak (VmHWM): needs Linux.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import json
+import os
+import shlex
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+from flop import needed, step_executed
+from step_program import ENDLESS, random_stories
+
+from storygan_tf import presets
+from storygan_tf.config import PhaseConfig, Settings
+from storygan_tf.errors import StoryGANError
+from storygan_tf.stories import training_dataset
+from storygan_tf.storygan import StoryGAN
+from storygan_tf.strategy import grow_memory
+
+JOINT = ("training.phases.adversarial.schedule=joint", "training.phases.adversarial.generator_steps=2")
+"""What turns `paper` into the released code's schedule."""
+
+GIGA = 1e9
+ROUND = 1.0
+"""Seconds that a round lasts at least."""
+
+RATIO = "stories a second, ours / theirs"
+
+PATIENCE = 30
+"""Seconds that a program has to end."""
+
+PAUSE = 0.2
+"""Seconds before each measurement, in which the threads of whoever worked last come to rest."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """What a step took, in seconds.
+
+    Attributes:
+        seconds: from the word to the answer.
+        user: processor time of the program.
+        system: processor time of the kernel for the program.
+        waited: for the input, as the program says; 0 where it says nothing.
+    """
+
+    seconds: float
+    user: float
+    system: float
+    waited: float
+
+    @classmethod
+    def mean(cls, steps: Sequence[Step]) -> Step:
+        """Returns the mean of some steps."""
+        return cls(*(statistics.fmean(values) for values in zip(*map(dataclasses.astuple, steps), strict=True)))
+
+
+class Program:
+    """A program that follows the protocol of `step_program.py`, warmed up; a context manager that ends it.
+
+    Args:
+        command: its words.
+    """
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self.command = command
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._answer("READY")
+
+    def __enter__(self) -> Program:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self.process.communicate(timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def round(self) -> Step:
+        """Has it make steps for a second, at least one, and returns their mean."""
+        steps = [self.step()]
+        while sum(step.seconds for step in steps) < ROUND:
+            steps.append(self.step())
+        return Step.mean(steps)
+
+    def step(self) -> Step:
+        """Has it make a step."""
+        user, system = self._times()
+        began = time.perf_counter()
+        with contextlib.suppress(BrokenPipeError):  # it has ended, which reading tells better
+            print("step", file=self.process.stdin, flush=True)
+        words = self._answer("step")
+        seconds = time.perf_counter() - began
+        waited = float(words[words.index("input") + 1]) if "input" in words else 0.0
+        new_user, new_system = self._times()
+        return Step(seconds, new_user - user, new_system - system, waited)
+
+    def peak_memory(self) -> float:
+        """Returns the most memory that it has had, in MB."""
+        lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024
+
+    def _times(self) -> tuple[float, float]:
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        ticks = os.sysconf("SC_CLK_TCK")
+        return int(fields[11]) / ticks, int(fields[12]) / ticks
+
+    def _answer(self, word: str) -> list[str]:
+        for line in self.process.stdout or ():
+            words = line.split()
+            if words[:1] == [word]:
+                return words
+        self.process.communicate()
+        name, code = shlex.join(self.command)[:200], self.process.returncode
+        raise SystemExit(f"{name}: ended (exit code {code}) before a line {word!r}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """One row of the table: a phase of some settings.
+
+    Attributes:
+        name: of the preset.
+        settings: what is trained.
+        number: of the phase.
+    """
+
+    name: str
+    settings: Settings
+    number: int
+
+    @property
+    def phase(self) -> PhaseConfig:
+        """The phase."""
+        return self.settings.training.phases[self.number]
+
+    @property
+    def stories(self) -> int:
+        """Stories a step; of frames alone, where there are no whole stories."""
+        phase = self.phase
+        if phase.schedule == "joint":
+            return phase.story_batch
+        return phase.story_steps * phase.story_batch or phase.image_steps * phase.image_batch
+
+    def start(self) -> Program:
+        """Starts our program."""
+        program = Path(__file__).with_name("step_program.py")
+        return Program([sys.executable, "-W", "ignore", str(program), self.settings.to_json(), str(self.number)])
+
+    def row(self) -> dict[str, Any]:
+        """Returns the columns that need no measurement."""
+        phase, model = self.phase, self.settings.model
+        gan = StoryGAN(model)
+        gan.compile(phase, ENDLESS)
+        data = training_dataset(random_stories(model), phase, (1, self.number), 0, ENDLESS)
+        return {
+            "preset": self.name,
+            "phase": phase.name,
+            "schedule": phase.schedule,
+            "widths": f"{model.generator_width}, {model.discriminator_width}",
+            "stories + frames": f"{phase.story_batch} + {0 if phase.schedule == 'pixel' else phase.image_batch}",
+            "XLA": "yes" if self.settings.training.xla else "no",
+            "GFLOP a story": step_executed(gan, data, phase) / GIGA / self.stories,
+            "needed": needed(model, phase) / GIGA / self.stories,
+        }
+
+
+def subjects(names: Sequence[str], batches: Sequence[int], changes: Sequence[str], xla: bool) -> Iterator[Subject]:
+    """Yields every phase of every preset at every batch size, without and, where wanted, with XLA.
+
+    Args:
+        names: of presets, or `joint`.
+        batches: stories a mini-batch of both kinds; none for what the preset says.
+        changes: `key=value`, as of `storygan run --set`.
+        xla: whether to add each again with XLA.
+    """
+    for name in names:
+        plain = presets.load("paper").override(JOINT) if name == "joint" else presets.load(name)
+        settings = plain.override(changes)
+        for number, phase in enumerate(settings.training.phases):
+            for batch in batches or (0,):
+                sizes = [f"training.phases.{phase.name}.{kind}_batch={batch}" for kind in ("image", "story")]
+                sized = settings.override(sizes if batch else ())
+                for compiled in (False, True) if xla else (sized.training.xla,):
+                    yield Subject(name, sized.override([f"training.xla={json.dumps(compiled)}"]), number)
+
+
+def matrix_peak(size: int = 3072, times: int = 3) -> float:
+    """Returns the operations a second of a float32 matrix product, the fastest of some."""
+    matrix = tf.random.stateless_uniform([size, size], seed=[1, 2])
+    taken = []
+    for _ in range(times):
+        began = time.perf_counter()
+        tf.matmul(matrix, matrix)[0, 0].numpy()
+        taken.append(time.perf_counter() - began)
+    return 2 * size**3 / min(taken)
+
+
+def input_seconds(subject: Subject, steps: int = 20) -> float:
+    """Returns how long the input pipeline takes for the mini-batches of a step when nothing else is done."""
+    data = training_dataset(random_stories(subject.settings.model), subject.phase, (1, 0), 0, 2 * steps)
+    ends = []
+    for _ in data:
+        ends.append(time.perf_counter())
+    return (ends[-1] - ends[steps - 1]) / steps
+
+
+def measure(subject: Subject, rounds: int) -> dict[str, Any]:
+    """Returns one row of the table, in its order."""
+    row = subject.row()
+    alone = input_seconds(subject)
+    with subject.start() as program:
+        peaks, steps = [], []
+        for _ in range(rounds):
+            time.sleep(PAUSE)
+            peaks.append(matrix_peak())
+            time.sleep(PAUSE)
+            steps.append(program.round())
+        memory = program.peak_memory()
+    seconds = [step.seconds for step in steps]
+    stories, fastest, peak = subject.stories, min(seconds), max(peaks) / GIGA
+    return row | {
+        "median s": statistics.median(seconds),
+        "fastest s": fastest,
+        "stories a s": stories / fastest,
+        "GFLOP/s": row["GFLOP a story"] * stories / fastest,
+        "matrix product GFLOP/s": peak,
+        "needed / peak": row["needed"] * stories / fastest / peak,
+        "user s": statistics.median(step.user for step in steps),
+        "system s": statistics.median(step.system for step in steps),
+        "peak MB": memory,
+        "waits for input %": 100 * sum(step.waited for step in steps) / sum(seconds),
+        "input alone %": 100 * alone / fastest,
+    }
+
+
+def compare(subject: Subject, command: Sequence[str], rounds: int, stories: float) -> Iterator[dict[str, Any]]:
+    """Yields a row for each round: our step, then theirs, and the ratio of stories a second.
+
+    Args:
+        subject: what our program trains.
+        command: the other program.
+        rounds: how many.
+        stories: our stories a step, divided by theirs.
+    """
+    with subject.start() as ours, Program(command) as theirs:
+        for number in range(1, rounds + 1):
+            time.sleep(PAUSE)
+            peak = matrix_peak()
+            row: dict[str, Any] = {"round": number, "matrix product GFLOP/s": peak / GIGA}
+            taken = []
+            for name, program in (("ours", ours), ("theirs", theirs)):
+                time.sleep(PAUSE)
+                step = program.round()
+                taken.append(step.seconds)
+                row |= {f"{name} s": step.seconds, f"{name} user s": step.user, f"{name} system s": step.system}
+                row[f"{name} peak MB"] = program.peak_memory()
+            yield row | {RATIO: taken[1] / taken[0] * stories}
+
+
+def show(value: Any) -> str:
+    """Returns a cell of a table: three digits that count, or all of them before the point."""
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def print_rows(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Prints a Markdown table, row by row as they come, and returns them."""
+    printed: list[dict[str, Any]] = []
+    for row in rows:
+        if not printed:
+            print(f"| {' | '.join(row)} |\n|{'---|' * len(row)}")
+        print(f"| {' | '.join(map(show, row.values()))} |", flush=True)
+        printed.append(row)
+    return printed
+
+
+def summary(rows: Sequence[dict[str, Any]], stories: float) -> str:
+    """Returns the ratios of a comparison in a line: of its rounds, and of the fastest of them."""
+    ratios = [row[RATIO] for row in rows]
+    fastest = min(row["theirs s"] for row in rows) / min(row["ours s"] for row in rows) * stories
+    return (
+        f"{RATIO}: smallest {min(ratios):.2f}, median {statistics.median(ratios):.2f}, largest {max(ratios):.2f}; "
+        f"fastest against fastest {fastest:.2f}"
+    )
+
+
+def machine() -> dict[str, str]:
+    """Returns what a measurement depends on beside the program."""
+    info = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next((line.partition(":")[2].strip() for line in info if line.startswith("model name")), "unknown")
+    gpus = [tf.config.experimental.get_device_details(gpu).get("device_name", "GPU") for gpu in _gpus()]
+    settings = [f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith("MALLOC_")]
+    return {
+        "processor": f"{model}, {len(os.sched_getaffinity(0))} cores",
+        "GPUs": ", ".join(gpus) or "none",
+        "TensorFlow": tf.__version__,
+        "allocator": " ".join(settings) or "glibc's defaults",
+        "load average": f"{os.getloadavg()[0]:.1f}",
+        "when": time.strftime("%Y-%m-%d"),
+    }
+
+
+def _gpus() -> list[Any]:
+    devices: list[Any] = tf.config.list_physical_devices("GPU")
+    return devices
+
+
+def main() -> None:
+    """Measures, prints tables, and writes them as JSON where wanted."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--preset", nargs="+", default=["joint"], help="presets, or joint (default: joint)")
+    parser.add_argument("--batch", type=int, nargs="+", default=[], help="stories a mini-batch (default: the preset's)")
+    parser.add_argument("--set", nargs="+", default=[], metavar="K=V", help="changes of the preset's settings")
+    parser.add_argument("--xla", action="store_true", help="measure with jit_compile=True too")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds (default: 5)")
+    parser.add_argument("--compare-cmd", default="", metavar="CMD", help="a program to be timed in turn with ours")
+    parser.add_argument("--compare-stories", type=int, default=0, help="stories of its step (default: as many as ours)")
+    parser.add_argument("--json", type=Path, help="file for the same numbers, unrounded")
+    arguments = parser.parse_args()
+    tf.get_logger().setLevel("ERROR")
+    grow_memory()
+    about = machine()
+    print(f"`{shlex.join(['benchmarks/train_step.py', *sys.argv[1:]])}`")
+    print("; ".join(f"{name}: {value}" for name, value in about.items()), end="\n\n")
+    try:
+        chosen = list(subjects(arguments.preset, arguments.batch, arguments.set, arguments.xla))
+    except StoryGANError as error:
+        parser.error(str(error))
+    if arguments.compare_cmd:
+        ours = chosen[0].stories
+        stories = ours / (arguments.compare_stories or ours)
+        rows = print_rows(compare(chosen[0], shlex.split(arguments.compare_cmd), arguments.rounds, stories))
+        print(f"\n{summary(rows, stories)}")
+    else:
+        rows = print_rows(measure(subject, arguments.rounds) for subject in chosen)
+    if arguments.json:
+        arguments.json.write_text(json.dumps({"machine": about, "command": sys.argv[1:], "rows": rows}, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,169 @@
+"""`storygan train`: prepared stories to a trained and exported StoryGAN, without TFX, by one worker or several."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from storygan_tf.config import Settings
+    from storygan_tf.initial import Initial
+    from storygan_tf.task import TrainingTask
+
+DEFAULT_PRESET = "quick"
+
+WORKER_LOST = 75
+"""Exit code where another worker is gone: a failure that passes when all are started again (EX_TEMPFAIL)."""
+
+INTERRUPTED, TERMINATED = 130, 143
+"""Exit codes of a training that was stopped by SIGINT, or by SIGTERM here or elsewhere, and saved."""
+
+EPILOG = "Example: storygan train --data runs/quick --out runs/trained --preset quick --set training.seed=2"
+
+
+def train(
+    data: Annotated[
+        Path, typer.Option(help="Prepared stories: Split-train, Split-test and vectorizer, or a run directory.")
+    ],
+    out: Annotated[
+        Path, typer.Option(help="Folder for the model, shared between workers; the same command goes on there.")
+    ],
+    preset: Annotated[
+        str | None,
+        typer.Option(help="Settings to start from: quick, blocks or paper; by default quick, or the initial model's."),
+    ] = None,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", help="One setting, key=value; may be repeated.", metavar="KEY=VALUE")
+    ] = None,
+    strategy: Annotated[
+        str | None, typer.Option(help="auto, one-device, mirrored, multi-worker (TF_CONFIG names them) or tpu.")
+    ] = None,
+    init_from: Annotated[
+        str | None, typer.Option(help="Model to go on from: a pretrained name, a run, model base or version directory.")
+    ] = None,
+    xla: Annotated[bool, typer.Option("--xla", help="Compile steps by XLA.")] = False,
+    mixed_precision: Annotated[
+        bool, typer.Option("--mixed-precision", help="Compute in 16 bits, keep weights in 32.")
+    ] = False,
+    reconfigure: Annotated[
+        bool, typer.Option("--reconfigure", help="Use a folder that was made with other settings or data.")
+    ] = False,
+) -> None:
+    """Train and export a StoryGAN from prepared stories, without TFX, on one device or many."""
+    from storygan_tf.prepared import Prepared
+
+    prepared = Prepared.find(data)
+    shorthands = _assignments(strategy=strategy, xla=xla or None, mixed_precision=mixed_precision or None)
+    settings, initial = _settings(preset, init_from, [*prepared.settings, *(assignments or []), *shorthands])
+    if initial:
+        initial.check(settings, prepared.labels)
+    from storygan_tf.task import TrainingTask
+
+    task = TrainingTask(out.absolute(), settings, prepared, initial)
+    if not task.ended:
+        with _exit_codes():
+            _run(task, data, reconfigure)
+    _tell(task)
+
+
+def _assignments(**given: object) -> list[str]:
+    return [f"training.{name}={json.dumps(value)}" for name, value in given.items() if value is not None]
+
+
+def _settings(preset: str | None, init_from: str | None, assignments: list[str]) -> tuple[Settings, Initial | None]:
+    """Returns the settings, and the model that the training starts from."""
+    from storygan_tf import presets
+
+    if init_from is None:
+        return presets.load(preset or DEFAULT_PRESET).override(assignments), None
+    from storygan_tf.initial import load_initial
+    from storygan_tf.places import same_everywhere
+
+    initial = load_initial(same_everywhere(init_from))
+    start = presets.load(preset or initial.preset)
+    return start.override([f"training.init_from={initial.where}", *assignments]), initial
+
+
+def _run(task: TrainingTask, data: Path, reconfigure: bool) -> None:
+    # First of all: TensorFlow can be joined to other workers only before it computes anything.
+    strategy = _join(task.settings.training.strategy)
+    from pipeline.run_directory import RunDirectory
+    from storygan_tf.strategy import is_chief
+
+    vectorizer = None
+    if is_chief(strategy):
+        RunDirectory.claim(task.out, task.settings, data, reconfigure)
+        vectorizer = _vectorizer(task)
+    task.run(strategy, vectorizer)
+
+
+def _join(name: str) -> tf.distribute.Strategy:
+    """Makes the strategy; with several workers that waits for all of them."""
+    from storygan_tf.strategy import find_worker, is_multi_worker, make_strategy
+
+    worker = find_worker() if name in ("auto", "multi-worker") else None
+    if worker and worker.count > 1:
+        print(f"worker {worker.number + 1} of {worker.count}: joining the chief at {worker.chief}", flush=True)
+    strategy = make_strategy(name)
+    if is_multi_worker(strategy):
+        print(f"joined: {strategy.num_replicas_in_sync} replicas share a batch", flush=True)
+    return strategy
+
+
+def _vectorizer(task: TrainingTask) -> Callable[[], tf.Module] | None:
+    """Returns what loads the vectorizer; says so now, and not after hours, where there is none."""
+    import tensorflow as tf
+
+    from storygan_tf.prepared import VECTORIZER
+
+    graph, saved = task.prepared.transform_graph, task.prepared.vectorizer
+    if saved is None and graph is None:
+        print("storygan: warning: the stories have no vectorizer, so that no model will be exported.", file=sys.stderr)
+        return None
+    if graph is None:
+        return lambda: tf.saved_model.load(str(saved))
+    from pipeline.vectorizer import export_vectorizer
+
+    def make() -> tf.Module:
+        export_vectorizer(graph, task.work_dir / VECTORIZER, task.settings)
+        return tf.saved_model.load(str(task.work_dir / VECTORIZER))
+
+    return make
+
+
+def _tell(task: TrainingTask) -> None:
+    """Says where everything is."""
+    print(f"history    {task.out / 'history.json'}")
+    print(f"curves     tensorboard --logdir {task.out}")
+    if task.model is None:
+        print("model      none was exported, as the stories have no vectorizer")
+    else:
+        print(f"model      {task.model}")
+        print(f"draw more  storygan generate --model {task.out} --out board.png")
+
+
+@contextlib.contextmanager
+def _exit_codes() -> Iterator[None]:
+    """Gives the ends that a supervisor has to tell from failures an exit code of their own."""
+    from storygan_tf.interruption import TrainingInterruptedError
+    from storygan_tf.strategy import WorkerLostError
+
+    try:
+        yield
+    except WorkerLostError as error:
+        _end(error, WORKER_LOST)
+    except TrainingInterruptedError as error:
+        _end(error, INTERRUPTED if error.signal == "SIGINT" else TERMINATED)
+
+
+def _end(error: Exception, code: int) -> NoReturn:
+    print(f"storygan: {error}", file=sys.stderr)
+    raise SystemExit(code) from error

@@ -1,0 +1,231 @@
+"""The benchmark of training steps: its protocol with real programs, its rows and its ratios."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+from step_program import make_program
+from train_step import RATIO, Program, Step, Subject, matrix_peak, print_rows, show, subjects, summary
+
+from storygan_tf import presets
+from storygan_tf.errors import ConfigError
+
+TINY = [
+    "model.generator_width=8",
+    "model.discriminator_width=2",
+    "training.phases.adversarial.image_batch=3",
+    "training.phases.adversarial.story_batch=2",
+]
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def other(tmp_path):
+    """Makes a program that follows the protocol, and returns its command; `body` is its step."""
+
+    def make(body: str = "pass", name: str = "other", answer: str = "step") -> list[str]:
+        path = tmp_path / f"{name}.py"
+        source = f"""
+            import sys, time
+
+            print("what a program says first")
+            print("READY", flush=True)
+            for line in sys.stdin:
+                assert line == "step\\n"
+                {body}
+                print("in between")
+                print({answer!r}, flush=True)
+        """
+        path.write_text(textwrap.dedent(source))
+        return [sys.executable, str(path)]
+
+    return make
+
+
+def test_a_step_is_timed_from_the_word_to_the_answer(other):
+    with Program(other("time.sleep(0.25)")) as program:
+        step = program.step()
+    assert step.seconds >= 0.25
+    assert step.user + step.system <= 0.1
+    assert step.waited == 0
+
+
+def test_processor_time_and_memory_are_those_of_the_program(other):
+    with Program(other("block = bytes(range(250)) * 400_000; sum(block[:20_000_000])")) as program:
+        before = program.peak_memory()
+        step = program.step()
+        assert 95 < program.peak_memory() - before < 300
+    assert 0.1 < step.user < step.seconds + 0.1
+    assert step.system < step.user
+
+
+def test_what_a_program_says_of_its_input_is_read(other):
+    with Program(other(answer="step 0.5 input 0.125")) as program:
+        assert program.step().waited == 0.125
+
+
+def test_a_round_lasts_a_second(other, tmp_path):
+    body = f"time.sleep(0.4); open({str(tmp_path / 'steps')!r}, 'a').write('x')"
+    with Program(other(body)) as program:
+        assert program.round().seconds >= 0.4
+    assert (tmp_path / "steps").read_text() in ("xx", "xxx")
+
+
+def test_programs_do_not_work_at_the_same_time(other, tmp_path):
+    log = tmp_path / "log"
+
+    def noting(name: str) -> list[str]:
+        begin = f"file = open({str(log)!r}, 'a'); file.write(f'{{time.monotonic()}} ')"
+        return other(f"{begin}; time.sleep(0.02); print(time.monotonic(), {name!r}, file=file, flush=True)", name)
+
+    commands = [noting("ours"), noting("theirs")]
+    with Program(commands[0]) as ours, Program(commands[1]) as theirs:
+        for _ in range(3):
+            ours.step()
+            theirs.step()
+    words = log.read_text().split()
+    moments = [float(word) for number, word in enumerate(words) if number % 3 < 2]
+    assert moments == sorted(moments)
+    assert words[2::3] == ["ours", "theirs"] * 3
+
+
+def test_a_program_ends_with_its_input(other, tmp_path):
+    with Program([*other(), "argument"]) as program:
+        process = program.process
+    assert process.returncode == 0
+
+
+def test_a_program_that_dies_is_named_with_its_exit_code(other):
+    with (
+        pytest.raises(SystemExit, match=r"other.py: ended \(exit code 3\) before a line 'step'"),
+        Program(other("sys.exit(3)")) as program,
+    ):
+        program.step()
+
+
+def test_a_program_that_never_gets_ready_is_named(tmp_path):
+    (tmp_path / "broken.py").write_text("raise SystemExit(5)")
+    with pytest.raises(SystemExit, match=r"broken.py: ended \(exit code 5\) before a line 'READY'"):
+        Program([sys.executable, str(tmp_path / "broken.py")])
+
+
+def test_the_mean_of_steps():
+    assert Step.mean([Step(1, 2, 3, 4), Step(3, 4, 5, 6)]) == Step(2, 3, 4, 5)
+
+
+def test_every_phase_of_every_preset_is_a_row_at_every_batch_size():
+    rows = list(subjects(["quick", "joint"], [6, 12], [], xla=True))
+    assert [(row.name, row.phase.name, row.phase.story_batch, row.settings.training.xla) for row in rows] == [
+        (name, phase, batch, xla)
+        for name, phase in (("quick", "warm_up"), ("quick", "adversarial"), ("joint", "adversarial"))
+        for batch in (6, 12)
+        for xla in (False, True)
+    ]
+
+
+def test_joint_is_paper_with_the_released_codes_schedule():
+    (row,) = subjects(["joint"], [], [], xla=False)
+    assert sorted(row.settings.changes(presets.load("paper"))) == [
+        "training.phases.adversarial.generator_steps=2",
+        'training.phases.adversarial.schedule="joint"',
+    ]
+    assert row.stories == 24
+
+
+@pytest.mark.parametrize(
+    ("changes", "stories"),
+    [
+        (["schedule=joint", "story_batch=5", "story_steps=3"], 5),
+        (["story_batch=5", "story_steps=3"], 15),
+        (["story_steps=0", "image_batch=7", "image_steps=2"], 14),
+        (["schedule=pixel", "l1_weight=1", "story_batch=5", "story_steps=3"], 15),
+    ],
+)
+def test_the_stories_of_a_step(changes, stories):
+    assignments = [f"training.phases.adversarial.{change}" for change in changes]
+    (row,) = subjects(["paper"], [], assignments, xla=False)
+    assert row.stories == stories
+
+
+def test_an_unknown_setting_is_refused():
+    with pytest.raises(ConfigError, match="generator_width"):
+        list(subjects(["quick"], [], ["model.generater_width=8"], xla=False))
+
+
+def test_a_step_of_ours_says_how_long_it_waited_for_its_input():
+    settings = presets.load("quick").override([*TINY, "training.phases.warm_up.story_batch=2"])
+    step = make_program(settings, 0)
+    assert min(step(), step()) > 0
+
+
+def test_a_row_counts_a_story_and_what_it_needs():
+    settings = presets.load("quick").override([*TINY, "training.phases.adversarial.mismatched=true"])
+    row = Subject("quick", settings, 1).row()
+    assert row["stories + frames"] == "2 + 3"
+    assert row["GFLOP a story"] > row["needed"] > 0
+
+
+def test_the_matrix_product_is_timed():
+    assert 1e8 < matrix_peak(size=64, times=3) < 1e15
+
+
+def test_ratios_are_of_stories_a_second():
+    seconds = [(2.0, 6.0), (1.0, 4.0), (2.0, 10.0)]
+    rows = [{"ours s": ours, "theirs s": theirs, RATIO: 0.5 * theirs / ours} for ours, theirs in seconds]
+    assert summary(rows, stories=0.5) == (
+        "stories a second, ours / theirs: smallest 1.50, median 2.00, largest 2.50; fastest against fastest 2.00"
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(123.4, "123"), (12.34, "12.3"), (0.01234, "0.0123"), (7, "7"), ("yes", "yes"), (0.0, "0")]
+)
+def test_cells_have_three_digits(value, shown):
+    assert show(value) == shown
+
+
+def test_rows_are_printed_as_a_markdown_table(capsys):
+    rows = [{"a": 1, "b": 2.5}, {"a": 3, "b": 4.0}]
+    assert print_rows(iter(rows)) == rows
+    assert capsys.readouterr().out == "| a | b |\n|---|---|\n| 1 | 2.5 |\n| 3 | 4 |\n"
+
+
+@pytest.mark.slow
+def test_a_comparison_from_the_command_line(other, tmp_path):
+    out = tmp_path / "rows.json"
+    command = " ".join(other("time.sleep(0.1)"))
+    options = ["--preset", "joint", "--rounds", "2", "--compare-cmd", command, "--compare-stories", "4", "--json", out]
+    printed = benchmark(*options, "--set", *TINY)
+    assert "| round | matrix product GFLOP/s | ours s |" in printed
+    assert "stories a second, ours / theirs: smallest" in printed
+    found = json.loads(out.read_text())
+    assert found["machine"]["TensorFlow"]
+    assert [row["round"] for row in found["rows"]] == [1, 2]
+    for row in found["rows"]:
+        assert row[RATIO] == pytest.approx(row["theirs s"] / row["ours s"] * 2 / 4)
+
+
+@pytest.mark.slow
+def test_a_table_from_the_command_line():
+    printed = benchmark("--preset", "quick", "--rounds", "1", "--set", *TINY, "training.phases.warm_up.story_batch=2")
+    head, _, *rows = [line.strip("| ").split(" | ") for line in printed.splitlines() if line.startswith("|")]
+    found = [dict(zip(head, row, strict=True)) for row in rows]
+    assert [(row["phase"], row["schedule"], row["widths"]) for row in found] == [
+        ("warm_up", "pixel", "8, 2"),
+        ("adversarial", "algorithm1", "8, 2"),
+    ]
+    for row in found:
+        assert row["GFLOP a story"] == row["needed"]
+        assert float(row["stories a s"]) == pytest.approx(2 / float(row["fastest s"]), rel=0.02)
+        assert 100 < float(row["peak MB"]) < 4000
+        assert 0 <= float(row["waits for input %"]) <= 100
+
+
+def benchmark(*options: object) -> str:
+    command = [sys.executable, "-W", "ignore", "benchmarks/train_step.py", *map(str, options)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout

@@ -1,0 +1,88 @@
+"""`storygan run --init-from`: what comes from the initial model, and when the pipeline notices another one."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from storygan_tf.initial import load_initial
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def initial(finished_run, tmp_path_factory) -> Path:
+    """The pushed version of the finished run, taken elsewhere."""
+    version = next((finished_run[1] / "serving_model" / "storygan").iterdir())
+    return Path(shutil.copytree(version, tmp_path_factory.mktemp("initial") / "model"))
+
+
+@pytest.fixture(scope="module")
+def gone_on(initial, story_folder, cli, tmp_path_factory):
+    """Returns the arguments, the run directory and what was printed by a run that starts from `initial`."""
+    root = tmp_path_factory.mktemp("gone_on")
+    data = story_folder(root / "data", train=7, test=3)
+    arguments = [*cli.tiny_run(data, root / "run"), "--init-from", str(initial)]
+    done = cli(*arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return arguments, root / "run", done.stdout
+
+
+def version(run_dir: Path) -> Path:
+    return max((run_dir / "serving_model" / "storygan").iterdir())
+
+
+def test_its_vectors_are_those_of_the_initial_model(gone_on, initial):
+    vectorizer = load_initial(str(initial)).load_vectorizer()
+    files = list((gone_on[1] / "pipeline" / "Transform" / "transformed_examples").rglob("*.gz"))
+    assert len(files) >= 2
+    for record in tf.data.TFRecordDataset([str(file) for file in files], compression_type="GZIP"):
+        features = tf.train.Example.FromString(record.numpy()).features.feature
+        vectors = np.array(features["vectors"].float_list.value).reshape(4, -1)
+        np.testing.assert_allclose(vectors, vectorizer(list(features["sentences"].bytes_list.value)), atol=1e-5)
+
+
+def test_the_pushed_model_tells_what_it_came_from(gone_on, initial):
+    told = load_initial(str(initial)).told()
+    assert json.loads((version(gone_on[1]) / "assets.extra" / "storygan.json").read_text())["initial"] == told
+    assert told["model"] == str(initial)
+
+
+def test_it_can_be_gone_on_from_again_with_its_discriminators(gone_on):
+    initial = load_initial(str(gone_on[1]))
+    assert initial.has_discriminators
+    assert initial.labels == ("blue", "green", "red", "yellow")
+
+
+def test_another_initial_model_in_its_place_runs_again_what_depends_on_it(gone_on, initial, cli):
+    arguments = gone_on[0]
+    again = cli(*arguments)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.count("unchanged, from the cache") == 10
+    info = initial / "assets.extra" / "storygan.json"
+    kept = info.read_bytes()
+    try:
+        info.write_bytes(kept + b"\n")
+        changed = cli(*arguments)
+    finally:
+        info.write_bytes(kept)
+    assert changed.returncode == 0, changed.stderr
+    for step in ("Transform", "Trainer", "StoryEvaluator"):
+        assert f"] {step}: done in" in changed.stdout
+    assert changed.stdout.count("unchanged, from the cache") == 5
+
+
+def test_other_labels_are_refused(initial, story_folder, story_lines, cli, tmp_path):
+    data = story_folder(tmp_path / "data", train=3, test=1)
+    lines = story_lines(data)
+    for number in range(4):
+        lines.edit(number, labels=[["dog"]] * 4)
+    done = cli(*cli.tiny_run(data, tmp_path / "run"), "--init-from", initial)
+    assert done.returncode == 1
+    assert "the stories' labels are dog, the initial model's blue, green, red, yellow" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,173 @@
+"""A training that is killed again and again ends as the one that nobody disturbed, and a full disk loses nothing.
+
+The short form kills twice. `STORYGAN_KILLS=10` kills ten times; `STORYGAN_KILLS_SEED` repeats the choice of moments.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from storygan_tf.checkpoints import TrainingCheckpoints
+from storygan_tf.history import read_history
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
+
+PROGRAM = Path(__file__).with_name("training_program.py")
+ROOT = Path(__file__).parents[2]
+STEPS = 8 * 16
+KILLS = int(os.environ.get("STORYGAN_KILLS", "2"))
+SEED = int(os.environ.get("STORYGAN_KILLS_SEED", random.SystemRandom().randrange(10**6)))
+WITHIN_A_SAVE = 3
+"""One in so many kills waits until a checkpoint is being written."""
+
+
+class Run:
+    """A training in a process of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.work_dir, self.out = folder / "work", folder / "trained.npz"
+        self.command = [sys.executable, "-W", "ignore", str(PROGRAM), str(self.work_dir), str(self.out)]
+        self.options = {
+            "cwd": ROOT,
+            "env": os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"},
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.STDOUT,
+            "text": True,
+        }
+
+    def start(self) -> subprocess.Popen[str]:
+        return subprocess.Popen(self.command, **self.options)
+
+    def finish(self) -> str:
+        """Runs to the end and returns what it said."""
+        done = subprocess.run(self.command, **self.options)
+        assert done.returncode == 0, done.stdout[-3000:]
+        return done.stdout
+
+    def steps(self) -> int:
+        """Outer steps that the newest checkpoint holds; 0 where one is just going away."""
+        states = [0]
+        for path in self.work_dir.glob("checkpoints/**/state.json"):
+            with contextlib.suppress(OSError, ValueError):
+                state = json.loads(path.read_text())["state"]
+                states.append(16 * len(state["history"]) + state["step"])
+        return max(states)
+
+    def is_saving(self) -> bool:
+        return any(self.work_dir.glob("checkpoints/**/writing-*"))
+
+    def trained(self) -> list[np.ndarray]:
+        with np.load(self.out) as arrays:
+            return [arrays[name] for name in arrays.files]
+
+    def history(self) -> list[dict]:
+        measured = ("seconds", "stories_per_second", "data_wait")
+        return [{name: entry[name] for name in entry if name not in measured} for entry in read_history(self.work_dir)]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    run = Run(tmp_path_factory.mktemp("undisturbed"))
+    run.finish()
+    return run
+
+
+def wait_until(process, condition) -> None:
+    while not condition():
+        assert process.poll() is None, process.stdout.read()[-3000:]
+        time.sleep(0.005)
+
+
+def kill(run, process, moment, chance, within_save) -> bool:
+    """Kills the process a little after it has saved step `moment`, and tells whether it was just saving."""
+    wait_until(process, lambda: run.steps() >= moment)
+    time.sleep(chance.uniform(0, 0.3))
+    if within_save:
+        wait_until(process, run.is_saving)
+    process.kill()
+    process.communicate()
+    return run.is_saving()
+
+
+def assert_same(run, undisturbed) -> int:
+    """Returns how many arrays there are, which are all the same."""
+    one, other = undisturbed.trained(), run.trained()
+    for expected, found in zip(one, other, strict=True):
+        np.testing.assert_array_equal(found, expected, err_msg=f"seed {SEED}")
+    assert run.history() == undisturbed.history()
+    return len(one)
+
+
+def test_a_training_killed_again_and_again_ends_as_the_undisturbed_one(undisturbed, tmp_path, capsys):
+    chance, run = random.Random(SEED), Run(tmp_path)
+    moments = sorted(chance.sample(range(STEPS * 9 // 10), KILLS))
+    saving = [
+        kill(run, run.start(), moment, chance, number % WITHIN_A_SAVE == 0) for number, moment in enumerate(moments)
+    ]
+    run.finish()
+    arrays = assert_same(run, undisturbed)
+    assert any(saving)
+    assert sum("rollbacks" in entry for entry in run.history()) >= 1
+    with capsys.disabled():
+        print(
+            f"\n{KILLS} kills (SIGKILL, seed {SEED}) of a training of {STEPS} steps, after steps "
+            f"{', '.join(map(str, moments))}, {sum(saving)} of them while a checkpoint was being written: all {arrays} "
+            f"arrays (weights, averages, moments) and the losses of all {len(run.history())} epochs equal those of the "
+            "undisturbed training, bit for bit."
+        )
+
+
+def test_a_training_that_is_told_to_end_saves_first(undisturbed, tmp_path):
+    run = Run(tmp_path)
+    process = run.start()
+    wait_until(process, lambda: run.steps() >= 5)
+    before = run.steps()
+    process.send_signal(signal.SIGTERM)
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == 1
+    assert "error: training was stopped by SIGTERM after step " in said.strip().splitlines()[-1]
+    assert run.steps() >= before
+    run.finish()
+    assert_same(run, undisturbed)
+
+
+def on_a_small_disk(folder: Path, size: str, command: list[str]) -> subprocess.CompletedProcess[str]:
+    """Runs a command with a disk of `size` at `folder`, whose content is copied to `folder`.kept at the end."""
+    folder.mkdir()
+    script = (
+        f"mount -t tmpfs -o size={size} tmpfs {shlex.quote(str(folder))} || exit 77\n"
+        f"{shlex.join(command)}\ncode=$?\ncp -r {shlex.quote(str(folder))} {shlex.quote(str(folder))}.kept\nexit $code"
+    )
+    spaces = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script]
+    return subprocess.run(spaces, **Run(folder).options)
+
+
+@pytest.mark.skipif(shutil.which("unshare") is None, reason="there is no unshare to mount a small disk with")
+def test_a_full_disk_ends_a_training_with_its_last_checkpoint_intact(undisturbed, tmp_path):
+    size = sum(path.stat().st_size for path in next(undisturbed.work_dir.glob("checkpoints/0*")).iterdir())
+    small, run = tmp_path / "small", Run(tmp_path)
+    command = [*run.command[:4], str(small / "work"), str(run.out)]
+    done = on_a_small_disk(small, f"{int(2.6 * size)}", command)
+    if done.returncode not in (0, 1):
+        pytest.skip(f"no small disk can be mounted: {done.stdout.strip()[-200:]}")
+    assert done.returncode == 1, done.stdout[-3000:]
+    assert "could not be written" in done.stdout.strip().splitlines()[-1]
+    assert "Free some space" in done.stdout.strip().splitlines()[-1]
+    shutil.move(tmp_path / "small.kept" / "work", run.work_dir)
+    assert TrainingCheckpoints(run.work_dir / "checkpoints").newest() is not None
+    assert not run.is_saving()
+    run.finish()
+    assert_same(run, undisturbed)

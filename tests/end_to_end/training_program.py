@@ -1,0 +1,63 @@
+"""Trains a tiny StoryGAN in a working folder: `python training_program.py WORK_DIR OUT`.
+
+A program of its own, to be killed. Two phases, and one bad story on the way, so that the training also goes back once.
+OUT is a file of all that was trained, written at the end.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from storygan_tf.config import PhaseConfig, Settings, StoryGANConfig, TrainConfig
+from storygan_tf.errors import StoryGANError
+from storygan_tf.stories import Order, Stories
+from storygan_tf.training import Trainer
+
+SAVE_SECONDS = 0.25
+"""A training of seconds saves within epochs, too."""
+
+MODEL = StoryGANConfig(
+    frames=2,
+    sentence_size=6,
+    noise_size=3,
+    context_size=16,
+    filter_count=4,
+    filter_length=12,
+    generator_width=16,
+    discriminator_width=4,
+)
+PHASES = (
+    PhaseConfig("warm_up", epochs=4, schedule="pixel", story_batch=8, l1_weight=1.0, decay="linear", average=0.9),
+    PhaseConfig("adversarial", epochs=4, schedule="joint", image_batch=8, story_batch=8, l1_weight=1.0, average=0.9),
+)
+SETTINGS = Settings(model=MODEL, training=TrainConfig(steps_per_epoch=16, phases=PHASES, rollbacks=9))
+STORIES = 800
+BAD_STEP = 20
+
+
+def make_stories() -> Stories:
+    """Returns noise with one story that no training survives, in a batch of the second epoch."""
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, [STORIES, 2, 64, 64, 3], dtype=np.uint8)
+    vectors = random.normal(size=[STORIES, 2, 6]).astype(np.float32)
+    order = Order(STORIES, [SETTINGS.training.seed, 0, 1])
+    vectors[order.take(BAD_STEP * PHASES[0].story_batch, 1)] = np.nan
+    labels = np.zeros([STORIES, 2, 0], np.uint8)
+    return Stories([f"s{number:03d}" for number in range(STORIES)], [["a", "b"]] * STORIES, images, vectors, labels)
+
+
+def main(work_dir: Path, out: Path) -> None:
+    stories = make_stories()
+    gan = Trainer(SETTINGS, stories, stories.first(3), work_dir, save_seconds=SAVE_SECONDS).run()
+    slots = [variable for optimizer in gan.optimizers for variable in optimizer.variables]
+    np.savez(out, *[variable.numpy() for variable in (*gan.weights, *slots)])
+
+
+if __name__ == "__main__":
+    try:
+        main(Path(sys.argv[1]), Path(sys.argv[2]))
+    except StoryGANError as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,86 @@
+"""Trainings of a few tiny steps, without graphs: those take longer to make than the steps."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from storygan_tf.config import PhaseConfig, Settings, StoryGANConfig, TrainConfig
+from storygan_tf.stories import Stories
+from storygan_tf.training import Trainer
+
+MODEL = StoryGANConfig(
+    frames=2,
+    sentence_size=6,
+    noise_size=3,
+    context_size=16,
+    filter_count=4,
+    filter_length=12,
+    generator_width=8,
+    discriminator_width=2,
+)
+WARM_UP = PhaseConfig(name="warm_up", schedule="pixel", epochs=2, story_batch=4, l1_weight=1.0, average=0.9)
+ADVERSARIAL = PhaseConfig(name="adversarial", schedule="joint", image_batch=4, story_batch=4, decay="linear")
+
+
+class KilledError(Exception):
+    """Stands for a kill between two epochs."""
+
+
+class Training:
+    """Makes trainers on the same stories."""
+
+    killed = KilledError
+    settings = Settings(model=MODEL, training=TrainConfig(steps_per_epoch=2, phases=(WARM_UP, ADVERSARIAL)))
+
+    def __init__(self) -> None:
+        random = np.random.default_rng(0)
+        images = random.integers(0, 256, [24, 2, 64, 64, 3], dtype=np.uint8)
+        vectors, labels = random.normal(size=[24, 2, 6]).astype(np.float32), np.zeros([24, 2, 0], np.uint8)
+        self.stories = Stories([f"s{number:02d}" for number in range(24)], [["a", "b"]] * 24, images, vectors, labels)
+
+    def phases(self, *phases, **values):
+        """Trains by other phases from here on."""
+        training = TrainConfig(**{"steps_per_epoch": 2, "phases": phases, **values})
+        self.settings = Settings(model=MODEL, training=training)
+
+    def make(self, work_dir, *overrides, **options):
+        settings = self.settings.override(overrides)
+        return Trainer(settings, self.stories, self.stories.first(2), work_dir, **options)
+
+    @staticmethod
+    def stop_after(epochs):
+        def on_epoch(done):
+            if done == epochs:
+                raise KilledError
+
+        return on_epoch
+
+    @staticmethod
+    def everything(trainer):
+        """All that a training has made, optimizers and averages included."""
+        slots = [variable for optimizer in trainer.gan.optimizers for variable in optimizer.variables]
+        return [variable.numpy() for variable in (*trainer.gan.weights, *slots)]
+
+    def assert_same(self, one, other):
+        for expected, found in zip(self.everything(one), self.everything(other), strict=True):
+            np.testing.assert_array_equal(found, expected)
+        assert list(map(figures, one.state.history)) == list(map(figures, other.state.history))
+
+
+def figures(entry):
+    """An entry of the history without what the machine's speed decides."""
+    return {name: entry[name] for name in entry if name not in ("seconds", "stories_per_second", "data_wait")}
+
+
+@pytest.fixture
+def training():
+    return Training()
+
+
+@pytest.fixture(autouse=True)
+def eagerly():
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
