@@ -36,7 +36,7 @@ TABLES: dict[str, dict[str, tuple[str, ...]]] = {
         "no image discriminator": ("adversarial.image_weight=0", "adversarial.feature_matching_weight=0"),
         "no story discriminator": ("adversarial.story_weight=0",),
         "plain product for the dynamic filter": ("model.gist=product",),
-        "no story noise": ("model.story_noise=false",),
+        "no story noise": ("model.story_noise=false", "adversarial.kl_weight=0"),
     },
     "recipe": {
         "all parts": (),

@@ -44,6 +44,9 @@ class StoryGANConfig:
         generator_width: channels of the image generator's first block; each later block has half as many.
         discriminator_width: channels of a discriminator's first convolution; each later one has twice as many.
         spectral_norm: whether the discriminators' convolutions are spectrally normalised; not in the paper.
+        gist: what Text2Gist makes of state and sentence: `filter` (the paper's dynamic convolution) or, for comparison,
+            their `product`, number by number.
+        story_noise: whether `h0` is drawn, as in the paper, or for comparison its mean.
         labels: labels a frame that the image discriminator also tells (an auxiliary classifier); 0 for none, as in the
             paper.
     """
@@ -57,13 +60,15 @@ class StoryGANConfig:
     generator_width: int = 512
     discriminator_width: int = 64
     spectral_norm: bool = False
+    gist: Literal["filter", "product"] = "filter"
+    story_noise: bool = True
     labels: int = 0
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value, least = getattr(self, field.name), 0 if field.name == "labels" else 1
             _require(
-                isinstance(value, bool) or value >= least,
+                isinstance(value, bool | str) or value >= least,
                 f"model.{field.name}",
                 value,
                 f"a whole number, at least {least}",
@@ -213,7 +218,7 @@ class TrainConfig:
         mixed_precision: whether layers compute in 16 bits (bfloat16 on TPU, float16 with loss scaling on GPU) and keep
             float32 weights.
         storyboard_stories: test stories drawn after each epoch.
-        init_from: model or run that weights, sentence encoder and PCA come from (`--init-from`); empty for a fresh start.
+        init_from: model or run that weights, sentence encoder and PCA come from (`--init-from`); empty to start afresh.
         rollbacks: how often a training that diverged goes back to the last good checkpoint, with learning rates halved,
             before it gives up.
     """

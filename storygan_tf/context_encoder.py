@@ -22,6 +22,7 @@ class ContextEncoder(keras.layers.Layer):
         units: width of the GRU, of Text2Gist's state and of a gist.
         filter_count: see `Text2Gist`.
         filter_length: see `Text2Gist`.
+        gist: see `Text2Gist`.
 
     Input shape: `sentences` float [batch, frames, sentence_size], `noise` float [batch, frames, noise_size],
     `gru_state` and `story_state` (g_0 and h_0) float [batch, units].
@@ -29,13 +30,15 @@ class ContextEncoder(keras.layers.Layer):
     Output shape: gists, float [batch, frames, units].
     """
 
-    def __init__(self, units: int, filter_count: int = 16, filter_length: int = 64, **kwargs: Any) -> None:
+    def __init__(
+        self, units: int, filter_count: int = 16, filter_length: int = 64, gist: str = "filter", **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.units = units
         self.dense = keras.layers.Dense(units, use_bias=False, name="dense")
         self.norm = batch_norm("norm")
         self.gru = keras.layers.GRUCell(units, reset_after=False, name="gru")
-        self.text2gist = Text2Gist(units, filter_count, filter_length, name="text2gist")
+        self.text2gist = Text2Gist(units, filter_count, filter_length, gist, name="text2gist")
 
     def call(
         self,
@@ -67,4 +70,5 @@ class ContextEncoder(keras.layers.Layer):
             "units": self.units,
             "filter_count": self.text2gist.filter_count,
             "filter_length": self.text2gist.filter_length,
+            "gist": self.text2gist.gist,
         }

@@ -68,7 +68,7 @@ class StoryGenerator(keras.Model):
         self.config = config
         self.story_encoder = StoryEncoder(config.context_size, name="story_encoder")
         self.context_encoder = ContextEncoder(
-            config.context_size, config.filter_count, config.filter_length, name="context_encoder"
+            config.context_size, config.filter_count, config.filter_length, config.gist, name="context_encoder"
         )
         self.image_generator = ImageGenerator(config.generator_width, name="image_generator")
 
@@ -106,7 +106,7 @@ class StoryGenerator(keras.Model):
             seed = tf.zeros([tf.shape(sentences)[0]], tf.int64) if seed is None else seed
             noise = story_noise(seed, self.config)
         mu, log_var = self.story_encoder(sentences, training=training)
-        h0 = self.story_encoder.sample(mu, log_var, noise.story)
+        h0 = self.story_encoder.sample(mu, log_var, noise.story) if self.config.story_noise else mu
         gists = self.context_encoder(sentences, noise.sentences, noise.state, h0, training=training)
         return Context(gists, mu, log_var, h0)
 

@@ -1,4 +1,4 @@
-"""StoryGAN: one generator, two discriminators, and the paper's Algorithm 1 as a Keras `train_step`."""
+"""StoryGAN: one generator, two discriminators, and a phase's schedule as a Keras `train_step`."""
 
 from __future__ import annotations
 

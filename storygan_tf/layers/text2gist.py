@@ -31,6 +31,7 @@ class Text2Gist(keras.layers.Layer):
         units: width of the state and of a gist; a multiple of `filter_count`.
         filter_count: filters a sentence.
         filter_length: length of each.
+        gist: `filter`, or `product` for `o_t = i_t h_t` without filters, which `features` = `units` allows.
 
     Input shape: `inputs` float [batch, frames, features], `initial_state` float [batch, units].
 
@@ -42,15 +43,19 @@ class Text2Gist(keras.layers.Layer):
         TensorShape([2, 4, 128])
     """
 
-    def __init__(self, units: int, filter_count: int = 16, filter_length: int = 64, **kwargs: Any) -> None:
+    def __init__(
+        self, units: int, filter_count: int = 16, filter_length: int = 64, gist: str = "filter", **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         if units % filter_count:
             raise ValueError(f"units: found {units}, expected a multiple of filter_count = {filter_count}.")
         self.units = units
         self.filter_count = filter_count
         self.filter_length = filter_length
-        self.filter_dense = keras.layers.Dense(filter_count * filter_length, use_bias=False, name="filter_dense")
-        self.filter_norm = batch_norm("filter_norm")
+        self.gist = gist
+        if gist == "filter":
+            self.filter_dense = keras.layers.Dense(filter_count * filter_length, use_bias=False, name="filter_dense")
+            self.filter_norm = batch_norm("filter_norm")
 
     def build(self, input_shape: tf.TensorShape) -> None:
         """Makes the weights of the three gates, side by side: update, reset, candidate."""
@@ -60,11 +65,12 @@ class Text2Gist(keras.layers.Layer):
             "recurrent_kernel", [self.units, 3 * self.units], initializer="orthogonal"
         )
         self.bias = self.add_weight("bias", [3 * self.units], initializer="zeros")
-        # Scopes, so that no two weights have one name, which HDF5 files refuse.
-        with tf.name_scope(self.filter_dense.name):
-            self.filter_dense.build([None, features])
-        with tf.name_scope(self.filter_norm.name):
-            self.filter_norm.build([None, self.filter_count * self.filter_length])
+        if self.gist == "filter":
+            # Scopes, so that no two weights have one name, which HDF5 files refuse.
+            with tf.name_scope(self.filter_dense.name):
+                self.filter_dense.build([None, features])
+            with tf.name_scope(self.filter_norm.name):
+                self.filter_norm.build([None, self.filter_count * self.filter_length])
         super().build(input_shape)
 
     def call(
@@ -98,6 +104,8 @@ class Text2Gist(keras.layers.Layer):
         return tf.transpose(rows, [0, 2, 1])
 
     def _read_out(self, inputs: tf.Tensor, states: tf.Tensor, training: bool | None) -> tf.Tensor:
+        if self.gist == "product":
+            return inputs * states
         filters = self.filters(tf.reshape(inputs, [-1, inputs.shape[-1]]), training)
         gists = dynamic_filter(tf.reshape(states, [-1, self.units]), filters, stride=self.filter_count)
         return tf.reshape(gists, [-1, states.shape[1], self.units])
@@ -108,4 +116,5 @@ class Text2Gist(keras.layers.Layer):
             "units": self.units,
             "filter_count": self.filter_count,
             "filter_length": self.filter_length,
+            "gist": self.gist,
         }

@@ -38,6 +38,12 @@ CASES = [
     Case("upsample", lambda c: UpsampleConv2D(5), ((3, 4, 6, 2),), ((3, 8, 12, 5),), trains=False),
     Case("upsample_no_bias", lambda c: UpsampleConv2D(5, False), ((3, 4, 6, 2),), ((3, 8, 12, 5),), trains=False),
     Case("text2gist", lambda c: Text2Gist(32, 4, 12), ((3, 2, 7), (3, 32)), ((3, 2, 32), (3, 2, 32))),
+    Case(
+        "text2gist_product",
+        lambda c: Text2Gist(32, 4, 12, "product"),
+        ((3, 2, 32), (3, 32)),
+        ((3, 2, 32), (3, 2, 32)),
+    ),
     Case("story_encoder", lambda c: StoryEncoder(32), ((3, 2, 6),), ((3, 32), (3, 32))),
     Case(
         "context_encoder",

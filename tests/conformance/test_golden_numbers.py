@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ import tensorflow as tf
 
 from storygan_tf.context_encoder import ContextEncoder
 from storygan_tf.discriminators import ImageDiscriminator, StoryDiscriminator
+from storygan_tf.generator import StoryGenerator
 from storygan_tf.layers.dynamic_filter import dynamic_filter
 from storygan_tf.layers.text2gist import Text2Gist
 from storygan_tf.noise import Noise
@@ -92,6 +95,14 @@ def test_text2gist_recurrence(cell):
     for story in range(BATCH):
         expected = reference_text2gist_states(cell, inputs[story], start[story])
         np.testing.assert_allclose(states[story], expected, atol=1e-5)
+
+
+def test_a_product_for_a_gist():
+    cell = Text2Gist(UNITS, FILTERS, LENGTH, "product")
+    inputs, start = normal(BATCH, FRAMES, UNITS), normal(BATCH, UNITS)
+    gists, states = cell(inputs, start, training=False)
+    np.testing.assert_allclose(gists, inputs * states, atol=1e-6)
+    assert not [weight.name for weight in cell.weights if "filter" in weight.name]
 
 
 def test_filter_network(cell):
@@ -191,6 +202,14 @@ def test_generator_is_its_parts_in_a_row(config, gan):
     for story, frame in np.ndindex(BATCH, config.frames):
         expected = generator.image_generator(gists[story, frame][tf.newaxis], training=False)[0]
         np.testing.assert_allclose(output.images[story, frame], expected, atol=1e-5)
+
+
+def test_without_story_noise_h0_is_its_mean(config):
+    generator = StoryGenerator(dataclasses.replace(config, story_noise=False))
+    output = generator(
+        tf.constant(normal(BATCH, config.frames, config.sentence_size)), seed=tf.range(5, dtype=tf.int64)
+    )
+    np.testing.assert_array_equal(output.h0, output.mu)
 
 
 def test_story_discriminator_is_a_weighted_product_of_its_two_sides():

@@ -157,7 +157,7 @@ def passes(gan: StoryGAN, data: Data) -> dict[str, int]:
 
 
 def test_every_frame_passes_a_network_as_often_as_it_must_and_no_more(gan, data):
-    """Two of each trunk for the discriminators' update, one for each of the generator's; only these go back to frames."""
+    """Two of each trunk for the discriminators' update, one for each of the generator's, and only these go back."""
     gan.compile(joint(generator_steps=2), steps=10)
     assert passes(gan, data) == {
         "of a trunk": 2 * (2 + 2),

@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 PROGRAM = Path(__file__).with_name("training_program.py")
 ROOT = Path(__file__).parents[2]
-STEPS = 8 * 16
+EPOCHS, STEPS = 8, 32
 KILLS = int(os.environ.get("STORYGAN_KILLS", "2"))
 SEED = int(os.environ.get("STORYGAN_KILLS_SEED", random.SystemRandom().randrange(10**6)))
 WITHIN_A_SAVE = 3
@@ -63,7 +63,7 @@ class Run:
         for path in self.work_dir.glob("checkpoints/**/state.json"):
             with contextlib.suppress(OSError, ValueError):
                 state = json.loads(path.read_text())["state"]
-                states.append(16 * len(state["history"]) + state["step"])
+                states.append(STEPS * len(state["history"]) + state["step"])
         return max(states)
 
     def is_saving(self) -> bool:
@@ -94,11 +94,16 @@ def wait_until(process, condition) -> None:
 def kill(run, process, moment, chance, within_save) -> bool:
     """Kills the process a little after it has saved step `moment`, and tells whether it was just saving."""
     wait_until(process, lambda: run.steps() >= moment)
-    time.sleep(chance.uniform(0, 0.3))
-    if within_save:
+    time.sleep(chance.uniform(0, 0.1))
+    while within_save:
         wait_until(process, run.is_saving)
+        process.send_signal(signal.SIGSTOP)
+        if run.is_saving():
+            break
+        process.send_signal(signal.SIGCONT)
     process.kill()
     process.communicate()
+    assert process.returncode == -signal.SIGKILL
     return run.is_saving()
 
 
@@ -113,7 +118,7 @@ def assert_same(run, undisturbed) -> int:
 
 def test_a_training_killed_again_and_again_ends_as_the_undisturbed_one(undisturbed, tmp_path, capsys):
     chance, run = random.Random(SEED), Run(tmp_path)
-    moments = sorted(chance.sample(range(STEPS * 9 // 10), KILLS))
+    moments = sorted(chance.sample(range(EPOCHS * STEPS * 9 // 10), KILLS))
     saving = [
         kill(run, run.start(), moment, chance, number % WITHIN_A_SAVE == 0) for number, moment in enumerate(moments)
     ]
@@ -123,7 +128,7 @@ def test_a_training_killed_again_and_again_ends_as_the_undisturbed_one(undisturb
     assert sum("rollbacks" in entry for entry in run.history()) >= 1
     with capsys.disabled():
         print(
-            f"\n{KILLS} kills (SIGKILL, seed {SEED}) of a training of {STEPS} steps, after steps "
+            f"\n{KILLS} kills (SIGKILL, seed {SEED}) of a training of {EPOCHS * STEPS} steps, after steps "
             f"{', '.join(map(str, moments))}, {sum(saving)} of them while a checkpoint was being written: all {arrays} "
             f"arrays (weights, averages, moments) and the losses of all {len(run.history())} epochs equal those of the "
             "undisturbed training, bit for bit."

@@ -16,7 +16,7 @@ from storygan_tf.errors import StoryGANError
 from storygan_tf.stories import Order, Stories
 from storygan_tf.training import Trainer
 
-SAVE_SECONDS = 0.25
+SAVE_SECONDS = 0.1
 """A training of seconds saves within epochs, too."""
 
 MODEL = StoryGANConfig(
@@ -33,9 +33,9 @@ PHASES = (
     PhaseConfig("warm_up", epochs=4, schedule="pixel", story_batch=8, l1_weight=1.0, decay="linear", average=0.9),
     PhaseConfig("adversarial", epochs=4, schedule="joint", image_batch=8, story_batch=8, l1_weight=1.0, average=0.9),
 )
-SETTINGS = Settings(model=MODEL, training=TrainConfig(steps_per_epoch=16, phases=PHASES, rollbacks=9))
-STORIES = 800
-BAD_STEP = 20
+SETTINGS = Settings(model=MODEL, training=TrainConfig(steps_per_epoch=32, phases=PHASES, rollbacks=9))
+STORIES = 1600
+BAD_STEP = 40
 
 
 def make_stories() -> Stories:
@@ -46,7 +46,7 @@ def make_stories() -> Stories:
     order = Order(STORIES, [SETTINGS.training.seed, 0, 1])
     vectors[order.take(BAD_STEP * PHASES[0].story_batch, 1)] = np.nan
     labels = np.zeros([STORIES, 2, 0], np.uint8)
-    return Stories([f"s{number:03d}" for number in range(STORIES)], [["a", "b"]] * STORIES, images, vectors, labels)
+    return Stories([f"s{number:04d}" for number in range(STORIES)], [["a", "b"]] * STORIES, images, vectors, labels)
 
 
 def main(work_dir: Path, out: Path) -> None:

@@ -27,7 +27,7 @@ positive = st.floats(0, 1e6, allow_subnormal=False)
 words = st.text("abcdefghijklmnopqrstuvwxyz_", min_size=1, max_size=12)
 choices: dict[str, st.SearchStrategy] = {
     field: st.sampled_from(typing.get_args(hint))
-    for cls in (PhaseConfig, TrainConfig, DataConfig)
+    for cls in (StoryGANConfig, PhaseConfig, TrainConfig, DataConfig)
     for field, hint in typing.get_type_hints(cls).items()
     if typing.get_origin(hint) is typing.Literal
 }
@@ -46,6 +46,8 @@ def models(draw: st.DrawFn) -> StoryGANConfig:
         generator_width=8 * draw(st.integers(1, 100)),
         discriminator_width=draw(counts),
         spectral_norm=draw(st.booleans()),
+        gist=draw(choices["gist"]),
+        story_noise=draw(st.booleans()),
         labels=draw(st.integers(0, 40)),
     )
 
