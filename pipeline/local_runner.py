@@ -82,6 +82,8 @@ def run_pipeline(
     given = run.settings.data
     labels = open_dataset(run.data, given.format, given.max_sentence_length).label_names or ()
     initial = _initial(run, labels)
+    if initial:
+        report(initial.description)
     destination = Destination.look(run, _owner(run, data, initial))
     pipeline = create_pipeline(
         settings=run.settings,

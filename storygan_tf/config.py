@@ -198,6 +198,9 @@ class PhaseConfig:
         _require(0.5 < self.real_label <= 1, f"{where}.real_label", self.real_label, "more than 0.5, at most 1")
         _require(self.image_steps + self.story_steps > 0, f"{where}.story_steps", 0, "an update of either kind")
         _require(self.generator_steps >= 1, f"{where}.generator_steps", self.generator_steps, "at least 1")
+        _require(
+            self.image_batch > 1 or not self.mismatched, f"{where}.image_batch", 1, "2 or more for mismatched pairs"
+        )
         if self.schedule == "pixel":
             _require(
                 self.l1_weight + self.l2_weight > 0, f"{where}.l1_weight", 0.0, "a pixel loss in a `pixel` schedule"

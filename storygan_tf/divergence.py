@@ -14,7 +14,7 @@ import numpy as np
 
 from storygan_tf.config import PhaseConfig
 
-SURE = 0.999
+SURE = 0.9999
 """A discriminator that was right so often over an epoch has collapsed."""
 
 JUDGED = 1000

@@ -65,6 +65,12 @@ class Initial:
         """Whether discriminators come with it, or begin anew."""
         return self.checkpoint is not None
 
+    @property
+    def description(self) -> str:
+        """What comes from where, in a line for people."""
+        discriminators = "its discriminators" if self.has_discriminators else "new discriminators"
+        return f"goes on from {self.where}: its weights, sentence encoder and PCA, {discriminators}"
+
     @functools.cached_property
     def fingerprint(self) -> str:
         """SHA-256 of everything that is taken from it, wherever it lies."""

@@ -12,7 +12,9 @@ import dataclasses
 import json
 import os
 import shutil
+import signal
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,7 @@ TPU_NAME = "TPU_NAME"
 
 _EXAMPLE = '{"cluster": {"worker": ["host-0:2222", "host-1:2222"]}, "task": {"type": "worker", "index": 0}}'
 _JOBS = ("chief", "worker")
+_AGAIN = "Start all workers again with the same commands: they go on from the last checkpoint."
 
 
 class WorkerLostError(TrainingError):
@@ -123,6 +126,7 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
     Raises:
         ConfigError: where workers or TPU cannot be found.
         TrainingError: where TensorFlow has computed before, and cannot be joined to other workers any more.
+        WorkerLostError: where other workers end while they are being joined, or do not come for too long.
     """
     grow_memory()
     if name == "auto":
@@ -160,12 +164,32 @@ def _multi_worker() -> tf.distribute.Strategy:
             f"of them this is, such as {TF_CONFIG}='{_EXAMPLE}' in the first of two."
         )
     try:
-        return tf.distribute.MultiWorkerMirroredStrategy()
+        with _own_signals():
+            return tf.distribute.MultiWorkerMirroredStrategy()
+    except tf.errors.OpError as error:
+        raise WorkerLostError(f"the workers could not be joined ({_first_lines(error)}). {_AGAIN}") from error
     except RuntimeError as error:
         raise TrainingError(
             f"training.strategy=multi-worker: the workers cannot be joined ({error}). TensorFlow must be joined before "
             "it computes anything: use `storygan train`, which does so first, in a process of its own."
         ) from error
+
+
+@contextlib.contextmanager
+def _own_signals() -> Iterator[None]:
+    """Lets SIGINT end the process while it waits for other workers, and takes SIGTERM back from TensorFlow afterwards.
+
+    While it waits TensorFlow lets no code of Python run, and it takes SIGTERM for a notice that nobody asks it for.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)} if main else {}
+    try:
+        if main:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
 
 
 def _tpu() -> tf.distribute.Strategy:
@@ -230,10 +254,7 @@ def tell_lost_workers(strategy: tf.distribute.Strategy) -> Iterator[None]:
     except tf.errors.OpError as error:
         if not is_multi_worker(strategy) or not _of_workers(error):
             raise
-        raise WorkerLostError(
-            f"another worker ended or does not answer ({_first_lines(error)}). Start all workers again with the same "
-            "commands: they go on from the last checkpoint."
-        ) from error
+        raise WorkerLostError(f"another worker ended or does not answer ({_first_lines(error)}). {_AGAIN}") from error
 
 
 def _of_workers(error: tf.errors.OpError) -> bool:

@@ -1,9 +1,9 @@
 """Good pictures on two CPU cores: 10,000 rendered `blocks` stories, hours of training.
 
-`storygan data render --stories 10000 --test-stories 500 --seed 3 --out runs/data/blocks`
-`storygan run --data runs/data/blocks --out runs/blocks --preset blocks`
+`storygan data render --stories 10000 --test-stories 500 --seed 3 --out DIR`
+`storygan run --data DIR --out RUN_DIR --preset blocks`
 
-The pretrained model `blocks` comes of it; `docs/training.md` has its figures, its times and what led to each setting.
+Not trained to its end yet: `docs/training.md` has the figures of its first phase, and what led to each setting.
 
 The generator is warmed up by pixel losses, object pixels weighted, then trained adversarially with the pixel loss kept
 as a leash and a moving average of its weights. Wider context than the seed's (256 numbers for up to four objects and

@@ -68,7 +68,7 @@ def labelling(config) -> StoryGANConfig:
 @pytest.fixture(scope="session")
 def labelled(stories) -> Stories:
     """The same stories; labels tell whether the square is above, left and large, or so it may seem."""
-    return stories._replace(labels=(stories.vectors[..., :3] > 0).astype(np.uint8))
+    return dataclasses.replace(stories, labels=(stories.vectors[..., :3] > 0).astype(np.uint8))
 
 
 @pytest.fixture

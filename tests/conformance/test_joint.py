@@ -156,6 +156,7 @@ def passes(gan: StoryGAN, data: Data) -> dict[str, int]:
     }
 
 
+@pytest.mark.slow
 def test_every_frame_passes_a_network_as_often_as_it_must_and_no_more(gan, data):
     """Two of each trunk for the discriminators' update, one for each of the generator's, and only these go back."""
     gan.compile(joint(generator_steps=2), steps=10)
@@ -167,6 +168,7 @@ def test_every_frame_passes_a_network_as_often_as_it_must_and_no_more(gan, data)
     }
 
 
+@pytest.mark.slow
 def test_options_add_one_pass_of_the_true_frames_at_the_most(gan, data, every_option):
     """Mismatched pairs and labels share the trunk; the features of true frames are needed once."""
     gan.compile(joint(**(every_option | {"r1_weight": 0.0})), steps=10)
@@ -194,7 +196,7 @@ NETWORKS = ("generator", "image_discriminator", "story_discriminator", "averaged
 STILL = {"generator_learning_rate": 0.0}
 
 
-@pytest.mark.parametrize("schedule", ["joint", "algorithm1"])
+@pytest.mark.parametrize("schedule", ["joint", pytest.param("algorithm1", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("option", "changes"),
     [

@@ -63,7 +63,7 @@ def test_outputs_are_float32_and_near_those_of_float32(labelling, labelled, poli
 
 
 @pytest.mark.parametrize("schedule", ["pixel", "joint"])
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", pytest.param("mixed_float16", marks=pytest.mark.slow)])
 def test_losses_of_a_step_are_those_of_float32(labelling, labelled, every_option, schedule, policy):
     """To 3 %, with weights that do not move; the slopes of R1 to 10 %, which are products of 16-bit gradients."""
     phase = PhaseConfig(
@@ -87,6 +87,7 @@ def test_losses_of_a_step_are_those_of_float32(labelling, labelled, every_option
             assert found[1][name] == pytest.approx(expected, rel=0.1 if "r1" in name else 0.03), name
 
 
+@pytest.mark.slow
 def test_float16_scales_the_losses_and_the_gradients_back(config, stories):
     """Adam's first moments are those of float32 to 5 % of their length; unscaled they would be 32768 times as long."""
     phase = PhaseConfig(schedule="joint", image_batch=4, story_batch=4)

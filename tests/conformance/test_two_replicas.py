@@ -46,7 +46,7 @@ def both(request, tmp_path_factory, config, stories, labelling, labelled, every_
     model = dataclasses.replace(config, spectral_norm=spectral_norm)
     # No flat areas: there a LeakyReLU's argument that rounds to the other side of zero does so at every pixel.
     noise = np.random.default_rng(0).integers(0, 256, stories.images.shape, dtype=np.uint8)
-    inputs.write_bytes(pickle.dumps((model, phase, stories._replace(images=noise))))
+    inputs.write_bytes(pickle.dumps((model, phase, dataclasses.replace(stories, images=noise))))
     command = [sys.executable, "-W", "ignore", str(PROGRAM), str(out), str(inputs)]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "2"}
     ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)

@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -48,8 +49,15 @@ class Run:
             "text": True,
         }
 
-    def start(self) -> subprocess.Popen[str]:
-        return subprocess.Popen(self.command, **self.options)
+    @contextlib.contextmanager
+    def started(self) -> Iterator[subprocess.Popen[str]]:
+        process = subprocess.Popen(self.command, **self.options)
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+            process.stdout.close()
 
     def finish(self) -> str:
         """Runs to the end and returns what it said."""
@@ -60,14 +68,17 @@ class Run:
     def steps(self) -> int:
         """Outer steps that the newest checkpoint holds; 0 where one is just going away."""
         states = [0]
-        for path in self.work_dir.glob("checkpoints/**/state.json"):
+        for path in self.find("[0-9]*/state.json"):
             with contextlib.suppress(OSError, ValueError):
                 state = json.loads(path.read_text())["state"]
                 states.append(STEPS * len(state["history"]) + state["step"])
         return max(states)
 
     def is_saving(self) -> bool:
-        return any(self.work_dir.glob("checkpoints/**/writing-*"))
+        return bool(self.find("writing-*"))
+
+    def find(self, pattern: str) -> list[Path]:
+        return [path for kind in ("", "within_epoch/") for path in self.work_dir.glob(f"checkpoints/{kind}{pattern}")]
 
     def trained(self) -> list[np.ndarray]:
         with np.load(self.out) as arrays:
@@ -91,18 +102,17 @@ def wait_until(process, condition) -> None:
         time.sleep(0.005)
 
 
-def kill(run, process, moment, chance, within_save) -> bool:
-    """Kills the process a little after it has saved step `moment`, and tells whether it was just saving."""
-    wait_until(process, lambda: run.steps() >= moment)
-    time.sleep(chance.uniform(0, 0.1))
-    while within_save:
-        wait_until(process, run.is_saving)
-        process.send_signal(signal.SIGSTOP)
-        if run.is_saving():
-            break
-        process.send_signal(signal.SIGCONT)
-    process.kill()
-    process.communicate()
+def kill(run, moment, chance, within_save) -> bool:
+    """Kills a run a little after it has saved step `moment`, and tells whether it was just saving."""
+    with run.started() as process:
+        wait_until(process, lambda: run.steps() >= moment)
+        time.sleep(chance.uniform(0, 0.1))
+        while within_save:
+            wait_until(process, run.is_saving)
+            process.send_signal(signal.SIGSTOP)
+            if run.is_saving():
+                break
+            process.send_signal(signal.SIGCONT)
     assert process.returncode == -signal.SIGKILL
     return run.is_saving()
 
@@ -119,9 +129,7 @@ def assert_same(run, undisturbed) -> int:
 def test_a_training_killed_again_and_again_ends_as_the_undisturbed_one(undisturbed, tmp_path, capsys):
     chance, run = random.Random(SEED), Run(tmp_path)
     moments = sorted(chance.sample(range(EPOCHS * STEPS * 9 // 10), KILLS))
-    saving = [
-        kill(run, run.start(), moment, chance, number % WITHIN_A_SAVE == 0) for number, moment in enumerate(moments)
-    ]
+    saving = [kill(run, moment, chance, number % WITHIN_A_SAVE == 0) for number, moment in enumerate(moments)]
     run.finish()
     arrays = assert_same(run, undisturbed)
     assert any(saving)
@@ -137,11 +145,11 @@ def test_a_training_killed_again_and_again_ends_as_the_undisturbed_one(undisturb
 
 def test_a_training_that_is_told_to_end_saves_first(undisturbed, tmp_path):
     run = Run(tmp_path)
-    process = run.start()
-    wait_until(process, lambda: run.steps() >= 5)
-    before = run.steps()
-    process.send_signal(signal.SIGTERM)
-    said, _ = process.communicate(timeout=300)
+    with run.started() as process:
+        wait_until(process, lambda: run.steps() >= 5)
+        before = run.steps()
+        process.send_signal(signal.SIGTERM)
+        said, _ = process.communicate(timeout=300)
     assert process.returncode == 1
     assert "error: training was stopped by SIGTERM after step " in said.strip().splitlines()[-1]
     assert run.steps() >= before

@@ -73,17 +73,32 @@ class Trainings:
             process.kill()
             process.wait()
 
-    def start_workers(self, out: Path, folder: Path) -> list[subprocess.Popen[str]]:
-        """Starts two workers, each with a folder for its temporary files and a log in `folder`."""
-        addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
-        workers = []
-        for index in range(2):
-            config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
-            (folder / f"tmp{index}").mkdir(exist_ok=True)
-            environment = {"TF_CONFIG": json.dumps(config), "TMPDIR": str(folder / f"tmp{index}")}
-            command = self.cli.arguments(*self.arguments(out))
-            workers.append(self.start(command, folder / f"worker{index}.log", **environment))
-        return workers
+    def start_worker(self, index: int, ports: list[int], out: Path, folder: Path) -> subprocess.Popen[str]:
+        """Starts a worker with a folder for its temporary files and a log in `folder`."""
+        cluster = {"worker": [f"127.0.0.1:{port}" for port in ports]}
+        config = {"cluster": cluster, "task": {"type": "worker", "index": index}}
+        temporary = folder / f"tmp{index}"
+        temporary.mkdir(exist_ok=True)
+        command = self.cli.arguments(*self.arguments(out))
+        log = folder / f"worker{index}.log"
+        return self.start(command, log, TF_CONFIG=json.dumps(config), TMPDIR=str(temporary))
+
+    def start_workers(self, out: Path, folder: Path, ports: list[int] | None = None) -> list[subprocess.Popen[str]]:
+        """Starts two workers, on free ports where none are given."""
+        ports = ports or free_ports(2)
+        return [self.start_worker(index, ports, out, folder) for index in range(2)]
+
+    def supervise(self, workers: list[subprocess.Popen[str]], ports: list[int], out: Path, folder: Path) -> list[int]:
+        """Starts each worker again as soon as it ends, until it ends well; returns all exit codes but the last."""
+        codes = []
+        while any(worker.poll() != 0 for worker in workers):
+            for index, worker in enumerate(workers):
+                if worker.poll():
+                    codes.append(worker.returncode)
+                    assert len(codes) < 12, logs(folder)
+                    workers[index] = self.start_worker(index, ports, out, folder)
+            time.sleep(0.05)
+        return codes
 
 
 def free_ports(count: int) -> list[int]:
@@ -255,18 +270,17 @@ def test_workers_that_are_stopped_and_killed_and_started_again_end_as_the_undist
     assert f"stopped by a signal to another worker {where}" in (tmp_path / "worker0.log").read_text()
     assert int(saved.name) >= seen
 
-    workers = trainings.start_workers(out, tmp_path)
+    ports = free_ports(2)
+    workers = trainings.start_workers(out, tmp_path, ports)
     wait_for_checkpoint(tmp_path / "tmp1", 0, workers, tmp_path)
     workers[1].kill()
-    assert ends(workers) == [WORKER_LOST, -signal.SIGKILL], logs(tmp_path)
-    assert "another worker ended or does not answer" in (tmp_path / "worker0.log").read_text()
-    assert not list(out.glob("serving_model/storygan/*"))
+    workers[1].wait()
+    time.sleep(1)  # In which the chief finishes what it is writing; it comes no further alone.
     chiefs, others = ({place(path): path for path in checkpoints(folder)} for folder in (out, tmp_path / "tmp1"))
-    both = chiefs.keys() & others.keys()
-    assert both
-    for moment in both:
-        assert_same(weights(chiefs[moment]), weights(others[moment]))
-
-    assert ends(trainings.start_workers(out, tmp_path)) == [0, 0], logs(tmp_path)
+    newest = max(chiefs.keys() & others.keys())
+    assert_same(weights(chiefs[newest]), weights(others[newest]))
+    # The first to be started again meets the chief that has not noticed yet.
+    codes = trainings.supervise(workers, ports, out, tmp_path)
+    assert set(codes) == {-signal.SIGKILL, WORKER_LOST}, logs(tmp_path)
     assert_same(weights(checkpoints(two_workers / "out")[-1]), weights(checkpoints(out)[-1]))
     assert losses(out) == losses(two_workers / "out")

@@ -23,6 +23,7 @@ from storygan_tf.config import (
 from storygan_tf.errors import ConfigError
 
 counts = st.integers(1, 10_000)
+batches = st.integers(2, 10_000)
 positive = st.floats(0, 1e6, allow_subnormal=False)
 words = st.text("abcdefghijklmnopqrstuvwxyz_", min_size=1, max_size=12)
 choices: dict[str, st.SearchStrategy] = {
@@ -58,7 +59,7 @@ def phases(name: str) -> st.SearchStrategy[PhaseConfig]:
         PhaseConfig,
         name=st.just(name),
         epochs=counts,
-        image_batch=counts,
+        image_batch=batches,
         story_batch=counts,
         image_steps=counts,
         story_steps=counts,

@@ -107,6 +107,12 @@ def test_it_tells_what_it_is(run):
     assert initial.checkpoint == run / "work" / "this" / "checkpoints" / "000000003"
 
 
+def test_it_is_told_what_comes_along(run, alone):
+    weights = "its weights, sentence encoder and PCA"
+    assert load_initial(str(run)).description == f"goes on from {run}: {weights}, its discriminators"
+    assert load_initial(str(alone)).description == f"goes on from {alone}: {weights}, new discriminators"
+
+
 def test_weights_and_discriminators_are_those_of_the_run(run, trained):
     gan = random_gan(7)
     load_initial(str(run)).apply(gan)

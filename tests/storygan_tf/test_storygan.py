@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -107,7 +109,7 @@ def test_a_step_reports_finite_losses_by_name(gan, stories, phase):
     assert all(np.isfinite(value) for value in losses.values())
 
 
-@pytest.mark.parametrize("phase", [PIXEL, ALGORITHM1, JOINT], ids=lambda phase: phase.schedule)
+@pytest.mark.parametrize("phase", [PIXEL, ALGORITHM1], ids=lambda phase: phase.schedule)
 def test_the_same_seeds_give_the_same_training(stories, phase):
     weights = []
     for _ in range(2):
@@ -122,7 +124,7 @@ def test_the_same_seeds_give_the_same_training(stories, phase):
 def test_pixel_training_learns(gan, stories):
     """Dark frames: the mean error of random grey, about 1, falls."""
     phase = PhaseConfig(schedule="pixel", story_batch=8, l1_weight=1.0, generator_learning_rate=1e-2, kl_weight=0.0)
-    dark = stories._replace(images=stories.images // 8)
+    dark = dataclasses.replace(stories, images=stories.images // 8)
     first = fit(gan, dark, phase, steps=1)
     last = fit(gan, dark, phase, steps=10)
     assert last["l1"] < 0.9 * first["l1"]
@@ -145,7 +147,7 @@ def test_object_weight_counts_against_the_background(gan, stories):
     phase = PhaseConfig(
         schedule="pixel", story_batch=8, l1_weight=1.0, object_weight=5.0, generator_learning_rate=0.0, kl_weight=0.0
     )
-    same = stories._replace(images=np.full_like(stories.images, 200))
+    same = dataclasses.replace(stories, images=np.full_like(stories.images, 200))
     losses = [fit(gan, same, phase, background=np.full([64, 64, 3], grey, np.uint8))["l1"] for grey in (200, 100)]
     assert losses[1] == pytest.approx(5 * losses[0], rel=1e-5)
 

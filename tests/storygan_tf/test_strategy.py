@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import typing
@@ -138,8 +139,8 @@ def found():
     environment = os.environ | config | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
     environment.pop("TPU_NAME", None)
     done = subprocess.run([sys.executable, "-W", "ignore", PROGRAM], env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout)
+    assert done.stdout, done.stderr[-3000:]
+    return json.loads(done.stdout) | {"end": done.returncode}
 
 
 def test_a_cluster_of_one_worker_has_a_chief(found):
@@ -147,6 +148,10 @@ def test_a_cluster_of_one_worker_has_a_chief(found):
     assert found["chief"]
     assert found["own_folder"]
     assert found["replicas"] == 1
+
+
+def test_sigterm_works_as_before_and_is_not_kept_by_tensorflow(found):
+    assert found["end"] == -signal.SIGTERM
 
 
 def test_a_lost_worker_is_told_from_other_errors(found):

@@ -150,9 +150,9 @@ def test_judgements_are_of_true_and_drawn_pictures():
 @pytest.mark.parametrize(
     ("losses", "steps", "sure"),
     [
-        ({"image_accuracy": 0.9995, "story_accuracy": 0.6}, 100, True),
+        ({"image_accuracy": 0.99995, "story_accuracy": 0.6}, 100, True),
         ({"image_accuracy": 0.6, "story_accuracy": 1.0}, 100, True),
-        ({"image_accuracy": 0.9985, "story_accuracy": 0.9985}, 100, False),
+        ({"image_accuracy": 0.999, "story_accuracy": 0.999}, 100, False),
         ({"image_accuracy": 1.0, "story_accuracy": 1.0}, 20, False),
         ({"l1": 1.0}, 100, False),
     ],
