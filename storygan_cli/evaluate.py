@@ -34,7 +34,10 @@ def evaluate(
     data: Annotated[Path, typer.Option(help="Folder of stories with training and test stories.")],
     out: Annotated[Path, typer.Option(help="Folder for the report and what it is made of.")],
     model: Annotated[
-        str | None, typer.Option(help="A run directory, a model base directory or a version directory.")
+        str | None,
+        typer.Option(
+            help="A pretrained name (blocks), a run directory, a model base directory or a version directory."
+        ),
     ] = None,
     images: Annotated[Path | None, typer.Option(help="Instead of a model: folder of another system's frames.")] = None,
     images_layout: Annotated[Layout, typer.Option(help="How the frames are named.")] = Layout.auto,

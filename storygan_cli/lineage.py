@@ -14,7 +14,12 @@ EPILOG = "Example: storygan lineage runs/quick"
 
 
 def lineage(
-    model: Annotated[str, typer.Argument(help="A run directory, a model base directory or a version directory.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A pretrained name (blocks), a run directory, a model base directory or a version directory."
+        ),
+    ],
     json: Annotated[bool, typer.Option("--json", help="Print all of it, settings included, as JSON.")] = False,
 ) -> None:
     """Print which data, code, settings and packages a model was made of, and how it was judged."""

@@ -50,6 +50,8 @@ class Lineage:
         python: version.
         tensorflow: version.
         model_sha256: `model_fingerprint` of the export.
+        initial: what the training started from (`storygan_tf.initial.Initial.told`): `model`, as it was named, and
+            `sha256` of its content; empty where it started afresh.
 
     Raises:
         DataError: where `settings_sha256` is not of `settings`.
@@ -71,6 +73,7 @@ class Lineage:
     python: str
     tensorflow: str
     model_sha256: str
+    initial: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         expected = settings_fingerprint(self.settings)
@@ -120,12 +123,15 @@ def _problems(values: Any) -> Iterator[str]:
         yield f"found {type(values).__name__}, expected an object"
         return
     known = {field.name: str(field.type) for field in dataclasses.fields(Lineage)}
-    for name in sorted(known.keys() ^ values.keys()):
+    for name in sorted((known.keys() ^ values.keys()) - _ADDED):
         yield f"field {name!r} is missing" if name in known else f"field {name!r} is unknown"
     for name in sorted(known.keys() & values.keys()):
         if not _is_of(values[name], known[name]):
             yield f"field {name!r}: found {json.dumps(values[name])[:60]}, expected {_EXPECTED[known[name]]}"
 
+
+_ADDED = {"initial"}
+"""Fields that a lineage of an earlier version does not have."""
 
 _EXPECTED = {
     "str": "text",

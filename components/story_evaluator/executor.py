@@ -72,7 +72,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 - settings: JSON of `storygan_tf.config.Settings`.
                 - serving_dir: optional; the push destination: a model base directory.
                 - run_info: optional JSON {"commands": {...}, "settings": {...}, "code": {step: fingerprint},
-                  "environment": {"lock": ..., "packages": ...}} for the report and the lineage.
+                  "environment": {"lock": ..., "packages": ...}, "initial": {"model": ..., "sha256": ...}} for the
+                  report and the lineage.
                 - data_fingerprint: optional; for the lineage.
                 - code_fingerprint, inputs_fingerprint: part of the cache key; not used.
 
@@ -128,6 +129,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             python=platform.python_version(),
             tensorflow=tf.__version__,
             model_sha256=model_fingerprint(model),
+            initial=run_info.get("initial", {}),
         )
 
 

@@ -47,10 +47,13 @@ def test_its_vectors_are_those_of_the_initial_model(gone_on, initial):
         np.testing.assert_allclose(vectors, vectorizer(list(features["sentences"].bytes_list.value)), atol=1e-5)
 
 
-def test_the_pushed_model_tells_what_it_came_from(gone_on, initial):
+def test_the_pushed_model_tells_what_it_came_from(gone_on, initial, cli):
     told = load_initial(str(initial)).told()
     assert json.loads((version(gone_on[1]) / "assets.extra" / "storygan.json").read_text())["initial"] == told
     assert told["model"] == str(initial)
+    lineage = cli("lineage", gone_on[1], "--json")
+    assert lineage.returncode == 0, lineage.stderr
+    assert json.loads(lineage.stdout)["initial"] == told
 
 
 def test_it_can_be_gone_on_from_again_with_its_discriminators(gone_on):

@@ -72,6 +72,14 @@ def test_json_holds_all_of_it_and_repeats_byte_for_byte():
     assert list(json.loads(text)) == sorted(json.loads(text))
 
 
+def test_what_the_training_started_from_is_told_where_it_is_known():
+    told = dataclasses.replace(LINEAGE, initial={"model": "blocks", "sha256": "1417" * 16})
+    assert Lineage.from_json(told.to_json()) == told
+    earlier = json.loads(LINEAGE.to_json())
+    del earlier["initial"]
+    assert Lineage.from_json(json.dumps(earlier)) == LINEAGE
+
+
 def test_a_run_a_base_and_a_version_directory_tell_their_lineage(run_dir):
     base = run_dir / "serving_model" / "storygan"
     assert read_lineage(run_dir).run_id == read_lineage(str(base)).run_id == "12"
