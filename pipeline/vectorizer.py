@@ -6,8 +6,6 @@ load, so that `storygan_tf` can train, export and serve without TFX.
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ import tensorflow_transform as tft
 
 from storygan_tf import records
 from storygan_tf.config import Settings
+from storygan_tf.datasets.files import whole_folder
 
 _SENTENCES = (tf.TensorSpec([None], tf.string, name="inputs"),)
 
@@ -32,17 +31,9 @@ def export_vectorizer(transform_output_dir: str | Path, out_dir: str | Path, set
         out_dir: the folder of the SavedModel to write; what is there is replaced. It appears complete or not at all.
         settings: those that Transform ran with.
     """
-    out = Path(out_dir)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    try:
-        _save(tft.TFTransformOutput(str(transform_output_dir)).transform_savedmodel_dir, temporary, settings)
-        temporary.chmod(0o755)  # mkdtemp makes folders private
-        if out.exists():
-            shutil.rmtree(out)
-        temporary.replace(out)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    graph = tft.TFTransformOutput(str(transform_output_dir)).transform_savedmodel_dir
+    with whole_folder(Path(out_dir)) as aside:
+        _save(graph, aside, settings)
 
 
 def _save(transform_savedmodel_dir: str, out_dir: Path, settings: Settings) -> None:

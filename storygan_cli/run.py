@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from storygan_cli.train import DEFAULT_PRESET, INTERRUPTED, TERMINATED
+from storygan_cli.train import INTERRUPTED, TERMINATED, start_settings
 
 if TYPE_CHECKING:
     from pipeline.local_runner import RunResult
-    from storygan_tf.config import Settings
 
 EPILOG = "Example: storygan run --data runs/data/quick --out runs/quick --preset quick --set training.seed=2"
 
@@ -50,7 +49,9 @@ def run(
 ) -> None:
     """Train, judge and export a StoryGAN from a folder of stories."""
     given = {"data.encoder": encoder, "data.max_reject_fraction": max_reject_fraction}
-    settings = _settings(preset, init_from, [*(assignments or []), *_assignments(given)])
+    settings, initial = start_settings(preset, init_from, [*(assignments or []), *_assignments(given)])
+    if initial:
+        initial.check(settings)
     from pipeline.run_directory import RunDirectory
 
     claimed = RunDirectory.claim(out, settings, data, reconfigure)
@@ -68,21 +69,6 @@ def run(
 
 def _assignments(given: Mapping[str, object]) -> list[str]:
     return [f"{key}={value}" for key, value in given.items() if value is not None]
-
-
-def _settings(preset: str | None, init_from: str | None, assignments: list[str]) -> Settings:
-    """Returns the settings; where the training starts from a model, they are those that can."""
-    from storygan_tf import presets
-
-    if init_from is None:
-        return presets.load(preset or DEFAULT_PRESET).override(assignments)
-    from storygan_tf.initial import load_initial
-    from storygan_tf.places import same_everywhere
-
-    initial = load_initial(same_everywhere(init_from))
-    settings = presets.load(preset or initial.preset).override([f"training.init_from={initial.where}", *assignments])
-    initial.check(settings)
-    return settings
 
 
 def _tell(result: RunResult) -> None:

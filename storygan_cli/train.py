@@ -62,7 +62,7 @@ def train(
 
     prepared = Prepared.find(data)
     shorthands = _assignments(strategy=strategy, xla=xla or None, mixed_precision=mixed_precision or None)
-    settings, initial = _settings(preset, init_from, [*prepared.settings, *(assignments or []), *shorthands])
+    settings, initial = start_settings(preset, init_from, [*prepared.settings, *(assignments or []), *shorthands])
     if initial:
         initial.check(settings, prepared.labels)
     from storygan_tf.task import TrainingTask
@@ -78,8 +78,10 @@ def _assignments(**given: object) -> list[str]:
     return [f"training.{name}={json.dumps(value)}" for name, value in given.items() if value is not None]
 
 
-def _settings(preset: str | None, init_from: str | None, assignments: list[str]) -> tuple[Settings, Initial | None]:
-    """Returns the settings, and the model that the training starts from."""
+def start_settings(
+    preset: str | None, init_from: str | None, assignments: list[str]
+) -> tuple[Settings, Initial | None]:
+    """Returns the settings, and the model that the training starts from; not checked yet whether it can."""
     from storygan_tf import presets
 
     if init_from is None:

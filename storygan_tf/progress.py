@@ -26,22 +26,23 @@ class Advance(Protocol):
 
 
 @contextlib.contextmanager
-def progress(what: str, total: int, unit: str = "") -> Iterator[Advance]:
+def progress(what: str, total: int, unit: str = "", done: int = 0) -> Iterator[Advance]:
     """Shows the progress of `total` parts of work.
 
     Args:
         what: the work, such as `rendering`.
         total: how many parts it has.
         unit: what a part is, such as `frame`; for the lines of a log.
+        done: parts that were done before; the estimate does not count on their having cost nothing.
 
     Yields:
         A function to call as parts are done.
     """
     if sys.stdout.isatty():
-        with _bar(what, total) as advance:
+        with _bar(what, total, done) as advance:
             yield advance
     else:
-        yield _Lines(what, total, unit)
+        yield _Lines(what, total, unit, done)
 
 
 @contextlib.contextmanager
@@ -67,7 +68,7 @@ def counted(what: str, unit: str = "") -> Iterator[Callable[[int, int], None]]:
 
 
 @contextlib.contextmanager
-def _bar(what: str, total: int) -> Iterator[Advance]:
+def _bar(what: str, total: int, done: int) -> Iterator[Advance]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -76,7 +77,7 @@ def _bar(what: str, total: int) -> Iterator[Advance]:
         TextColumn("{task.fields[note]}"),
     )
     with Progress(*columns, console=Console(file=sys.stdout)) as bar:
-        task = bar.add_task(what, total=total, note="")
+        task = bar.add_task(what, total=total, completed=done, note="")
 
         def advance(parts: int = 1, note: str = "") -> None:
             bar.update(task, advance=parts, note=note)
@@ -87,17 +88,14 @@ def _bar(what: str, total: int) -> Iterator[Advance]:
 class _Lines:
     """Prints a line at each tenth of the work, and now and then in between."""
 
-    def __init__(self, what: str, total: int, unit: str) -> None:
+    def __init__(self, what: str, total: int, unit: str, done: int) -> None:
         self.what, self.total, self.unit = what, total, unit
-        self.done = 0
-        self.skipped = 0
+        self.done = self.before = done
         self.began = self.said = time.monotonic()
 
     def __call__(self, parts: int = 1, note: str = "") -> None:
         before, self.done = self.done, self.done + parts
         now = time.monotonic()
-        if now - self.began < 1e-3 or before == 0 == parts:
-            self.skipped = self.done
         tenth = max(1, self.total // _LINES)
         if parts and (self.done // tenth > before // tenth or now - self.said > _SECONDS or self.done >= self.total):
             self.said = now
@@ -105,7 +103,7 @@ class _Lines:
 
     def _line(self, now: float, note: str) -> str:
         share = self.done / max(1, self.total)
-        fresh = self.done - self.skipped
+        fresh = self.done - self.before
         left = (now - self.began) / fresh * (self.total - self.done) if fresh else 0.0
         unit = f" {self.unit}s" if self.unit else ""
         tail = f"  {note}" if note else ""

@@ -114,9 +114,11 @@ class Trainer:
                 or used.
         """
         phases = self.settings.training.phases
-        with StopRequest() as stop, tell_lost_workers(self.strategy), self._progress() as advance:
+        with contextlib.ExitStack() as stack:
+            stop = stack.enter_context(StopRequest())
+            stack.enter_context(tell_lost_workers(self.strategy))
             self._begin()
-            advance(len(self.state.history), describe(self.state.history))
+            advance = stack.enter_context(self._progress())
             while self.state.phase < len(phases):
                 done = len(self.state.history)
                 trouble = self._train_epoch(stop) or self._end_epoch()
@@ -133,7 +135,7 @@ class Trainer:
     def _progress(self) -> Iterator[Callable[[int, str], None]]:
         total = sum(phase.epochs for phase in self.settings.training.phases)
         if is_chief(self.strategy):
-            with progress("training", total, unit="epoch") as advance:
+            with progress("training", total, unit="epoch", done=len(self.state.history)) as advance:
                 yield advance
         else:
             yield lambda parts, note: None

@@ -191,6 +191,17 @@ def test_the_tail_can_be_had_alone(stories):
     assert_same(steps(stories, 0, 9)[5:], steps(stories, 5, 4))
 
 
+def test_no_python_runs_in_the_input_pipeline(stories):
+    """Where an iterator is deleted, Python would wait for a thread of tf.data that waits for Python, for ever."""
+    data = training_dataset(stories, PHASE, (7, 0), 0, 2)
+    serialized = tf.raw_ops.DatasetToGraphV2(input_dataset=data._variant_tensor)
+    graph = tf.compat.v1.GraphDef.FromString(serialized.numpy())
+    nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
+    kinds = {node.op for node in nodes}
+    assert "GatherV2" in kinds
+    assert not [kind for kind in kinds if "PyFunc" in kind or "Generator" in kind]
+
+
 def test_a_function_of_seed_and_phase(stories):
     assert_same(steps(stories, 0, 2), steps(stories, 0, 2))
     for key in ((8, 0), (7, 1)):
