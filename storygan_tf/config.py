@@ -118,7 +118,7 @@ class PhaseConfig:
 
     Attributes:
         name: how logs and overrides (`training.phases.NAME.epochs=3`) call it.
-        epochs: its length; an epoch is `TrainConfig.steps_per_epoch` outer steps.
+        epochs: its length; an epoch is `TrainConfig.steps_per_epoch` outer steps. 0 leaves the phase out.
         schedule: `algorithm1` (image updates, then story updates: the paper's Algorithm 1), `joint` (one update of both
             discriminators, then `generator_steps` updates of the generator on all terms together: the released code's
             schedule) or `pixel` (the generator alone, by pixel losses and KL).
@@ -188,8 +188,9 @@ class PhaseConfig:
     def __post_init__(self) -> None:
         where = f"training.phases.{self.name}"
         _require(bool(self.name) and not self.name.isdigit(), "training.phases: name", self.name, "a word")
-        for field in ("epochs", "image_batch", "story_batch"):
-            _require(getattr(self, field) >= 1, f"{where}.{field}", getattr(self, field), "at least 1")
+        for field, least in (("epochs", 0), ("image_batch", 1), ("story_batch", 1)):
+            value = getattr(self, field)
+            _require(value >= least, f"{where}.{field}", value, f"at least {least}")
         for field in _NOT_NEGATIVE:
             value = getattr(self, field)
             _require(value >= 0 and math.isfinite(value), f"{where}.{field}", value, "a finite number, at least 0")
@@ -237,12 +238,18 @@ class TrainConfig:
     rollbacks: int = 3
 
     def __post_init__(self) -> None:
-        _require(len(self.phases) > 0, "training.phases", self.phases, "at least one phase")
+        epochs = [phase.epochs for phase in self.phases]
+        _require(any(epochs), "training.phases: epochs", epochs, "at least one phase, of one epoch or more")
         names = [phase.name for phase in self.phases]
         _require(len(set(names)) == len(names), "training.phases", names, "phases of different names")
         _require(0 <= self.seed < 2**32, "training.seed", self.seed, "a whole number from 0 to 2^32 - 1")
         _require(self.steps_per_epoch >= 0, "training.steps_per_epoch", self.steps_per_epoch, "0 or more")
         _require(self.rollbacks >= 0, "training.rollbacks", self.rollbacks, "0 or more")
+
+    @property
+    def active_phases(self) -> tuple[PhaseConfig, ...]:
+        """Those that are not left out."""
+        return tuple(phase for phase in self.phases if phase.epochs)
 
 
 @dataclasses.dataclass(frozen=True)

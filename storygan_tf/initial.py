@@ -101,7 +101,7 @@ class Initial:
                 f"{INIT_FROM} {self.where}: the initial model is another than these settings and stories ask for: "
                 f"{'; '.join(different)}. Take its values, or train a model of its own without {INIT_FROM}."
             )
-        first = settings.training.phases[0]
+        first = settings.training.active_phases[0]
         if first.schedule != "pixel" and not self.has_discriminators:
             raise ConfigError(
                 f"{INIT_FROM} {self.where}: brings no discriminators (an export has none, and it does not lie in its "

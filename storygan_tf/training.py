@@ -113,7 +113,7 @@ class Trainer:
             TrainingError: where the training diverges again after the last rollback, or a checkpoint cannot be written
                 or used.
         """
-        phases = self.settings.training.phases
+        phases = self.settings.training.active_phases
         with contextlib.ExitStack() as stack:
             stop = stack.enter_context(StopRequest())
             stack.enter_context(tell_lost_workers(self.strategy))
@@ -133,7 +133,7 @@ class Trainer:
 
     @contextlib.contextmanager
     def _progress(self) -> Iterator[Callable[[int, str], None]]:
-        total = sum(phase.epochs for phase in self.settings.training.phases)
+        total = sum(phase.epochs for phase in self.settings.training.active_phases)
         if is_chief(self.strategy):
             with progress("training", total, unit="epoch", done=len(self.state.history)) as advance:
                 yield advance
@@ -144,7 +144,7 @@ class Trainer:
 
     def _phase(self) -> PhaseConfig:
         """Returns the phase that comes next, or the last one, at the learning rates that rollbacks have left it."""
-        phases = self.settings.training.phases
+        phases = self.settings.training.active_phases
         return self.state.slowed(phases[min(self.state.phase, len(phases) - 1)])
 
     def _steps(self) -> int:
@@ -252,7 +252,7 @@ class Trainer:
             return divergence.not_finite(self._losses() | sums_of_weights(self.gan))
 
     def _interrupted(self, stop: StopRequest) -> TrainingInterruptedError:
-        ended = self.state.phase == len(self.settings.training.phases)
+        ended = self.state.phase == len(self.settings.training.active_phases)
         return TrainingInterruptedError("the last epoch" if ended else self.state.where(self._phase()), stop.signal)
 
     def _end_epoch(self) -> Trouble | None:
@@ -281,7 +281,7 @@ class Trainer:
         state.epoch, state.step, state.clock = state.epoch + 1, 0, Clock()
         if state.epoch >= phase.epochs:
             state.phase, state.epoch = state.phase + 1, 0
-            if state.phase < len(self.settings.training.phases):
+            if state.phase < len(self.settings.training.active_phases):
                 self._compile()
 
     # Divergence
@@ -289,13 +289,13 @@ class Trainer:
     def _roll_back(self, trouble: Trouble) -> None:
         """Goes back to the last good checkpoint, with half the learning rates and data that comes later."""
         phase, state = self._phase(), self.state
-        counted = state.counted(self.settings.training.phases)
+        counted = state.counted(self.settings.training.active_phases)
         found = self.checkpoints.newest_epoch() if len(counted) < self.settings.training.rollbacks else None
         if not found:
             raise self._diverged(trouble, phase, len(counted))
         before = TrainingState.from_json(found.state)
         done = state.steps_done(self._steps()) - (before.phase == state.phase) * before.steps_done(self._steps())
-        rates = learning_rates(self.settings.training.phases[state.phase])
+        rates = learning_rates(self.settings.training.active_phases[state.phase])
         entry = Rollback(phase.name, state.epoch + 1, state.step, trouble.what, done, rates)
         self._restore(found, [*state.rollbacks, entry])
         self._save()

@@ -132,6 +132,15 @@ def test_xla_on_several_cpu_devices_is_refused():
         check_settings(Settings().override(["training.xla=true"]), strategy)
 
 
+def test_a_phase_of_no_epochs_is_left_out(training, tmp_path):
+    left_out = training.make(tmp_path / "a", "training.phases.adversarial.epochs=0").run()
+    training.phases(training.settings.training.phases[0])
+    alone = training.make(tmp_path / "b").run()
+    assert [entry["phase"] for entry in read_history(tmp_path / "a")] == ["warm_up", "warm_up"]
+    for one, other in zip(left_out.averaged.weights, alone.averaged.weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_mixed_precision_computes_in_16_bits_and_keeps_weights_in_32(training, tmp_path):
     training.phases(PhaseConfig(schedule="joint", image_batch=4, story_batch=4), steps_per_epoch=1)
     gan = training.make(tmp_path, "training.mixed_precision=true").run()
