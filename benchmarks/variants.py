@@ -39,6 +39,7 @@ TABLES: dict[str, dict[str, tuple[str, ...]]] = {
         "no story noise": ("model.story_noise=false", "adversarial.kl_weight=0"),
     },
     "recipe": {
+        "warm-up alone": ("adversarial.epochs=0",),
         "all parts": (),
         "no mismatched pairs": ("adversarial.mismatched=false",),
         "no label classifier": ("adversarial.label_weight=0", "adversarial.generator_label_weight=0"),
@@ -50,6 +51,8 @@ TABLES: dict[str, dict[str, tuple[str, ...]]] = {
         "label smoothing": ("adversarial.real_label=0.9",),
         "augmentation": ("adversarial.augment=true",),
         "no pixel loss": ("adversarial.l1_weight=0",),
+        "adversarial terms ten times as strong": ("adversarial.image_weight=1", "adversarial.story_weight=1"),
+        "feature matching a tenth as strong": ("adversarial.feature_matching_weight=15",),
     },
 }
 """Variants by table: what each changes; `adversarial.` stands for `training.phases.adversarial.`."""
