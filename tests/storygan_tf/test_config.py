@@ -165,7 +165,7 @@ def test_what_is_not_understood_is_told(text, words):
         (StoryGANConfig, {"filter_length": 65}, "model.filter_length: found 65, .* same parity"),
         (PhaseConfig, {"name": "3"}, "training.phases: name: found '3', expected a word"),
         (PhaseConfig, {"epochs": -1}, "training.phases.adversarial.epochs: found -1, expected at least 0"),
-        (TrainConfig, {"phases": [{"epochs": 0}]}, r"training.phases: epochs: found \[0\], expected at least one phase"),
+        (TrainConfig, {"phases": [{"epochs": 0}]}, r"training.phases: epochs: found \[0\], expected at least one"),
         (PhaseConfig, {"l1_weight": -1.0}, "training.phases.adversarial.l1_weight: found -1.0"),
         (PhaseConfig, {"l1_weight": float("nan")}, "training.phases.adversarial.l1_weight: found nan"),
         (PhaseConfig, {"image_steps": 0, "story_steps": 0}, "expected an update of either kind"),
