@@ -3,7 +3,9 @@
 `storygan data render --stories 10000 --test-stories 500 --seed 3 --out DIR`
 `storygan run --data DIR --out RUN_DIR --preset blocks`
 
-Not trained to its end yet: `docs/training.md` has the figures of its first phase, and what led to each setting.
+The warm-up takes half an hour on two idle CPU cores and reaches, on 500 test stories, a label F1 of 0.97 of the ceiling,
+0.81 of its placed objects and an SSIM of 0.979, with soft edges (sharpness 0.67). `docs/training.md` has the figures,
+those of the adversarial phase so far, and what led to each setting.
 
 The generator is warmed up by pixel losses, object pixels weighted, then trained adversarially with the pixel loss kept
 as a leash and a moving average of its weights. Wider context than the seed's (256 numbers for up to four objects and
