@@ -3,7 +3,7 @@
 `storygan data render --stories 10000 --test-stories 500 --seed 3 --out DIR`
 `storygan run --data DIR --out RUN_DIR --preset blocks`
 
-The warm-up takes half an hour on two idle CPU cores and reaches, on 500 test stories, a label F1 of 0.97 of the ceiling,
+The warm-up takes half an hour on two idle CPU cores and reaches, on 500 test stories, 0.97 of the ceiling's label F1,
 0.81 of its placed objects and an SSIM of 0.979, with soft edges (sharpness 0.67). `docs/training.md` has the figures,
 those of the adversarial phase so far, and what led to each setting.
 
