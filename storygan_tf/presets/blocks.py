@@ -14,27 +14,33 @@ their places), narrower convolutions: steps are worth more than width.
 
 from __future__ import annotations
 
+import dataclasses
+
 from storygan_tf.config import DataConfig, EvaluationConfig, PhaseConfig, Settings, StoryGANConfig, TrainConfig
+
+_WARM_UP = PhaseConfig(
+    name="warm_up",
+    schedule="pixel",
+    epochs=40,
+    story_batch=12,
+    generator_learning_rate=2e-3,
+    beta_1=0.9,
+    kl_weight=0.002,
+    l1_weight=20.0,
+    l2_weight=50.0,
+    object_weight=5.0,
+    average=0.999,
+    decay="linear",
+)
 
 SETTINGS = Settings(
     preset="blocks",
     model=StoryGANConfig(context_size=256, generator_width=192, discriminator_width=32, spectral_norm=True, labels=15),
     training=TrainConfig(
         phases=(
-            PhaseConfig(
-                name="warm_up",
-                schedule="pixel",
-                epochs=40,
-                story_batch=12,
-                generator_learning_rate=2e-3,
-                beta_1=0.9,
-                kl_weight=0.002,
-                l1_weight=20.0,
-                l2_weight=50.0,
-                object_weight=5.0,
-                average=0.999,
-                decay="linear",
-            ),
+            _WARM_UP,
+            # Once more from the full rate down: a second descent finds what the first has passed by.
+            dataclasses.replace(_WARM_UP, name="refine"),
             PhaseConfig(
                 name="adversarial",
                 schedule="joint",
