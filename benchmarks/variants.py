@@ -102,9 +102,8 @@ def main() -> None:
     print(f"| variant | {' | '.join(FIGURES)} | minutes |\n|{' --- |' * (len(FIGURES) + 2)}")
     for name in arguments.only or table:
         values = measure(arguments, name, table[name])
-        print(
-            f"| {name} | {' | '.join('absent' if value is None else f'{value:.3f}' for value in values)} |", flush=True
-        )
+        cells = ["absent" if value is None else f"{value:.3f}" for value in values]
+        print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":

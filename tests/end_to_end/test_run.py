@@ -215,7 +215,7 @@ def test_a_training_that_is_asked_to_stop_saves_and_goes_on(cli, story_folder, t
     data = story_folder(tmp_path / "data", train=10, test=4)
     arguments = cli.tiny_run(data, tmp_path / "run", "training.phases.warm_up.epochs=60")
     with cli.start(*arguments) as running:
-        while running.poll() is None and not list(tmp_path.glob("run/work/*/checkpoints/00*")):
+        while running.poll() is None and not list((tmp_path / "run").glob("work/*/checkpoints/00*")):
             time.sleep(0.1)
         running.send_signal(signal.SIGTERM)
         printed = running.stdout.read()
