@@ -36,7 +36,11 @@ FIGURES = (
 TABLES: dict[str, dict[str, tuple[str, ...]]] = {
     "ablation": {
         "all parts": (),
-        "no image discriminator": ("adversarial.image_weight=0", "adversarial.feature_matching_weight=0"),
+        "no image discriminator": (
+            "adversarial.image_weight=0",
+            "adversarial.feature_matching_weight=0",
+            "adversarial.generator_label_weight=0",
+        ),
         "no story discriminator": ("adversarial.story_weight=0",),
         "plain product for the dynamic filter": ("model.gist=product",),
         "no story noise": ("model.story_noise=false", "adversarial.kl_weight=0"),
@@ -53,6 +57,7 @@ TABLES: dict[str, dict[str, tuple[str, ...]]] = {
         "R1": ("adversarial.r1_weight=1",),
         "label smoothing": ("adversarial.real_label=0.9",),
         "augmentation": ("adversarial.augment=true",),
+        "learning rates that stay": ("adversarial.decay=constant",),
         "no pixel loss": ("adversarial.l1_weight=0",),
         "adversarial terms ten times as strong": ("adversarial.image_weight=1", "adversarial.story_weight=1"),
         "feature matching a tenth as strong": ("adversarial.feature_matching_weight=15",),
