@@ -107,7 +107,6 @@ _NOT_NEGATIVE = (
     "label_weight",
     "generator_label_weight",
     "feature_matching_weight",
-    "r1_weight",
 )
 """Fields of a phase that are finite and at least 0."""
 
@@ -146,12 +145,6 @@ class PhaseConfig:
         generator_label_weight: weight of the same in the generator's loss.
         feature_matching_weight: weight of the mean absolute difference between the image discriminator's features of
             true and of drawn frames (Salimans et al., arXiv:1606.03498; per frame as in Wang et al., arXiv:1711.11585).
-        real_label: what the discriminators are to say of true frames: 1, or less for one-sided label smoothing
-            (Salimans et al., arXiv:1606.03498).
-        r1_weight: weight of the squared gradient at true frames in the discriminators' losses (Mescheder et al.,
-            arXiv:1801.04406).
-        augment: whether the discriminators see all frames shifted and recoloured at random, alike within a story
-            (Zhao et al., "Differentiable Augmentation", arXiv:2006.10738).
         average: decay of the moving average of the generator's weights and statistics, which is what is evaluated and
             exported; 0 for the weights as they are.
     """
@@ -180,9 +173,6 @@ class PhaseConfig:
     label_weight: float = 0.0
     generator_label_weight: float = 0.0
     feature_matching_weight: float = 0.0
-    real_label: float = 1.0
-    r1_weight: float = 0.0
-    augment: bool = False
     average: float = 0.0
 
     def __post_init__(self) -> None:
@@ -196,7 +186,6 @@ class PhaseConfig:
             _require(value >= 0 and math.isfinite(value), f"{where}.{field}", value, "a finite number, at least 0")
         for field in ("beta_1", "beta_2", "average"):
             _require(0 <= getattr(self, field) < 1, f"{where}.{field}", getattr(self, field), "0 or more, less than 1")
-        _require(0.5 < self.real_label <= 1, f"{where}.real_label", self.real_label, "more than 0.5, at most 1")
         _require(self.image_steps + self.story_steps > 0, f"{where}.story_steps", 0, "an update of either kind")
         _require(self.generator_steps >= 1, f"{where}.generator_steps", self.generator_steps, "at least 1")
         _require(

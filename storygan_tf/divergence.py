@@ -78,8 +78,7 @@ def sure_discriminators(losses: Mapping[str, float], phase: PhaseConfig, steps: 
         return None
     return Trouble(
         f"a discriminator has collapsed: it is always right ({', '.join(sure)}; expected less than {SURE})",
-        "Lower {phase}.discriminator_learning_rate, or make its work harder: {phase}.augment, {phase}.r1_weight, "
-        "{phase}.real_label.",
+        "Lower {phase}.discriminator_learning_rate, or make its work harder: {phase}.mismatched, model.spectral_norm.",
     )
 
 

@@ -15,7 +15,6 @@ def discriminator_loss(
     real_logits: tf.Tensor,
     fake_logits: tf.Tensor,
     mismatched_logits: tf.Tensor | None = None,
-    real_label: float = 1.0,
 ) -> tf.Tensor:
     """Returns `-log D(real) - log(1 - D(fake))` (Goodfellow et al., arXiv:1406.2661, equation 1).
 
@@ -24,14 +23,11 @@ def discriminator_loss(
         fake_logits: float [N].
         mismatched_logits: float [N], of true frames with a sentence that is not theirs, which share the part of the
             fakes: `real + (fake + mismatched) / 2` (Reed et al., arXiv:1605.05396); None for no such part.
-        real_label: what is to be said of true frames, y in `-y log D - (1 - y) log(1 - D)`.
 
     Returns:
         float [N], at least 0; 2 log 2 where the discriminator cannot tell.
     """
     real = tf.nn.softplus(-real_logits)
-    if real_label != 1:
-        real += (1.0 - real_label) * real_logits
     fake = tf.nn.softplus(fake_logits)
     if mismatched_logits is not None:
         fake = 0.5 * (fake + tf.nn.softplus(mismatched_logits))
@@ -72,11 +68,6 @@ def feature_distance(real: Sequence[tf.Tensor], fake: Sequence[tf.Tensor]) -> tf
     """
     distances = [pixel_l1(drawn, tf.stop_gradient(true), 1.0) for true, drawn in zip(real, fake, strict=True)]
     return tf.add_n(distances) / len(distances)
-
-
-def squared_norm(gradient: tf.Tensor) -> tf.Tensor:
-    """Returns the squared L2 norm of each row, float [N, ...] -> [N], for R1 (Mescheder et al., arXiv:1801.04406)."""
-    return tf.reduce_sum(tf.square(gradient), axis=list(range(1, gradient.shape.rank)))
 
 
 def generator_loss(fake_logits: tf.Tensor, form: Literal["non_saturating", "minimax"] = "non_saturating") -> tf.Tensor:

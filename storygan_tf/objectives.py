@@ -75,17 +75,11 @@ def reported_names(phase: PhaseConfig) -> tuple[str, ...]:
         "image_labels": phase.label_weight,
         "generator_labels": phase.generator_label_weight,
         "feature_matching": phase.feature_matching_weight,
-        "image_r1": phase.r1_weight,
         "image_accuracy": True,
     }
-    story = {
-        "story_discriminator": True,
-        "story_generator": True,
-        "story_r1": phase.r1_weight,
-        "story_accuracy": True,
-    }
     names = [name for name, wanted in image.items() if wanted and (joint or phase.image_steps)]
-    names += [name for name, wanted in story.items() if wanted and (joint or phase.story_steps)]
+    if joint or phase.story_steps:
+        names += ["story_discriminator", "story_generator", "story_accuracy"]
     return (*names, *PICTURE_LOSSES)
 
 
@@ -108,24 +102,18 @@ def image_discriminator_objective(
         count: T.
         frames: no gradient goes back to them.
     """
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
-        if phase.r1_weight:
-            tape.watch(frames.real)
-        real = network.trunk(frames.real, training=True)[-1]
-        real_logits = network.score(real, frames.sentences, frames.h0, training=True)
+    real = network.trunk(frames.real, training=True)[-1]
+    real_logits = network.score(real, frames.sentences, frames.h0, training=True)
     fake = network.trunk(frames.fake, training=True)[-1]
     fake_logits = network.score(fake, frames.sentences, frames.h0, training=True)
     mismatched_logits = None
     if phase.mismatched:
         others = of_next_story(frames.sentences), of_next_story(frames.h0)
         mismatched_logits = network.score(real, *others, training=True)
-    adversarial = losses.discriminator_loss(real_logits, fake_logits, mismatched_logits, phase.real_label)
+    adversarial = losses.discriminator_loss(real_logits, fake_logits, mismatched_logits)
     terms = {"image_discriminator": (1.0, count * adversarial)}
     if phase.label_weight:
         terms["image_labels"] = (phase.label_weight, count * losses.label_loss(network.classify(real), frames.labels))
-    if phase.r1_weight:
-        slopes = losses.squared_norm(tape.gradient(real_logits, frames.real))
-        terms["image_r1"] = (phase.r1_weight, count * slopes)
     return _add_up(terms, image_accuracy=losses.accuracy(real_logits, fake_logits))
 
 
@@ -157,15 +145,9 @@ def image_generator_objective(
 
 def story_discriminator_objective(network: StoryDiscriminator, phase: PhaseConfig, tales: Tales) -> Objective:
     """Scores true and drawn stories; no gradient goes back to them."""
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
-        if phase.r1_weight:
-            tape.watch(tales.real)
-        real_logits = network(tales.real, tales.sentences, training=True)
+    real_logits = network(tales.real, tales.sentences, training=True)
     fake_logits = network(tales.fake, tales.sentences, training=True)
-    adversarial = losses.discriminator_loss(real_logits, fake_logits, real_label=phase.real_label)
-    terms = {"story_discriminator": (1.0, adversarial)}
-    if phase.r1_weight:
-        terms["story_r1"] = (phase.r1_weight, losses.squared_norm(tape.gradient(real_logits, tales.real)))
+    terms = {"story_discriminator": (1.0, losses.discriminator_loss(real_logits, fake_logits))}
     return _add_up(terms, story_accuracy=losses.accuracy(real_logits, fake_logits))
 
 

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import tensorflow as tf
 
 from storygan_tf import objectives
-from storygan_tf.augment import augment
 from storygan_tf.batch import Batch, to_float
 from storygan_tf.config import IMAGE_SIZE
 from storygan_tf.discriminators import normalise_kernels
@@ -75,7 +74,7 @@ def image_update(gan: StoryGAN, batch: Batch) -> None:
     with tf.GradientTape() as tape:
         context = gan.generator.encode(batch["vectors"], training=True, seed=batch["seed"])
         fake = gan.generator.image_generator(_drawn_frame(context.gists, batch), training=True)
-        frames = _frames(gan, fake, context.h0, batch)
+        frames = _frames(fake, context.h0, batch)
         with tape.stop_recording():
             update_image_discriminator(gan, frames)
             real_maps = _real_maps(gan, frames)
@@ -87,7 +86,7 @@ def story_update(gan: StoryGAN, batch: Batch) -> None:
     """Updates the story discriminator, then the generator, on whole stories; KL and pixel losses belong here."""
     with tf.GradientTape() as tape:
         output = gan.generator(batch["vectors"], training=True, seed=batch["seed"])
-        tales = _tales(gan, output.images, batch)
+        tales = _tales(output.images, batch)
         with tape.stop_recording():
             update_story_discriminator(gan, tales)
         loss = _story_loss(gan, tales, output, batch)
@@ -122,7 +121,7 @@ def _draw_together(gan: StoryGAN, image: Batch, story: Batch, number: int) -> tu
     drawn = gan.generator.image_generator(tf.concat(gists, axis=0), training=True)
     images = tf.reshape(drawn[count:], [-1, gan.config.frames, IMAGE_SIZE, IMAGE_SIZE, 3])
     output = GeneratorOutput(images, whole.mu, whole.log_var, whole.h0)
-    return _frames(gan, drawn[:count], single.h0, image), _tales(gan, images, story), output
+    return _frames(drawn[:count], single.h0, image), _tales(images, story), output
 
 
 def _drawn_frame(values: tf.Tensor, batch: Batch) -> tf.Tensor:
@@ -130,24 +129,20 @@ def _drawn_frame(values: tf.Tensor, batch: Batch) -> tf.Tensor:
     return tf.gather(values, batch["frame"], batch_dims=1)
 
 
-def _frames(gan: StoryGAN, fake: tf.Tensor, h0: tf.Tensor, batch: Batch) -> Frames:
-    """Returns the true and the drawn frame of each story, as the image discriminator is to see them."""
+def _frames(fake: tf.Tensor, h0: tf.Tensor, batch: Batch) -> Frames:
+    """Returns the true and the drawn frame of each story."""
     return Frames(
-        real=_seen(gan, to_float(_drawn_frame(batch["images"], batch)), batch),
-        fake=_seen(gan, fake, batch),
+        real=to_float(_drawn_frame(batch["images"], batch)),
+        fake=fake,
         sentences=_drawn_frame(batch["vectors"], batch),
         h0=h0,
         labels=_drawn_frame(batch["labels"], batch),
     )
 
 
-def _tales(gan: StoryGAN, fake: tf.Tensor, batch: Batch) -> Tales:
-    """Returns the stories, true and drawn, as the story discriminator is to see them."""
-    return Tales(_seen(gan, to_float(batch["images"]), batch), _seen(gan, fake, batch), batch["vectors"])
-
-
-def _seen(gan: StoryGAN, images: tf.Tensor, batch: Batch) -> tf.Tensor:
-    return augment(images, batch["seed"]) if gan.phase.augment else images
+def _tales(fake: tf.Tensor, batch: Batch) -> Tales:
+    """Returns the stories, true and drawn."""
+    return Tales(to_float(batch["images"]), fake, batch["vectors"])
 
 
 def _real_maps(gan: StoryGAN, frames: Frames) -> Sequence[tf.Tensor]:

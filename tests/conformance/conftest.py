@@ -26,9 +26,6 @@ OPTIONS = {
     "label_weight": 1.0,
     "generator_label_weight": 0.4,
     "feature_matching_weight": 5.0,
-    "real_label": 0.9,
-    "r1_weight": 0.1,
-    "augment": True,
     "average": 0.99,
 }
 """Every option of a phase that is off in the paper."""

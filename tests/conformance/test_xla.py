@@ -28,7 +28,7 @@ def test_one_step_under_xla_is_the_eager_one(config, stories, schedule):
 @pytest.mark.slow
 @pytest.mark.parametrize("schedule", ["pixel", "algorithm1", "joint"])
 def test_with_all_options_too(labelling, labelled, every_option, schedule):
-    """Spectral normalisation, R1's second derivatives, augmentation and the moving average are in there, too."""
+    """Spectral normalisation and the moving average are in there, too."""
     config = dataclasses.replace(labelling, spectral_norm=True)
     compare(config, labelled, PhaseConfig(schedule=schedule, generator_steps=2, **SIZES, **every_option))
 

@@ -65,12 +65,10 @@ def phases(name: str) -> st.SearchStrategy[PhaseConfig]:
         story_steps=counts,
         generator_steps=counts,
         mismatched=st.booleans(),
-        augment=st.booleans(),
         **{field: choices[field] for field in ("schedule", "decay", "generator_loss")},
         **dict.fromkeys(numbers, positive)
         | {"l1_weight": st.floats(0.1, 100)}
-        | dict.fromkeys(("beta_1", "beta_2", "average"), st.floats(0, 1, exclude_max=True))
-        | {"real_label": st.floats(0.5, 1, exclude_min=True)},
+        | dict.fromkeys(("beta_1", "beta_2", "average"), st.floats(0, 1, exclude_max=True)),
     )
 
 
