@@ -59,8 +59,8 @@ TABLES: dict[str, dict[str, tuple[str, ...]]] = {
         "augmentation": ("adversarial.augment=true",),
         "learning rates that stay": ("adversarial.decay=constant",),
         "no pixel loss": ("adversarial.l1_weight=0",),
-        "adversarial terms ten times as strong": ("adversarial.image_weight=1", "adversarial.story_weight=1"),
-        "feature matching a tenth as strong": ("adversarial.feature_matching_weight=15",),
+        "adversarial terms ten times as strong": ("adversarial.image_weight=0.4", "adversarial.story_weight=0.4"),
+        "feature matching a tenth as strong": ("adversarial.feature_matching_weight=20",),
     },
 }
 """Variants by table: what each changes; `adversarial.` stands for `training.phases.adversarial.`."""
