@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -43,7 +44,7 @@ def render_model_card(
         finalize=_text,
     )
     shown = charts.sources(evaluation)
-    example = info.get("examples") or [["A sentence."] * evaluation.frames]
+    example = (info.get("examples") or [["A sentence."] * evaluation.frames])[0]
     return environment.get_template("model_card.md.j2").render(
         evaluation=evaluation,
         settings=settings,
@@ -53,7 +54,7 @@ def render_model_card(
         info=info,
         sources=shown,
         lines=charts.figure_lines(shown, evaluation),
-        example=_Verbatim(repr(list(example[0]))),
+        example=_Verbatim("".join(["[\n", *(f"    {json.dumps(sentence)},\n" for sentence in example), "]"])),
         kinds=FIGURES,
         roles=ROLES,
         hash_digits=charts.HASH_DIGITS,

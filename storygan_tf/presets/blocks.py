@@ -3,9 +3,9 @@
 `storygan data render --stories 10000 --test-stories 500 --seed 3 --out DIR`
 `storygan run --data DIR --out RUN_DIR --preset blocks`
 
-It takes an hour and a half on two CPU cores and reaches, on 500 test stories, 0.97 of the ceiling's label F1, 0.71 of its
-frame accuracy, 0.83 of its placed objects, an SSIM of 0.981 and a sharpness of 0.83. `docs/training.md` has the figures,
-those after each phase, and what led to each setting.
+It takes an hour and a half on two CPU cores and reaches, on 500 test stories, 0.97 of the ceiling's label F1, 0.71 of
+its frame accuracy, 0.83 of its placed objects, an SSIM of 0.981 and a sharpness of 0.83. `docs/training.md` has the
+figures, those after each phase, and what led to each setting.
 
 The generator is warmed up by pixel losses, object pixels weighted, then trained adversarially with the pixel loss kept
 as a leash and a moving average of its weights. Wider context than the seed's (256 numbers for up to four objects and

@@ -86,7 +86,7 @@ def test_what_is_not_there_is_told(bare_evaluation):
         "- label F1: the data has no labels",
         "Its settings were not told.",
         "Its lineage was not told.",
-        "story = ['A sentence.', 'A sentence.', 'A sentence.', 'A sentence.']",
+        '    "A sentence.",\n' * 4,
     ):
         assert told in text
 
