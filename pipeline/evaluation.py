@@ -209,8 +209,7 @@ def _image_arguments(question: Question) -> dict[str, Any] | None:
     pictures, settings = question.pictures, question.settings
     if pictures is None:
         return None
-    data = settings.data
-    ids = stored_test_ids(question.data, data.format, data.test_fraction, data.max_sentence_length)
+    ids = stored_test_ids(question.data, settings.data)
     if not ids:
         raise DataError(f"data folder {question.data}: found no test story, expected the stories of the pictures.")
     return {

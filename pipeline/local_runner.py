@@ -25,7 +25,7 @@ from pipeline.inputs import Inputs, judge_fingerprint, networks_fingerprint
 from pipeline.pipeline import CODE, PIPELINE_NAME, RunInfo, create_pipeline
 from pipeline.run_directory import RunDirectory
 from storygan_tf import presets
-from storygan_tf.datasets import open_dataset
+from storygan_tf.datasets import open_configured
 from storygan_tf.datasets.fingerprint import data_fingerprint
 from storygan_tf.errors import StoryGANError
 from storygan_tf.evaluation.files import KEPT_FILES
@@ -79,8 +79,7 @@ def run_pipeline(
         TrainingInterruptedError: after SIGTERM or SIGINT in a training, once it is saved.
     """
     data = data_fingerprint(run.data)
-    given = run.settings.data
-    labels = open_dataset(run.data, given.format, given.max_sentence_length).label_names or ()
+    labels = open_configured(run.data, run.settings.data).label_names or ()
     initial = _initial(run, labels)
     if initial:
         report(initial.description)

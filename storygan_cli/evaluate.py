@@ -119,9 +119,9 @@ def _frames(settings: Settings, data: Path) -> int:
     """Returns the most frequent number of frames of the folder's stories."""
     from collections import Counter
 
-    from storygan_tf.datasets import Story, open_dataset
+    from storygan_tf.datasets import Story, open_configured
 
-    stories = open_dataset(data, settings.data.format).stories()
+    stories = open_configured(data, settings.data).stories()
     lengths = Counter(len(story.images) for story in stories if isinstance(story, Story))
     return lengths.most_common(1)[0][0] if lengths else settings.model.frames
 

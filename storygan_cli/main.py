@@ -29,6 +29,8 @@ EXTRAS = {
     "kfp": "kubeflow",
     "mitsuba": "render",
     "onnxruntime": "eval",
+    "pyarrow": "parquet",
+    "pyarrow_hotfix": "parquet",
     "tensorflow_data_validation": "pipeline",
     "tensorflow_serving": "serving",
     "tensorflow_transform": "pipeline",

@@ -18,11 +18,14 @@ EPILOG = "Example: storygan run --data runs/data/quick --out runs/quick --preset
 
 
 def run(
-    data: Annotated[Path, typer.Option(help="Folder of stories: a story folder or the public CLEVR-SV layout.")],
+    data: Annotated[Path, typer.Option(help="Folder of stories, in any layout that `storygan data check` knows.")],
     out: Annotated[Path, typer.Option(help="Run directory; the same command goes on there after an interruption.")],
     preset: Annotated[
         str | None,
-        typer.Option(help="Settings to start from: quick, blocks or paper; by default quick, or --init-from's own."),
+        typer.Option(
+            help="Settings to start from: quick, blocks, paper, pororo or flintstones; by default quick, or "
+            "--init-from's own."
+        ),
     ] = None,
     init_from: Annotated[
         str | None,

@@ -23,7 +23,7 @@ from tfx.types import artifact_utils, standard_component_specs
 
 from storygan_tf import records
 from storygan_tf.config import Settings
-from storygan_tf.datasets import Reject, Story, StoryDataset, load_frames, open_dataset, source_of, split_of
+from storygan_tf.datasets import Reject, Story, StoryDataset, load_frames, open_configured, source_of, split_of
 from storygan_tf.datasets.rejects import advise_frames, count_reasons, describe_rejects
 from storygan_tf.datasets.story import SPLITS, BadFrameError, count_reject
 from storygan_tf.errors import DataError
@@ -81,8 +81,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         """
         self._log_startup(input_dict, output_dict, exec_properties)
         settings = Settings.from_json(exec_properties[SETTINGS])
-        data = settings.data
-        dataset = open_dataset(exec_properties[DATA_DIR], data.format, data.max_sentence_length)
+        dataset = open_configured(exec_properties[DATA_DIR], settings.data)
         examples = artifact_utils.get_single_instance(output_dict[EXAMPLES])
         entries = list(dataset.stories())
         tasks, rejects = _plan(entries, settings)
