@@ -126,7 +126,12 @@ def _allowed() -> dict[tuple[str, str], Callable[..., Any]]:
             (f"{package}.numeric", "_frombuffer"): _from_buffer,
         }
     for module in ("builtins", "__builtin__"):
-        names |= {(module, "bytes"): _no_bytes, (module, "set"): set, (module, "frozenset"): frozenset}
+        names |= {
+            (module, "bytes"): _no_bytes,
+            (module, "complex"): complex,
+            (module, "set"): set,
+            (module, "frozenset"): frozenset,
+        }
     return names
 
 
