@@ -18,7 +18,7 @@ import contextlib
 import dataclasses
 import functools
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -135,10 +135,9 @@ class ParquetStories(ListReader):
         for table in self._tables:
             try:
                 yield from _rows_of(table)
-            except (DataError, MemoryError):
+            except DataError:
                 raise
-            # Arrow's readers raise errors of their own, and Python's, for damaged files.
-            except Exception as error:
+            except _damage() as error:
                 raise _unreadable(table, error) from error
 
 
@@ -180,15 +179,15 @@ def _rows_of(table: Path) -> Iterator[_Row]:
             group_row = 0
             for batch in file.iter_batches(GROUP_ROWS, [group], columns, use_threads=False):
                 counts = compute.list_value_length(batch.column("images")).to_pylist()
-                others = batch.select([name for name in columns if name != "images"])
+                others = {name: batch.column(name) for name in columns if name != "images"}
                 for row, images in enumerate(counts):
-                    yield _Row(table, number, group, group_row, _values(others.slice(row, 1)), images)
+                    yield _Row(table, number, group, group_row, _values(others, row), images)
                     number, group_row = number + 1, group_row + 1
 
 
-def _values(row: Any) -> dict[str, Any] | None:
+def _values(columns: Mapping[str, Any], row: int) -> dict[str, Any] | None:
     try:
-        return dict(row.to_pylist()[0])
+        return {name: column[row].as_py() for name, column in columns.items()}
     except UnicodeDecodeError:
         return None
 
@@ -236,9 +235,9 @@ def _images_of(table: Path, changed: int, size: int, group: int) -> Any:
     try:
         with load_parquet().ParquetFile(table) as file:
             return file.read_row_group(group, ["images"], use_threads=False).column("images")
-    except (OSError, MemoryError):
+    except FileNotFoundError:
         raise
-    except Exception as error:
+    except _damage() as error:
         raise UnusablePictureError("damaged table") from error
 
 
@@ -254,6 +253,13 @@ def load_parquet() -> Any:
     from pyarrow import parquet
 
     return parquet
+
+
+def _damage() -> tuple[type[Exception], ...]:
+    """Returns what Arrow raises for damaged files, and `pyarrow_hotfix` for hostile ones."""
+    import pyarrow
+
+    return pyarrow.ArrowException, OSError, ValueError, LookupError, RuntimeError
 
 
 def _unreadable(table: Path, error: Exception) -> DataError:
