@@ -104,12 +104,15 @@ def test_what_is_set_aside_is_told_and_written(folders, tmp_path):
     folder = folders("story-folder")
     (folder / "images/s001_2.png").write_bytes(b"no picture")
     (folder / "images/s002_2.png").unlink()
+    whole = folder / "images/s003_1.png"
+    whole.write_bytes(whole.read_bytes()[:-30])
     converted = convert(open_dataset(folder), tmp_path / "out")
-    assert converted.stories == 6
+    assert converted.stories == 5
     written = [json.loads(line) for line in (tmp_path / "out/rejects.jsonl").read_text().splitlines()]
     assert written == [
         {"story_id": "s001", "file": "images/s001_2.png", "reason": "not a picture of a known format"},
         {"story_id": "s002", "file": "images/s002_2.png", "reason": "missing image"},
+        {"story_id": "s003", "file": "images/s003_1.png", "reason": "truncated image"},
     ]
     assert [vars(reject) for reject in converted.rejects] == written
 

@@ -13,6 +13,7 @@ from storygan_tf.config import DataConfig
 from storygan_tf.datasets import Reject, Story, load_frames, open_configured, open_dataset
 from storygan_tf.datasets.examine import examine
 from storygan_tf.datasets.flintstones import LABELS
+from storygan_tf.datasets.pictures import draw
 from storygan_tf.errors import DataError
 from storygan_tf.evaluation.images import stored_test_ids
 
@@ -115,6 +116,9 @@ def test_test_stories_that_hold_training_clips_are_told_and_can_be_left_out(fold
 def test_frames_are_drawn_by_the_seed(folder):
     first, second = ([[p.frame for p in s.images] for s in read(folder, frame_seed=seed)[0]] for seed in (0, 1))
     assert first != second
+    for story in read(folder, frame_seed=1)[0]:
+        names = [picture.file.stem for picture in story.images]
+        assert [picture.draw for picture in story.images] == [draw(1, "frame", story.story_id, name) for name in names]
     assert read(folder, frame_seed=1)[0] == read(folder, frame_seed=1)[0]
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 from storygan_tf.config import DataConfig
 from storygan_tf.datasets import Reject, Story, load_frames, open_configured, open_dataset
 from storygan_tf.datasets.examine import examine
+from storygan_tf.datasets.pictures import draw
 from storygan_tf.datasets.pororo import LABELS
 from storygan_tf.datasets.story import BadFrameError
 from storygan_tf.errors import DataError
@@ -83,6 +84,9 @@ def chosen(stories):
 def test_frames_and_captions_are_drawn_by_the_seed_not_by_the_order(folder):
     stories, _ = read(folder, frame_seed=1)
     assert read(folder, frame_seed=1)[0] == stories
+    for story in stories:
+        names = [picture.file.relative_to(folder.resolve()).as_posix() for picture in story.images]
+        assert [picture.draw for picture in story.images] == [draw(1, "frame", story.story_id, name) for name in names]
     others, _ = read(folder, frame_seed=2)
     assert chosen(others) != chosen(stories)
     captions = {sentence for story in others for sentence in story.sentences if sentence.startswith("Clip 4")}
