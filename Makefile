@@ -6,6 +6,8 @@ SEED ?= 1
 
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
+# A process a core of the smallest machine; tests of one file share what they set up.
+PARALLEL := -n 2 --dist loadfile
 ROOMS := storygan_tf storygan_cli components pipeline serving
 
 .DEFAULT_GOAL := help
@@ -21,13 +23,13 @@ run: setup  ## render stories and run the pipeline on them: pictures in runs/qui
 	STORYGAN=$(BIN)/storygan STORIES=$(STORIES) TEST_STORIES=$(TEST_STORIES) SEED=$(SEED) sh scripts/first_run.sh
 
 test: setup  ## pass the tests, without the slow ones
-	$(PYTEST) -m "not slow"
+	$(PYTEST) $(PARALLEL) -m "not slow"
 
 test-slow: setup  ## pass the slow tests
-	$(PYTEST) -m slow
+	$(PYTEST) $(PARALLEL) -m slow
 
 test-all: setup  ## pass all tests
-	$(PYTEST)
+	$(PYTEST) $(PARALLEL)
 
 test-gpu: setup  ## pass the tests that need a GPU
 	$(PYTEST) -m gpu

@@ -28,7 +28,10 @@ from storygan_tf.strategy import make_strategy
 STORIES = 240
 WARM_UP = 2
 ENDLESS = 1_000_000
-"""Steps of the data set: more than anybody waits for."""
+"""Steps that the learning rates are planned for: more than anybody waits for."""
+
+DRAWN = 500
+"""Steps whose mini-batches are drawn in advance; after them they come again."""
 
 
 def random_stories(config: StoryGANConfig) -> Stories:
@@ -54,7 +57,7 @@ def make_program(settings: Settings, number: int) -> Callable[[], float]:
         gan = StoryGAN(settings.model)
         gan.compile(phase, ENDLESS, background=stories.images[0, 0])
     replicas = strategy.num_replicas_in_sync
-    data = training_dataset(stories, phase, (training.seed, number), 0, ENDLESS, replicas=replicas)
+    data = training_dataset(stories, phase, (training.seed, number), 0, DRAWN, replicas=replicas).repeat()
     batches = iter(strategy.distribute_datasets_from_function(lambda _: data))
     train = make_step(gan, strategy, xla=training.xla)
 

@@ -180,7 +180,7 @@ class Subject:
         phase, model = self.phase, self.settings.model
         gan = StoryGAN(model)
         gan.compile(phase, ENDLESS)
-        data = training_dataset(random_stories(model), phase, (1, self.number), 0, ENDLESS)
+        data = training_dataset(random_stories(model), phase, (1, self.number), 0, 1)
         return {
             "preset": self.name,
             "phase": phase.name,

@@ -19,6 +19,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from storygan_tf.evaluation.files import METRICS_FILE
+from storygan_tf.history import read_history
+
 FIGURES = (
     "ssim",
     "label_f1",
@@ -64,23 +67,21 @@ def _assignments(changes: Sequence[str]) -> list[str]:
 
 
 def _storygan(*arguments: str) -> None:
-    subprocess.run([sys.executable, "-m", "storygan_cli", *arguments], check=True)
+    subprocess.run([sys.executable, "-m", "storygan_cli", *arguments], check=True, stdout=sys.stderr)
 
 
-def measure(arguments: argparse.Namespace, name: str, changes: Sequence[str]) -> dict[str, float]:
-    """Trains and judges one variant and returns its figures, and the minutes that the training took here."""
+def measure(arguments: argparse.Namespace, name: str, changes: Sequence[str]) -> list[float | None]:
+    """Trains and judges one variant; returns its `FIGURES`, None where absent, and the minutes of its epochs."""
     out = Path(arguments.out) / name.replace(" ", "_")
-    judged = out / "judged"
-    began = time.monotonic()
+    judged = out / "judged" / METRICS_FILE
     start = ["--init-from", arguments.init_from] if arguments.init_from else []
     sets = _assignments([*arguments.set, *changes])
     _storygan("train", "--data", arguments.run, "--out", str(out), "--preset", arguments.preset, *start, *sets)
-    minutes = (time.monotonic() - began) / 60
-    if not (judged / "metrics.json").is_file():
-        _storygan("evaluate", "--model", str(out), "--data", arguments.data, "--out", str(judged))
-    rows = json.loads((judged / "metrics.json").read_text())["rows"]
-    figures = next(row["figures"] for row in rows if row["name"] == "model")
-    return {figure: figures[figure]["value"] for figure in FIGURES if figure in figures} | {"minutes": minutes}
+    if not judged.is_file():
+        _storygan("evaluate", "--model", str(out), "--data", arguments.data, "--out", str(judged.parent))
+    figures = next(row["figures"] for row in json.loads(judged.read_text())["rows"] if row["name"] == "model")
+    minutes = sum(entry["seconds"] for entry in read_history(out)) / 60
+    return [figures[figure]["value"] if figure in figures else None for figure in FIGURES] + [minutes]
 
 
 def main() -> None:
@@ -90,14 +91,19 @@ def main() -> None:
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--preset", default="blocks")
     parser.add_argument("--table", choices=TABLES, default="ablation")
+    parser.add_argument("--only", nargs="+", default=[], metavar="VARIANT", help="some of the table's variants")
     parser.add_argument("--init-from", default="")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     arguments = parser.parse_args()
+    table = TABLES[arguments.table]
+    if unknown := set(arguments.only) - set(table):
+        parser.error(f"--only {', '.join(sorted(unknown))}: expected some of {', '.join(table)}.")
     print(f"{' '.join(sys.argv)}\n{platform.platform()}, {time.strftime('%Y-%m-%d')}\n")
     print(f"| variant | {' | '.join(FIGURES)} | minutes |\n|{' --- |' * (len(FIGURES) + 2)}")
-    for name, changes in TABLES[arguments.table].items():
-        values = measure(arguments, name, changes)
-        print(f"| {name} | {' | '.join(f'{value:.3f}' for value in values.values())} |", flush=True)
+    for name in arguments.only or table:
+        values = measure(arguments, name, table[name])
+        cells = ["absent" if value is None else f"{value:.3f}" for value in values]
+        print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":

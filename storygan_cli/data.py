@@ -151,8 +151,10 @@ def _shown(what: str) -> Iterator[Callable[[int, int], None]]:
             if not advances and time.monotonic() - began < _MOMENT:
                 return
             if not advances:
-                advances.append(stack.enter_context(progress(what, total)))
-            advances[0](done - counted)
+                # What was done before it is shown is not taken for free by the estimate.
+                advances.append(stack.enter_context(progress(what, total, done=done)))
+            else:
+                advances[0](done - counted)
             counted = done
 
         yield tell

@@ -47,7 +47,7 @@ def render_model_card(
     return environment.get_template("model_card.md.j2").render(
         evaluation=evaluation,
         settings=settings,
-        phases=settings.get("training", {}).get("phases", ()),
+        phases=[phase for phase in settings.get("training", {}).get("phases", ()) if phase.get("epochs") != 0],
         data=summary(lineage.get("data", {})),
         lineage=summary({name: value for name, value in lineage.items() if name != "data"}),
         info=info,

@@ -90,7 +90,7 @@ class _Lines:
 
     def __init__(self, what: str, total: int, unit: str, done: int) -> None:
         self.what, self.total, self.unit = what, total, unit
-        self.done = self.before = done
+        self.done = self.done_before = done
         self.began = self.said = time.monotonic()
 
     def __call__(self, parts: int = 1, note: str = "") -> None:
@@ -103,7 +103,7 @@ class _Lines:
 
     def _line(self, now: float, note: str) -> str:
         share = self.done / max(1, self.total)
-        fresh = self.done - self.before
+        fresh = self.done - self.done_before
         left = (now - self.began) / fresh * (self.total - self.done) if fresh else 0.0
         unit = f" {self.unit}s" if self.unit else ""
         tail = f"  {note}" if note else ""

@@ -3,7 +3,9 @@
 `storygan data render --stories 10000 --test-stories 500 --seed 3 --out DIR`
 `storygan run --data DIR --out RUN_DIR --preset blocks`
 
-Not trained to its end yet: `docs/training.md` has the figures of its first phase, and what led to each setting.
+The two pixel phases take an hour and a quarter on two CPU cores and reach, on 500 test stories, 0.98 of the ceiling's
+label F1, 0.86 of its placed objects and an SSIM of 0.984, with soft edges (sharpness 0.73). `docs/training.md` has the
+figures, those of the adversarial phase so far, and what led to each setting.
 
 The generator is warmed up by pixel losses, object pixels weighted, then trained adversarially with the pixel loss kept
 as a leash and a moving average of its weights. Wider context than the seed's (256 numbers for up to four objects and
@@ -12,27 +14,33 @@ their places), narrower convolutions: steps are worth more than width.
 
 from __future__ import annotations
 
+import dataclasses
+
 from storygan_tf.config import DataConfig, EvaluationConfig, PhaseConfig, Settings, StoryGANConfig, TrainConfig
+
+_WARM_UP = PhaseConfig(
+    name="warm_up",
+    schedule="pixel",
+    epochs=40,
+    story_batch=12,
+    generator_learning_rate=2e-3,
+    beta_1=0.9,
+    kl_weight=0.002,
+    l1_weight=20.0,
+    l2_weight=50.0,
+    object_weight=5.0,
+    average=0.999,
+    decay="linear",
+)
 
 SETTINGS = Settings(
     preset="blocks",
     model=StoryGANConfig(context_size=256, generator_width=192, discriminator_width=32, spectral_norm=True, labels=15),
     training=TrainConfig(
         phases=(
-            PhaseConfig(
-                name="warm_up",
-                schedule="pixel",
-                epochs=40,
-                story_batch=12,
-                generator_learning_rate=2e-3,
-                beta_1=0.9,
-                kl_weight=0.002,
-                l1_weight=20.0,
-                l2_weight=50.0,
-                object_weight=5.0,
-                average=0.999,
-                decay="linear",
-            ),
+            _WARM_UP,
+            # Once more from the full rate down: a second descent finds what the first has passed by.
+            dataclasses.replace(_WARM_UP, name="refine"),
             PhaseConfig(
                 name="adversarial",
                 schedule="joint",

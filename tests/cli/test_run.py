@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from storygan_cli.main import app
-from storygan_cli.run import _settings
+from storygan_cli.train import start_settings
 from storygan_tf import presets
 from storygan_tf.errors import ConfigError, ModelError
 from storygan_tf.initial import load_initial
@@ -24,11 +24,11 @@ def fails(error, words, *arguments):
 
 
 def test_without_a_preset_it_is_quick():
-    assert _settings(None, None, ["training.seed=3"]) == presets.load("quick").override(["training.seed=3"])
+    assert start_settings(None, None, ["training.seed=3"])[0] == presets.load("quick").override(["training.seed=3"])
 
 
 def test_with_a_model_to_start_from_it_is_that_models_preset():
-    settings = _settings(None, "blocks", SAME)
+    settings, _ = start_settings(None, "blocks", SAME)
     assert settings.preset == INITIAL.preset
     assert settings.training.init_from == "blocks"
 
@@ -36,7 +36,7 @@ def test_with_a_model_to_start_from_it_is_that_models_preset():
 def test_a_path_to_start_from_is_kept_as_an_absolute_one(tmp_path, monkeypatch):
     (tmp_path / "blocks").symlink_to(INITIAL.path)
     monkeypatch.chdir(tmp_path)
-    assert _settings(None, "./blocks", SAME).training.init_from == str(tmp_path / "blocks")
+    assert start_settings(None, "./blocks", SAME)[0].training.init_from == str(tmp_path / "blocks")
 
 
 def test_a_model_that_does_not_fit_is_refused_before_anything_is_written(tmp_path):

@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from storygan_cli.main import app
-from storygan_cli.train import TERMINATED, _assignments, _settings
+from storygan_cli.train import TERMINATED, _assignments, start_settings
 from storygan_tf import presets
 from storygan_tf.errors import ConfigError, DataError, ModelError
 from storygan_tf.history import read_history
@@ -68,7 +68,7 @@ def test_help_shows_an_example_and_every_strategy():
 
 def test_options_are_settings():
     given = _assignments(strategy="mirrored", xla=True, mixed_precision=None)
-    settings, initial = _settings(None, None, ["model.frames=2", *given])
+    settings, initial = start_settings(None, None, ["model.frames=2", *given])
     assert initial is None
     assert settings == presets.load("quick").override(
         ["model.frames=2", "training.strategy=mirrored", "training.xla=true"]

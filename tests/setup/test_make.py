@@ -66,9 +66,9 @@ def test_the_first_run_stops_at_a_failure(machine):
 @pytest.mark.parametrize(
     ("target", "last"),
     [
-        ("test", '.venv/bin/python -m pytest -m "not slow"'),
-        ("test-slow", ".venv/bin/python -m pytest -m slow"),
-        ("test-all", ".venv/bin/python -m pytest"),
+        ("test", '.venv/bin/python -m pytest -n 2 --dist loadfile -m "not slow"'),
+        ("test-slow", ".venv/bin/python -m pytest -n 2 --dist loadfile -m slow"),
+        ("test-all", ".venv/bin/python -m pytest -n 2 --dist loadfile"),
         ("lint", ".venv/bin/mypy"),
     ],
 )
