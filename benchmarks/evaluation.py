@@ -34,7 +34,7 @@ import tensorflow as tf
 
 from components.story_evaluator.beam_evaluation import evaluate_on_beam
 from components.story_example_gen.executor import SHARD_STORIES
-from pipeline.local_runner import beam_options
+from pipeline.beam_options import beam_options
 from storygan_tf import records
 from storygan_tf.config import EvaluationConfig, StoryGANConfig
 from storygan_tf.datasets import Story, load_frames, open_dataset, source_of

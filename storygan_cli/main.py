@@ -18,7 +18,7 @@ import typer
 import typer.core
 
 import storygan_tf
-from storygan_cli import compare, data, evaluate, generate, lineage, run, train
+from storygan_cli import compare, data, evaluate, generate, lineage, prepare, run, train
 from storygan_tf.errors import StoryGANError
 
 DEBUG_VARIABLE = "STORYGAN_DEBUG"
@@ -64,6 +64,7 @@ app = typer.Typer(
 )
 app.add_typer(data.app, name="data")
 app.command(epilog=run.EPILOG)(run.run)
+app.command(epilog=prepare.EPILOG)(prepare.prepare)
 app.command(epilog=train.EPILOG)(train.train)
 app.command(epilog=generate.EPILOG)(generate.generate)
 app.command(epilog=evaluate.EPILOG)(evaluate.evaluate)
