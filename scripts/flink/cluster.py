@@ -50,6 +50,10 @@ rest.port: {port}
 taskmanager.host: localhost
 taskmanager.bind-host: localhost
 taskmanager.memory.process.size: 1500m
+taskmanager.memory.managed.size: 256m
+taskmanager.memory.network.min: 256m
+taskmanager.memory.network.max: 256m
+taskmanager.network.sort-shuffle.min-buffers: 16
 taskmanager.numberOfTaskSlots: 2
 parallelism.default: 2
 io.tmp.dirs: {folder}/tmp
@@ -59,7 +63,8 @@ restart-strategy.type: fixed-delay
 restart-strategy.fixed-delay.attempts: 5
 restart-strategy.fixed-delay.delay: 2 s
 """
-"""Two slots a task manager: where one is lost, the other has room for a job of parallelism 2."""
+"""Two slots a task manager: where one is lost, the other has room for a job of parallelism 2. Preparation has about a
+hundred shuffles, each of which would reserve 512 network buffers."""
 
 EXPORTS = ("java.base/sun.net.util", "java.rmi/sun.rmi.registry", "java.security.jgss/sun.security.krb5")
 OPENS = (
