@@ -1,10 +1,12 @@
 """A Flink cluster of local processes, for Beam's FlinkRunner: one job manager, two task managers.
 
-    cluster.py up [--port 8081] [--folder .flink]      starts it, waits until it answers, prints the options for storygan
-    cluster.py down [--folder .flink]                  stops it; nothing of it runs on
+    cluster.py up [--port 8081] [--folder .flink/cluster]    starts it, waits until it answers, says how to use it
+    cluster.py down [--folder .flink/cluster]                stops it: nothing of it runs on
 
-The first start fetches Flink (`apache-flink-libraries`, into an environment of its own) and builds Beam's job server for
-it (`pom.xml`), which needs Java 11 or 17, Maven and the package indexes: half a minute and 0.5 GB. Both are kept in
+Exit code 3: Java, Maven or the packages cannot be had here. 1: it did not start.
+
+The first start fetches Flink (`apache-flink-libraries`, into an environment of its own) and builds Beam's job server
+for it (`pom.xml`), which needs Java 11 or 17, Maven and the package indexes: a minute and 0.4 GB. Both are kept in
 `.flink` below the repository. Flink's own shell scripts are not part of that package, so its processes are started as
 those scripts would.
 """
@@ -57,8 +59,9 @@ taskmanager.network.sort-shuffle.min-buffers: 16
 taskmanager.numberOfTaskSlots: 2
 parallelism.default: 2
 io.tmp.dirs: {folder}/tmp
-heartbeat.interval: 2000
-heartbeat.timeout: 10000
+pekko.ask.timeout: 120 s
+heartbeat.interval: 3000
+heartbeat.timeout: 30000
 restart-strategy.type: fixed-delay
 restart-strategy.fixed-delay.attempts: 5
 restart-strategy.fixed-delay.delay: 2 s
@@ -89,7 +92,15 @@ RESULT = "BASH_JAVA_UTILS_EXEC_RESULT:"
 
 
 class ClusterError(Exception):
-    """What is missing, or did not start, and how to mend it."""
+    """What did not start, and how to mend it."""
+
+    code = 1
+
+
+class MissingError(ClusterError):
+    """What a cluster is made of cannot be had here."""
+
+    code = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,11 +218,11 @@ def find_java() -> str:
     wanted = " or ".join(map(str, JAVA_VERSIONS))
     advice = f"Flink {FLINK_VERSION} needs Java {wanted}: apt-get install openjdk-17-jdk-headless, or set JAVA_HOME."
     if java is None:
-        raise ClusterError(f"found no java. {advice}")
-    told = subprocess.run([java, "-version"], capture_output=True, text=True).stderr
+        raise MissingError(f"found no java. {advice}")
+    told = subprocess.run([java, "-version"], check=False, capture_output=True, text=True).stderr
     version = re.search(r'version "(\d+)', told)
     if version is None or int(version.group(1)) not in JAVA_VERSIONS:
-        raise ClusterError(f"{java}: found {told.splitlines()[0] if told else 'no version'}. {advice}")
+        raise MissingError(f"{java}: found {told.splitlines()[0] if told else 'no version'}. {advice}")
     return java
 
 
@@ -221,7 +232,7 @@ def flink_home() -> Path:
     if not (found := list(python.glob("lib/python*/site-packages/pyflink/lib"))):
         uv = shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent))
         if uv is None:
-            raise ClusterError("found no uv, which fetches Flink: run `make setup`.")
+            raise MissingError("found no uv, which fetches Flink: run `make setup`.")
         print(f"fetching {FLINK} ...", flush=True)
         _run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(python)], "no environment for Flink")
         _run([uv, "pip", "install", "--quiet", "--no-deps", "--python", str(python / "bin/python"), FLINK], "no Flink")
@@ -235,7 +246,7 @@ def job_server() -> Path:
     if not jar.is_file():
         maven = shutil.which("mvn")
         if maven is None:
-            raise ClusterError("found no Maven, which builds Beam's job server: apt-get install maven.")
+            raise MissingError("found no Maven, which builds Beam's job server: apt-get install maven.")
         print("building Beam's job server for Flink ...", flush=True)
         aside = PARTS / "jar"
         command = [maven, "--batch-mode", "--quiet", "--file", str(HERE / "pom.xml"), f"-Djob.server.folder={aside}"]
@@ -246,10 +257,10 @@ def job_server() -> Path:
 
 
 def _run(command: Sequence[str], failure: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
     if done.returncode:
         lines = (done.stdout + done.stderr).strip().splitlines()[:5]
-        raise ClusterError(f"{failure}: `{Path(command[0]).name}` failed. " + " ".join(lines))
+        raise MissingError(f"{failure}: `{Path(command[0]).name}` failed. " + " ".join(lines))
 
 
 def _opened() -> list[str]:
@@ -270,7 +281,7 @@ def _task_manager_settings(java: str, home: Path, conf: Path) -> tuple[list[str]
     path = f"{home / 'bin' / 'bash-java-utils.jar'}:{home / 'lib' / '*'}"
     tool = "org.apache.flink.runtime.util.bash.BashJavaUtils"
     command = [java, "-cp", path, tool, "GET_TM_RESOURCE_PARAMS", "--configDir", str(conf)]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
     results = [line.removeprefix(RESULT) for line in done.stdout.splitlines() if line.startswith(RESULT)]
     if len(results) != 2:
         raise ClusterError(f"Flink did not say how to start a task manager: {(done.stdout + done.stderr)[-500:]}")
@@ -311,7 +322,8 @@ def main() -> None:
             return
         cluster.up()
     except ClusterError as error:
-        sys.exit(f"flink: {error}")
+        print(f"flink: {error}", file=sys.stderr)
+        sys.exit(error.code)
     print(f"Flink answers at http://localhost:{cluster.port}. To prepare stories on it:")
     print(f"  storygan prepare --data DATA --out OUT {' '.join(cluster.options())}")
 
