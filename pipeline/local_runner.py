@@ -105,6 +105,7 @@ def run_pipeline(
             raise StepFailedError(
                 f"step {steps.current} failed (details in {run.log}). {steps.current}: {reason}"
             ) from error
+    _remove_leftovers(run.pipeline_root)
     outputs = Outputs(run.metadata)
     pushed = _pushed(outputs)
     destination.remember(run, pushed)
@@ -170,6 +171,12 @@ class _Steps(logging.Handler):
 
     def _place(self) -> str:
         return f"[{self.names.index(self.current) + 1}/{len(self.names)}]"
+
+
+def _remove_leftovers(root: Path) -> None:
+    """Removes the folders that Beam leaves in artifacts where a worker was killed."""
+    for folder in [*root.rglob("beam-temp-*")]:
+        shutil.rmtree(folder)
 
 
 def _collect(run: RunDirectory, outputs: Outputs) -> None:
