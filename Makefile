@@ -3,6 +3,7 @@
 STORIES ?= 400
 TEST_STORIES ?= 48
 SEED ?= 1
+FLINK_PORT ?= 8081
 
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
@@ -11,7 +12,7 @@ PARALLEL := -n 2 --dist loadfile
 ROOMS := storygan_tf storygan_cli components pipeline serving
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-slow test-all test-gpu prove-kills lint format lock clean clean-env
+.PHONY: help setup run test test-slow test-all test-gpu prove-kills prove-flink flink-up flink-down lint format lock clean clean-env
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -37,6 +38,15 @@ test-gpu: setup  ## pass the tests that need a GPU
 prove-kills: setup  ## kill a training ten times with SIGKILL: the weights stay what they would have been
 	STORYGAN_KILLS=10 $(PYTEST) -s tests/end_to_end/test_kills.py
 
+prove-flink: setup  ## prepare stories on a Flink cluster, whose task managers are killed: the same records
+	STORYGAN_FLINK=full $(PYTEST) -s tests/end_to_end/test_flink.py
+
+flink-up: setup  ## start a Flink cluster of local processes (Java 17 and Maven)
+	$(BIN)/python scripts/flink/cluster.py up --port $(FLINK_PORT)
+
+flink-down:  ## stop it
+	$(BIN)/python scripts/flink/cluster.py down
+
 lint: setup  ## check style and types
 	$(BIN)/ruff check --no-cache .
 	$(BIN)/ruff format --check .
@@ -49,12 +59,12 @@ format: setup  ## mend what ruff can mend
 # What is locked stays as it is where setup.py allows it; `make lock UPGRADE=--upgrade` takes the newest of everything.
 # The platform is the oldest that scripts/setup_env.sh lets through.
 lock: setup  ## write requirements.lock from setup.py
-	$(BIN)/uv pip compile setup.py $(addprefix --extra ,pipeline render eval serving kubeflow dev) --output-file requirements.lock \
+	$(BIN)/uv pip compile setup.py $(addprefix --extra ,pipeline render eval parquet serving kubeflow dev) --output-file requirements.lock \
 		--python-version 3.10 --python-platform x86_64-manylinux_2_28 --custom-compile-command "make lock" --quiet $(UPGRADE)
 
 clean:  ## remove what tools left behind
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find $(ROOMS) tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-clean-env:  ## remove the environment
-	rm -rf .venv
+clean-env:  ## remove the environment, and what a Flink cluster is made of
+	rm -rf .venv .flink

@@ -41,6 +41,9 @@ RENDER = ["mitsuba>=3.6"]
 # The field's networks, where they come as ONNX files.
 EVAL = ["onnxruntime>=1.19"]
 
+# Stories in Parquet. Apache Beam, and so `pipeline`, brings both; before 14.0.1 the first needs the second to be safe.
+PARQUET = ["pyarrow>=10", "pyarrow-hotfix>=0.6"]
+
 # Reference implementations that the tests measure against, and tools.
 DEV = [
     "hypothesis>=6",
@@ -60,6 +63,7 @@ EXTRAS = {
     "pipeline": PIPELINE,
     "render": RENDER,
     "eval": EVAL,
+    "parquet": PARQUET,
     "serving": ["tensorflow-serving-api==2.15.1", "grpcio>=1.48"],  # the same release as TensorFlow
     "kubeflow": [*PIPELINE, "kfp==1.8.22"],  # the last 1.8; TFX 1.15 cannot compile with kfp 2
     "gpu": ["tensorflow[and-cuda]==2.15.1"],

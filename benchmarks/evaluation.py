@@ -14,27 +14,25 @@ at five times a second): pages shared among them count once, those shared with o
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
 import itertools
 import json
 import multiprocessing
-import resource
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import apache_beam as beam
 import keras
 import numpy as np
 import tensorflow as tf
+from usage import cpu_seconds, peak_megabytes, watched
 
 from components.story_evaluator.beam_evaluation import evaluate_on_beam
 from components.story_example_gen.executor import SHARD_STORIES
-from pipeline.local_runner import beam_options
+from pipeline.beam_options import beam_options
 from storygan_tf import records
 from storygan_tf.config import EvaluationConfig, StoryGANConfig
 from storygan_tf.datasets import Story, load_frames, open_dataset, source_of
@@ -155,7 +153,7 @@ def measure(folder: Path, stories: int, beam_args: Sequence[str]) -> Run:
     began = time.perf_counter()
     process.start()
     sender.close()
-    together = max(_watched(process))
+    together = max(watched(process))
     seconds = time.perf_counter() - began
     if process.exitcode:
         raise SystemExit(f"{stories} stories: the evaluation failed (exit code {process.exitcode}).")
@@ -166,34 +164,7 @@ def _evaluate(folder: Path, stories: int, beam_args: list[str], sender: Connecti
     examples = folder / "examples" / str(stories)
     plan = make_plan(str(examples), ModelFrames(str(folder / "model")), EvaluationConfig(), str(folder / "judge"))
     evaluate_on_beam(plan, lambda: beam.Pipeline(argv=beam_options(beam_args)), str(folder))
-    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    cpu = sum(usage.ru_utime + usage.ru_stime for usage in usages)
-    # Not ru_maxrss: a process starts with that of the one that started it.
-    sender.send((cpu, _kilobytes(Path("/proc/self/status"), "VmHWM:") / 1024))
-
-
-def _watched(process: BaseProcess) -> Iterator[float]:
-    """Yields the memory of a process and its children, in MB, until it ends."""
-    while process.is_alive():
-        pids = list(_family(process.pid or 0))
-        yield sum(_kilobytes(Path(f"/proc/{pid}/smaps_rollup"), "Pss:") for pid in pids) / 1024
-        process.join(0.2)
-
-
-def _family(pid: int) -> Iterator[int]:
-    yield pid
-    for path in Path(f"/proc/{pid}/task").glob("*/children"):
-        with contextlib.suppress(OSError):  # ended meanwhile
-            for child in path.read_text().split():
-                yield from _family(int(child))
-
-
-def _kilobytes(path: Path, name: str) -> int:
-    with contextlib.suppress(OSError):
-        for line in path.read_text().splitlines():
-            if line.startswith(name):
-                return int(line.split()[1])
-    return 0
+    sender.send((cpu_seconds(), peak_megabytes()))
 
 
 def print_runs(runs: Iterator[Run]) -> None:

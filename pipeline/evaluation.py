@@ -8,23 +8,21 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from apache_beam import Pipeline
 from apache_beam.options.pipeline_options import PipelineOptions
-from tfx.types import standard_artifacts
 
 from components.story_evaluator.beam_evaluation import evaluate_on_beam
-from components.story_example_gen import executor as example_gen
+from pipeline.beam_options import beam_options
+from pipeline.examples import example_parts, make_examples
 from pipeline.inputs import INPUTS_FILE, Inputs, judge_fingerprint
-from pipeline.local_runner import beam_options
+from pipeline.made import STAMP, make_once
 from pipeline.run_directory import SETTINGS_FILE
-from pipeline.settings import EXAMPLE_GEN_SETTINGS, JUDGE_SETTINGS
+from pipeline.settings import JUDGE_SETTINGS
 from storygan_tf.config import Settings
-from storygan_tf.datasets.files import whole_folder, write_whole
-from storygan_tf.datasets.fingerprint import data_fingerprint
 from storygan_tf.errors import ConfigError, DataError
 from storygan_tf.evaluation.files import Background, write_evaluation
 from storygan_tf.evaluation.images import ImageFrames, stored_test_ids
@@ -40,9 +38,6 @@ from storygan_tf.saved import SavedStoryGAN
 from storygan_tf.training import HISTORY
 
 EXAMPLES, JUDGE = "examples", "judge"
-
-STAMP = "made_of.json"
-"""In what is kept from call to call: what it was made of."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,8 +93,14 @@ def evaluate_question(question: Question) -> Evaluation:
     _check_out(question.out)
     background = _background(question)
     examples, judge = question.out / EXAMPLES, question.out / JUDGE
-    _prepare(examples, _example_parts(question), lambda path: _make_examples(question, path))
-    _prepare(judge, _judge_parts(question, examples), lambda path: _make_judge(question, examples, path))
+    make_once(
+        examples,
+        example_parts(question.data, question.settings),
+        lambda path: make_examples(
+            question.data, question.settings, path, question.out / "rejects.jsonl", question.beam_args
+        ),
+    )
+    make_once(judge, _judge_parts(question, examples), lambda path: _make_judge(question, examples, path))
     inputs = Inputs(
         examples=str(examples.absolute()),
         judge=str(judge.absolute()),
@@ -158,39 +159,6 @@ def _check_out(out: Path) -> None:
             )
 
 
-def _prepare(path: Path, parts: dict[str, Any], make: Callable[[Path], None]) -> None:
-    """Makes a folder aside and renames it, unless it is there and made of the same parts."""
-    stamp, wanted = path / STAMP, json.dumps(parts, indent=1, sort_keys=True)
-    if stamp.is_file() and stamp.read_text() == wanted:
-        return
-    with whole_folder(path) as aside:
-        make(aside)
-        write_whole(aside / STAMP, wanted.encode())
-
-
-def _example_parts(question: Question) -> dict[str, Any]:
-    return {
-        "data": data_fingerprint(question.data),
-        "settings": question.settings.to_json(*EXAMPLE_GEN_SETTINGS),
-        "code": code_fingerprint("components.story_example_gen.executor"),
-    }
-
-
-def _make_examples(question: Question, path: Path) -> None:
-    artifact = standard_artifacts.Examples()
-    artifact.uri = str(path)
-    context = example_gen.Executor.Context(beam_pipeline_args=beam_options(question.beam_args))
-    example_gen.Executor(context).Do(
-        {},
-        {example_gen.EXAMPLES: [artifact]},
-        {
-            example_gen.DATA_DIR: str(question.data),
-            example_gen.SETTINGS: question.settings.to_json(*EXAMPLE_GEN_SETTINGS),
-            example_gen.REJECTS_PATH: str(question.out / "rejects.jsonl"),
-        },
-    )
-
-
 def _judge_parts(question: Question, examples: Path) -> dict[str, Any]:
     return {
         "examples": (examples / STAMP).read_text(),
@@ -209,8 +177,7 @@ def _image_arguments(question: Question) -> dict[str, Any] | None:
     pictures, settings = question.pictures, question.settings
     if pictures is None:
         return None
-    data = settings.data
-    ids = stored_test_ids(question.data, data.format, data.test_fraction, data.max_sentence_length)
+    ids = stored_test_ids(question.data, settings.data)
     if not ids:
         raise DataError(f"data folder {question.data}: found no test story, expected the stories of the pictures.")
     return {

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import json
 import logging
 import shlex
 import shutil
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from absl import logging as absl_logging
 from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2
 from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 from tfx.utils import path_utils
 
+from pipeline.beam_options import beam_options
 from pipeline.destination import Destination
 from pipeline.inputs import Inputs, judge_fingerprint, networks_fingerprint
+from pipeline.log_file import logged
 from pipeline.pipeline import CODE, PIPELINE_NAME, RunInfo, create_pipeline
 from pipeline.run_directory import RunDirectory
 from storygan_tf import presets
-from storygan_tf.datasets import open_dataset
+from storygan_tf.datasets import open_configured
 from storygan_tf.datasets.fingerprint import data_fingerprint
 from storygan_tf.errors import StoryGANError
 from storygan_tf.evaluation.files import KEPT_FILES
@@ -34,12 +33,6 @@ from storygan_tf.initial import Initial, load_initial
 from storygan_tf.interruption import TrainingInterruptedError
 from storygan_tf.lineage import lock_fingerprint, packages_fingerprint
 from storygan_tf.training import HISTORY, TENSORBOARD
-
-BEAM_RUNNER = "--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner"
-"""Beam's default would first try to download another runner; this one runs in this process."""
-
-NO_SDK_PACKAGE = "--sdk_container_image=none"
-"""Keeps TFX from packing itself once a Beam step, which only other machines need."""
 
 
 class StepFailedError(StoryGANError):
@@ -79,8 +72,7 @@ def run_pipeline(
         TrainingInterruptedError: after SIGTERM or SIGINT in a training, once it is saved.
     """
     data = data_fingerprint(run.data)
-    given = run.settings.data
-    labels = open_dataset(run.data, given.format, given.max_sentence_length).label_names or ()
+    labels = open_configured(run.data, run.settings.data).label_names or ()
     initial = _initial(run, labels)
     if initial:
         report(initial.description)
@@ -102,7 +94,7 @@ def run_pipeline(
         beam_pipeline_args=beam_options(beam_args),
     )
     steps = _Steps([component.id for component in pipeline.components], report)
-    with _logged(run.log, steps):
+    with logged(run.log, steps):
         try:
             LocalDagRunner().run(pipeline)
         except TrainingInterruptedError:
@@ -113,6 +105,7 @@ def run_pipeline(
             raise StepFailedError(
                 f"step {steps.current} failed (details in {run.log}). {steps.current}: {reason}"
             ) from error
+    _remove_leftovers(run.pipeline_root)
     outputs = Outputs(run.metadata)
     pushed = _pushed(outputs)
     destination.remember(run, pushed)
@@ -152,13 +145,6 @@ def _run_info(run: RunDirectory, initial: Initial | None) -> RunInfo:
     )
 
 
-def beam_options(given: Sequence[str]) -> list[str]:
-    """Returns Beam's options for this machine: the given ones, and a runner where they name none."""
-    runner = [] if any(argument.startswith("--runner") for argument in given) else [BEAM_RUNNER]
-    image = [] if any(argument.startswith("--sdk_container_image") for argument in given) else [NO_SDK_PACKAGE]
-    return [*runner, *image, *given]
-
-
 class _Steps(logging.Handler):
     """Reads from LocalDagRunner's log which step runs, and reports a line a step."""
 
@@ -187,29 +173,10 @@ class _Steps(logging.Handler):
         return f"[{self.names.index(self.current) + 1}/{len(self.names)}]"
 
 
-class _LogFile(logging.FileHandler):
-    """A log file that says nothing where it cannot be written: a full disk is told by the step that meets it."""
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging calls it so.
-        """Does nothing."""
-
-
-@contextlib.contextmanager
-def _logged(path: Path, steps: _Steps) -> Iterator[None]:
-    """Sends all logs to a file, and LocalDagRunner's to `steps`; hides the command line from TFX, which parses it."""
-    root, arguments, verbosity = logging.getLogger(), sys.argv, absl_logging.get_verbosity()
-    handlers = list(root.handlers)
-    file = _LogFile(path)
-    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    root.handlers = [file, steps]
-    sys.argv = sys.argv[:1]
-    absl_logging.set_verbosity(absl_logging.INFO)
-    try:
-        yield
-    finally:
-        root.handlers, sys.argv = handlers, arguments
-        absl_logging.set_verbosity(verbosity)
-        file.close()
+def _remove_leftovers(root: Path) -> None:
+    """Removes the folders that Beam leaves in artifacts where a worker was killed."""
+    for folder in [*root.rglob("beam-temp-*")]:
+        shutil.rmtree(folder)
 
 
 def _collect(run: RunDirectory, outputs: Outputs) -> None:

@@ -6,8 +6,6 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 
-import tensorflow_data_validation as tfdv
-from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx import v1 as tfx
 from tfx.orchestration.metadata import sqlite_metadata_connection_config
 
@@ -22,7 +20,7 @@ from pipeline.settings import (
     trainer_arguments,
     transform_arguments,
 )
-from storygan_tf import records
+from pipeline.statistics import statistics_options
 from storygan_tf.config import Settings
 from storygan_tf.fingerprint import code_fingerprint
 
@@ -102,7 +100,7 @@ def create_pipeline(
         rejects_path=rejects_path,
     )
     examples = example_gen.outputs["examples"]
-    statistics_gen = tfx.components.StatisticsGen(examples=examples, stats_options=_statistics_options())
+    statistics_gen = tfx.components.StatisticsGen(examples=examples, stats_options=statistics_options())
     statistics = statistics_gen.outputs["statistics"]
     schema_gen = tfx.components.SchemaGen(statistics=statistics, infer_feature_shape=True)
     schema = schema_gen.outputs["schema"]
@@ -172,10 +170,3 @@ def create_pipeline(
         metadata_connection_config=sqlite_metadata_connection_config(metadata_path),
         beam_pipeline_args=list(beam_pipeline_args),
     )
-
-
-def _statistics_options() -> tfdv.StatsOptions:
-    """Says that `images` are pictures, so that their bytes are not counted like words."""
-    feature = schema_pb2.Feature(name=records.IMAGES, type=schema_pb2.BYTES)
-    feature.image_domain.SetInParent()
-    return tfdv.StatsOptions(schema=schema_pb2.Schema(feature=[feature]))

@@ -20,6 +20,9 @@ EXAMPLE_GEN_SETTINGS = (
     "data.max_reject_fraction",
     "data.test_fraction",
     "data.max_sentence_length",
+    "data.frame_seed",
+    "data.pororo_split",
+    "data.drop_leaks",
 )
 TRANSFORM_SETTINGS = ("model.frames", "model.sentence_size", "data.encoder", "training.init_from")
 TRAINER_SETTINGS = ("preset", "model", "training", "data.encoder", "data.max_sentence_length")

@@ -52,7 +52,8 @@ def run_fn(fn_args: FnArgs) -> None:
 
 
 def _files(patterns: Sequence[str]) -> list[str]:
-    return sorted(path for pattern in patterns for path in tf.io.gfile.glob(pattern))
+    # A worker that was killed within Transform leaves a folder of Beam's there.
+    return sorted(path for pattern in patterns for path in tf.io.gfile.glob(pattern) if not tf.io.gfile.isdir(path))
 
 
 def _key(arguments: StepArguments, files: Sequence[str]) -> str:

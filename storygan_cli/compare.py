@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from storygan_cli.beam import BeamOptions, BeamRunner, BeamWorkers, beam_arguments
 from storygan_tf.errors import ConfigError
 
 EPILOG = "Example: storygan compare runs/quick runs/longer --out comparison.html"
@@ -15,9 +16,9 @@ EPILOG = "Example: storygan compare runs/quick runs/longer --out comparison.html
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="Run directories, or folders of `storygan evaluate`.")],
     out: Annotated[Path, typer.Option(help="The page to write.")] = Path("comparison.html"),
-    beam: Annotated[
-        list[str] | None, typer.Option(help="One Beam option, such as --beam=--direct_num_workers=2; may be repeated.")
-    ] = None,
+    beam_runner: BeamRunner = None,
+    beam_workers: BeamWorkers = None,
+    beam: BeamOptions = None,
 ) -> None:
     """Compare runs: a table, and a page of storyboards, on the same stories and by the same judge."""
     if len(runs) < 2:
@@ -26,5 +27,5 @@ def compare(
         raise ConfigError(f"--out {out}: found {out.suffix or 'no ending'!r}, expected .html.")
     from pipeline.compare import compare_runs
 
-    print(compare_runs(runs, out, beam or []))
+    print(compare_runs(runs, out, beam_arguments(beam_runner, beam_workers, beam)))
     print(f"page       {out}")

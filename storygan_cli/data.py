@@ -1,4 +1,4 @@
-"""`storygan data`: make, examine and look at folders of stories."""
+"""`storygan data`: make, examine, look at and convert folders of stories."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import typer
 
 if TYPE_CHECKING:
     from storygan_tf.datasets.examine import Findings
+    from storygan_tf.datasets.overlap import Overlap
     from storygan_tf.datasets.story import Story, StoryDataset
     from storygan_tf.storyboard import StoryRow
 
@@ -19,13 +20,23 @@ _MOMENT = 2.0
 """Seconds of work before progress is shown."""
 
 app = typer.Typer(
-    help="Make, examine and look at folders of stories.",
+    help="Make, examine, look at and convert folders of stories.",
     epilog="Example: storygan data check runs/data/quick",
     no_args_is_help=True,
 )
 
 Folder = Annotated[Path, typer.Argument(help="Folder of stories.", metavar="DIR")]
-Layout = Annotated[str, typer.Option("--format", help="Layout of the folder: auto, story-folder or clevr-sv.")]
+Layout = Annotated[
+    str,
+    typer.Option(
+        "--format", help="Layout of the folder: auto, story-folder, clevr-sv, pororo-sv, flintstones-sv or parquet."
+    ),
+]
+FrameSeed = Annotated[int, typer.Option(min=0, help="Of the frame drawn from each of Pororo's and Flintstones' clips.")]
+PororoSplit = Annotated[str, typer.Option(help="Pororo-SV's split: seen-unseen, or the older train-test.")]
+DropLeaks = Annotated[
+    bool, typer.Option("--drop-leaks", help="Leave out FlintstonesSV's test stories that hold clips for training.")
+]
 
 
 @app.command(epilog="Example: storygan data render --stories 240 --test-stories 48 --out runs/data/quick --seed 1")
@@ -51,13 +62,15 @@ def check(
     frames: Annotated[
         int | None, typer.Option(help="Frames a story must have; by default the most frequent number.")
     ] = None,
+    frame_seed: FrameSeed = 0,
+    pororo_split: PororoSplit = "seen-unseen",
+    drop_leaks: DropLeaks = False,
 ) -> None:
     """Read every story and picture, and tell what can be used and what cannot."""
-    from storygan_tf.datasets import open_dataset
     from storygan_tf.datasets.examine import examine
     from storygan_tf.errors import DataError
 
-    dataset = open_dataset(folder, layout)
+    dataset = _open(folder, layout, frame_seed, pororo_split, drop_leaks)
     with _shown("checking stories") as progress:
         findings = examine(dataset, frames, progress)
     for line in _report(dataset, findings):
@@ -72,20 +85,56 @@ def show(
     out: Annotated[Path, typer.Option(help="PNG to write.")],
     layout: Layout = "auto",
     stories: Annotated[int, typer.Option(min=1, help="Stories to show, spread evenly over the folder.")] = 6,
+    frame_seed: FrameSeed = 0,
+    pororo_split: PororoSplit = "seen-unseen",
+    drop_leaks: DropLeaks = False,
 ) -> None:
     """Draw a contact sheet: stories with their sentences under the frames."""
-    from storygan_tf.datasets import Story, open_dataset
+    from storygan_tf.datasets import Story
     from storygan_tf.errors import DataError
     from storygan_tf.storyboard import storyboard
 
     if out.suffix.lower() != ".png":
         raise DataError(f"--out {out}: found {out.suffix or 'no ending'!r}, expected .png.")
-    usable = [story for story in open_dataset(folder, layout).stories() if isinstance(story, Story)]
+    dataset = _open(folder, layout, frame_seed, pororo_split, drop_leaks)
+    usable = [story for story in dataset.stories() if isinstance(story, Story)]
     if not usable:
         raise DataError(f"data folder {folder}: no story can be used; `storygan data check {folder}` says why.")
     count = min(stories, len(usable))
     storyboard([_row(usable[index * len(usable) // count]) for index in range(count)], out)
     print(f"{count} of {len(usable)} stories are in {out}")
+
+
+@app.command(epilog="Example: storygan data convert pororo_png --out pororo_stories --format pororo-sv")
+def convert(
+    folder: Folder,
+    out: Annotated[Path, typer.Option(help="Folder to make; all of it is there at the end, or nothing.")],
+    to: Annotated[str, typer.Option(help="What to make: story-folder or parquet.")] = "story-folder",
+    layout: Layout = "auto",
+    frame_seed: FrameSeed = 0,
+    pororo_split: PororoSplit = "seen-unseen",
+    drop_leaks: DropLeaks = False,
+) -> None:
+    """Turn stories of any layout into a story folder or a Parquet table, with a note of the frames that were drawn."""
+    from storygan_tf.datasets.convert import convert as convert_dataset
+    from storygan_tf.datasets.rejects import describe_rejects
+
+    dataset = _open(folder, layout, frame_seed, pororo_split, drop_leaks)
+    with _shown("converting stories") as progress:
+        converted = convert_dataset(dataset, out, to, progress)
+    for note in dataset.notes:
+        print(f"note       {note}")
+    for line in describe_rejects(converted.rejects):
+        print(f"set aside  {line}")
+    print(f"{converted.stories} stories are in {out}, {len(converted.rejects)} were set aside")
+
+
+def _open(folder: Path, layout: str, frame_seed: int, pororo_split: str, drop_leaks: bool) -> StoryDataset:
+    from storygan_tf.config import DataConfig, from_dict
+    from storygan_tf.datasets import open_configured
+
+    values = {"format": layout, "frame_seed": frame_seed, "pororo_split": pororo_split, "drop_leaks": drop_leaks}
+    return open_configured(folder, from_dict(DataConfig, values, "data"))
 
 
 @contextlib.contextmanager
@@ -121,7 +170,27 @@ def _report(dataset: StoryDataset, findings: Findings) -> Iterator[str]:
     yield f"frames     {findings.frames} a story (stories by number of frames: {_counts(findings.lengths)})"
     yield f"pictures   {_counts(findings.sizes)}"
     yield f"labels     {_counts(findings.labels)}"
+    yield from (f"published  {line}" for line in _compared(dataset, findings))
+    yield from (f"overlap    {_shared(overlap)}" for overlap in findings.overlaps)
+    yield from (f"note       {note}" for note in dataset.notes)
+    if findings.unused:
+        yield f"not used   {_counts(findings.unused)}"
     yield from (f"set aside  {line}" for line in describe_rejects(findings.rejects))
+
+
+def _compared(dataset: StoryDataset, findings: Findings) -> Iterator[str]:
+    """Yields what the published set has, and what of it is missing here."""
+    for split, count in (dataset.published or {}).items():
+        missing = count - findings.splits[split]
+        rest = f"{missing:,} are missing" if missing > 0 else "none is missing"
+        yield f"{split}: {findings.splits[split]:,} of {count:,} usable, {rest}"
+
+
+def _shared(overlap: Overlap) -> str:
+    return (
+        f"of {overlap.stories} {overlap.split} stories {overlap.same_pictures} have all pictures of a {overlap.other} "
+        f"story, {overlap.same_sentences} all its sentences, {overlap.shared_picture} at least one picture"
+    )
 
 
 def _counts(counts: Mapping[Any, int]) -> str:
@@ -134,5 +203,5 @@ def _row(story: Story) -> StoryRow:
     from storygan_tf.datasets.story import load_frame
     from storygan_tf.storyboard import StoryRow
 
-    frames = np.stack([load_frame(path) for path in story.images])
+    frames = np.stack([load_frame(picture) for picture in story.images])
     return StoryRow(story.story_id, story.sentences, {story.split or "frames": frames})

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from storygan_cli.beam import BeamOptions, BeamRunner, BeamWorkers, beam_arguments
 from storygan_tf.errors import ConfigError, ModelError
 
 if TYPE_CHECKING:
@@ -55,9 +56,9 @@ def evaluate(
         list[str] | None, typer.Option("--set", help="One setting, key=value; may be repeated.", metavar="KEY=VALUE")
     ] = None,
     gate: Annotated[bool, typer.Option("--gate", help="End with exit code 1 where a threshold is missed.")] = False,
-    beam: Annotated[
-        list[str] | None, typer.Option(help="One Beam option, such as --beam=--direct_num_workers=2; may be repeated.")
-    ] = None,
+    beam_runner: BeamRunner = None,
+    beam_workers: BeamWorkers = None,
+    beam: BeamOptions = None,
 ) -> None:
     """Judge a model, or another system's frames, on the test stories of a folder."""
     if (model is None) == (images is None):
@@ -78,7 +79,7 @@ def evaluate(
         served=find_model(served) if served else None,
         skip_first_frame=skip_first_frame,
         commands={"repeat": shlex.join(["storygan", *sys.argv[1:]])},
-        beam_args=beam or [],
+        beam_args=beam_arguments(beam_runner, beam_workers, beam),
     )
     evaluation = evaluate_question(question)
     _tell(evaluation)
@@ -119,9 +120,9 @@ def _frames(settings: Settings, data: Path) -> int:
     """Returns the most frequent number of frames of the folder's stories."""
     from collections import Counter
 
-    from storygan_tf.datasets import Story, open_dataset
+    from storygan_tf.datasets import Story, open_configured
 
-    stories = open_dataset(data, settings.data.format).stories()
+    stories = open_configured(data, settings.data).stories()
     lengths = Counter(len(story.images) for story in stories if isinstance(story, Story))
     return lengths.most_common(1)[0][0] if lengths else settings.model.frames
 

@@ -18,7 +18,7 @@ import typer
 import typer.core
 
 import storygan_tf
-from storygan_cli import compare, data, evaluate, generate, lineage, run, train
+from storygan_cli import compare, data, evaluate, generate, lineage, prepare, run, train
 from storygan_tf.errors import StoryGANError
 
 DEBUG_VARIABLE = "STORYGAN_DEBUG"
@@ -29,6 +29,8 @@ EXTRAS = {
     "kfp": "kubeflow",
     "mitsuba": "render",
     "onnxruntime": "eval",
+    "pyarrow": "parquet",
+    "pyarrow_hotfix": "parquet",
     "tensorflow_data_validation": "pipeline",
     "tensorflow_serving": "serving",
     "tensorflow_transform": "pipeline",
@@ -62,6 +64,7 @@ app = typer.Typer(
 )
 app.add_typer(data.app, name="data")
 app.command(epilog=run.EPILOG)(run.run)
+app.command(epilog=prepare.EPILOG)(prepare.prepare)
 app.command(epilog=train.EPILOG)(train.train)
 app.command(epilog=generate.EPILOG)(generate.generate)
 app.command(epilog=evaluate.EPILOG)(evaluate.evaluate)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from storygan_cli.beam import BeamOptions, BeamRunner, BeamWorkers, beam_arguments
+from storygan_cli.prepare import assignments_of
 from storygan_cli.train import INTERRUPTED, TERMINATED, start_settings
 
 if TYPE_CHECKING:
@@ -18,11 +19,14 @@ EPILOG = "Example: storygan run --data runs/data/quick --out runs/quick --preset
 
 
 def run(
-    data: Annotated[Path, typer.Option(help="Folder of stories: a story folder or the public CLEVR-SV layout.")],
+    data: Annotated[Path, typer.Option(help="Folder of stories, in any layout that `storygan data check` knows.")],
     out: Annotated[Path, typer.Option(help="Run directory; the same command goes on there after an interruption.")],
     preset: Annotated[
         str | None,
-        typer.Option(help="Settings to start from: quick, blocks or paper; by default quick, or --init-from's own."),
+        typer.Option(
+            help="Settings to start from: quick, blocks, paper, pororo or flintstones; by default quick, or "
+            "--init-from's own."
+        ),
     ] = None,
     init_from: Annotated[
         str | None,
@@ -40,16 +44,17 @@ def run(
     max_reject_fraction: Annotated[
         float | None, typer.Option(help="Fail when more than this fraction of stories has to be set aside.")
     ] = None,
-    beam: Annotated[
-        list[str] | None, typer.Option(help="One Beam option, such as --beam=--direct_num_workers=2; may be repeated.")
-    ] = None,
+    beam_runner: BeamRunner = None,
+    beam_workers: BeamWorkers = None,
+    beam: BeamOptions = None,
     reconfigure: Annotated[
         bool, typer.Option("--reconfigure", help="Go on in a run directory made with other settings or data.")
     ] = False,
 ) -> None:
     """Train, judge and export a StoryGAN from a folder of stories."""
+    beam_args = beam_arguments(beam_runner, beam_workers, beam)
     given = {"data.encoder": encoder, "data.max_reject_fraction": max_reject_fraction}
-    settings, initial = start_settings(preset, init_from, [*(assignments or []), *_assignments(given)])
+    settings, initial = start_settings(preset, init_from, [*(assignments or []), *assignments_of(given)])
     if initial:
         initial.check(settings)
     from pipeline.run_directory import RunDirectory
@@ -60,15 +65,11 @@ def run(
     from storygan_tf.interruption import TrainingInterruptedError
 
     try:
-        result = run_pipeline(claimed, beam_args=beam or [])
+        result = run_pipeline(claimed, beam_args=beam_args)
     except TrainingInterruptedError as error:
         print(f"storygan: {error}", file=sys.stderr)
         raise SystemExit(INTERRUPTED if error.signal == "SIGINT" else TERMINATED) from error
     _tell(result)
-
-
-def _assignments(given: Mapping[str, object]) -> list[str]:
-    return [f"{key}={value}" for key, value in given.items() if value is not None]
 
 
 def _tell(result: RunResult) -> None:

@@ -247,17 +247,25 @@ class DataConfig:
 
     Attributes:
         encoder: sentence encoder: a hub handle, a path of a SavedModel, or `embedded`.
-        format: layout of the data folder: `auto`, `story-folder` or `clevr-sv`.
+        format: layout of the data folder: `auto`, `story-folder`, `clevr-sv`, `pororo-sv`, `flintstones-sv` or
+            `parquet`.
         max_reject_fraction: a run fails when more than this fraction of stories had to be set aside.
         test_fraction: fraction of stories that become test stories where the data names no split.
         max_sentence_length: characters a sentence may have.
+        frame_seed: of the frame that is drawn from each strip of Pororo-SV and each clip of FlintstonesSV.
+        pororo_split: which split of Pororo-SV: `seen-unseen`, the field's, or the older `train-test`.
+        drop_leaks: whether FlintstonesSV's stories for validation and testing are left out where they hold clips for
+            training.
     """
 
     encoder: str = USE_V4
-    format: Literal["auto", "story-folder", "clevr-sv"] = "auto"
+    format: Literal["auto", "story-folder", "clevr-sv", "pororo-sv", "flintstones-sv", "parquet"] = "auto"
     max_reject_fraction: float = 0.01
     test_fraction: float = 0.1
     max_sentence_length: int = 1000
+    frame_seed: int = 0
+    pororo_split: Literal["seen-unseen", "train-test"] = "seen-unseen"
+    drop_leaks: bool = False
 
     def __post_init__(self) -> None:
         _require(bool(self.encoder), "data.encoder", self.encoder, "a handle, a path or 'embedded'")
@@ -265,6 +273,7 @@ class DataConfig:
             value = getattr(self, field)
             _require(0 <= value <= 1, f"data.{field}", value, "a fraction from 0 to 1")
         _require(self.max_sentence_length >= 1, "data.max_sentence_length", self.max_sentence_length, "at least 1")
+        _require(0 <= self.frame_seed < 2**32, "data.frame_seed", self.frame_seed, "a whole number from 0 to 2^32 - 1")
 
 
 @dataclasses.dataclass(frozen=True)

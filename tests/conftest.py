@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import pickle
 from pathlib import Path
 
 import pytest
@@ -167,3 +168,127 @@ def _square(colour: str, left: int) -> bytes:
 def prepared_folder():
     """Gives `make_prepared_folder`: path, train, test, and options, to prepared stories."""
     return make_prepared_folder
+
+
+PORORO_EPISODE = "Pororo_ENGLISH1_1/Pororo_ENGLISH1_1_ep1"
+
+
+def make_pororo_folder(path: Path, clips: int = 13, *, quoted: bool = False) -> Path:
+    """Writes Pororo-SV's public layout: clip n is a strip of 2 to 4 squares of 8x8, square k coloured (n, 50 * k, 0).
+
+    Clip n begins story n where four follow it. The last three of these are for validation, testing and no split, all
+    others for training.
+
+    Args:
+        path: the folder to make.
+        clips: how many there are, at least 9.
+        quoted: whether names are texts such as `b'...'`, as in some copies.
+
+    Returns:
+        `path`.
+    """
+    import numpy as np
+
+    names = [f"{PORORO_EPISODE}/{number}.png" for number in range(clips)]
+    for number, name in enumerate(names):
+        strip = np.zeros([(2 + number % 3) * 8 + number % 2, 8, 3], np.uint8)  # some heights are no multiple
+        strip[..., 0] = number
+        strip[..., 1] = np.arange(len(strip))[:, None] // 8 * 50
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(strip).save(path / name)
+    stories = [names[number : number + 5] for number in range(clips - 4)]
+    kind = (lambda name: str(name.encode())) if quoted else str.encode
+    np.save(path / "img_cache4.npy", np.array([kind(story[0]) for story in stories]))
+    np.save(path / "following_cache4.npy", np.array([list(map(kind, story[1:])) for story in stories]))
+    keys = [name.removesuffix(".png") for name in names]
+    # One caption for most clips, three for every fourth.
+    captions = {
+        key: [f"Clip {number} is caption {turn}." for turn in range(1 + 2 * (number % 4 == 0))]
+        for number, key in enumerate(keys)
+    }
+    save_pickled(path / "descriptions.npy", captions)
+    save_pickled(path / "labels.npy", {key: np.eye(9)[number % 9] for number, key in enumerate(keys)})
+    last = len(stories) - 1
+    train, val, test = list(range(last - 2)), [last - 2], [last - 1]
+    save_pickled(path / "train_seen_unseen_ids.npy", ragged(train, val, test))
+    save_pickled(path / "train_test_ids.npy", ragged(train[1:], [*val, last, 0]))
+    return path
+
+
+def save_pickled(path: Path, value) -> None:
+    """Writes a `.npy` file that holds a pickle, as the field's sets do."""
+    import numpy as np
+
+    np.save(path, value if isinstance(value, np.ndarray) else np.array(value, dtype=object), allow_pickle=True)
+
+
+def ragged(*rows):
+    """Returns an array of lists of unlike length."""
+    import numpy as np
+
+    array = np.empty(len(rows), dtype=object)
+    array[:] = [np.array(row) for row in rows]
+    return array
+
+
+@pytest.fixture(scope="session")
+def pororo_folder():
+    """Gives `make_pororo_folder`: path, clips, and options, to a folder in Pororo-SV's layout."""
+    return make_pororo_folder
+
+
+def flintstones_clip(number: int) -> str:
+    """Returns the name of a clip; each episode has eight."""
+    return f"s_02_e_{1 + number // 8:02d}_shot_{100 * number:06d}_{100 * number + 74:06d}"
+
+
+def make_flintstones_folder(path: Path, *, labels: bool = True, following: bool = True) -> Path:
+    """Writes FlintstonesSV's public layout: 16 clips of two episodes, frame k of clip n coloured (n, 50 * k, 0).
+
+    Clips 0 to 3 of each episode begin stories. Clip 3 is for validation, clips 9 and 15 for testing, the others for
+    training.
+
+    Args:
+        path: the folder to make.
+        labels: whether there is `labels.pkl`; clip n shows label n % 7, and the annotations say the same.
+        following: whether there is `following_cache4.pkl`.
+
+    Returns:
+        `path`.
+    """
+    import numpy as np
+
+    names = ("Wilma", "Fred", "Betty", "Barney", "Dino", "Pebbles", "Mr Slate")
+    clips = list(map(flintstones_clip, range(16)))
+    (path / "video_frames_sampled").mkdir(parents=True)
+    for number, clip in enumerate(clips):
+        frames = np.zeros([2 + number % 3, 6, 8, 3], np.uint8)
+        frames[..., 0] = number
+        frames[..., 1] = 50 * np.arange(len(frames))[:, None, None]
+        np.save(path / "video_frames_sampled" / f"{clip}.npy", frames)
+    annotations = [
+        {
+            "globalID": clip,
+            "description": f"Clip {number} is described.",
+            "setting": "a cave",
+            "characters": [{"entityLabel": f" {names[number % 7].upper()}"}, {"entityLabel": "a dinosaur"}],
+        }
+        for number, clip in enumerate(clips)
+    ]
+    (path / "flintstones_annotations_v1-0.json").write_text(json.dumps(annotations))
+    splits = {"val": [clips[3]], "test": [clips[15], clips[9]]}
+    splits["train"] = [clip for clip in clips if clip not in splits["val"] + splits["test"]]
+    (path / "train-val-test_split.json").write_text(json.dumps(splits))
+    if labels:
+        flags = {clip: [int(place == number % 7) for place in range(7)] for number, clip in enumerate(clips)}
+        (path / "labels.pkl").write_bytes(pickle.dumps(flags))
+    if following:
+        followed = {clip: clips[number + 1 : 8 * (number // 8) + 8][:4] for number, clip in enumerate(clips)}
+        (path / "following_cache4.pkl").write_bytes(pickle.dumps(followed))
+    return path
+
+
+@pytest.fixture(scope="session")
+def flintstones_folder():
+    """Gives `make_flintstones_folder`: path and options, to a folder in FlintstonesSV's layout."""
+    return make_flintstones_folder

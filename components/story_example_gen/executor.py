@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
-import tensorflow as tf
 from absl import logging
 from tfx import types
 from tfx.components.example_gen import write_split
 from tfx.components.util import examples_utils
 from tfx.dsl.components.base import base_beam_executor
-from tfx.dsl.io import fileio
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, standard_component_specs
 
+from components.record_files import read_file, remove_folder, write_file, write_records
 from storygan_tf import records
 from storygan_tf.config import Settings
-from storygan_tf.datasets import Reject, Story, StoryDataset, load_frames, open_dataset, source_of, split_of
+from storygan_tf.datasets import Reject, Story, StoryDataset, load_frames, open_configured, source_of, split_of
 from storygan_tf.datasets.rejects import advise_frames, count_reasons, describe_rejects
 from storygan_tf.datasets.story import SPLITS, BadFrameError, count_reject
 from storygan_tf.errors import DataError
@@ -35,8 +33,8 @@ DATA_FINGERPRINT = "data_fingerprint"
 CODE_FINGERPRINT = "code_fingerprint"
 REJECTS_PATH = "rejects_path"
 
-SHARD_STORIES = 512
-"""Stories a file; with one shard's PNGs in memory at a time."""
+SHARD_STORIES = 256
+"""Stories a file, which one worker reads and writes; of it one story's pictures are in memory at a time."""
 
 _ASIDE = "writing"
 """Folder of the artifact for what is not whole yet; gone at the end."""
@@ -46,11 +44,11 @@ _REJECTED = "rejected"
 
 
 @dataclasses.dataclass(frozen=True)
-class _Task:
-    """A story to read, and the file it goes into."""
+class _Shard:
+    """A file to write, and the stories that go into it, in their order."""
 
-    story: Story
-    shard: str
+    name: str
+    stories: tuple[Story, ...]
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
@@ -81,12 +79,11 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         """
         self._log_startup(input_dict, output_dict, exec_properties)
         settings = Settings.from_json(exec_properties[SETTINGS])
-        data = settings.data
-        dataset = open_dataset(exec_properties[DATA_DIR], data.format, data.max_sentence_length)
+        dataset = open_configured(exec_properties[DATA_DIR], settings.data)
         examples = artifact_utils.get_single_instance(output_dict[EXAMPLES])
         entries = list(dataset.stories())
-        tasks, rejects = _plan(entries, settings)
-        written, unreadable = self._write(tasks, dataset, examples.uri)
+        shards, rejects = _plan(entries, settings)
+        written, unreadable = self._write(shards, dataset, examples.uri)
         outcome = _Outcome(dataset, entries, written, sorted([*rejects, *unreadable]))
         outcome.save(examples.uri, exec_properties.get(REJECTS_PATH) or "")
         outcome.check(settings)
@@ -97,32 +94,30 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         )
         logging.info("StoryExampleGen: %s", json.dumps(outcome.counts))
 
-    def _write(self, tasks: Sequence[_Task], dataset: StoryDataset, uri: str) -> tuple[dict[str, int], list[Reject]]:
+    def _write(self, shards: Sequence[_Shard], dataset: StoryDataset, uri: str) -> tuple[dict[str, int], list[Reject]]:
         """Runs the Beam pipeline; returns the stories written by file, and those that could not be read."""
         aside = f"{uri}/{_ASIDE}"
-        fileio.makedirs(aside)
-        read = _Read(str(dataset.folder), dataset.label_names or ())
+        write = _WriteShard(uri, aside, str(dataset.folder), dataset.label_names or ())
         with self._make_beam_pipeline() as pipeline:
+            # Pictures go from file to file within a worker: what passes between workers are names.
             results = (
                 pipeline
-                | "Stories" >> beam.Create(tasks, reshuffle=True)
-                | "Read" >> beam.ParDo(read).with_outputs(_REJECTED, main="good")
+                | "Shards" >> beam.Create(shards, reshuffle=True)
+                | "Write" >> beam.ParDo(write).with_outputs(_REJECTED, main="written")
             )
-            written = results.good | "Group" >> beam.GroupByKey() | "Write" >> beam.ParDo(_WriteShard(uri, aside))
             _ = (
                 pipeline
                 | "Once" >> beam.Create([f"{aside}/{_OUTCOME}"])
                 | "Outcome"
-                >> beam.Map(_write_outcome, beam.pvalue.AsList(written), beam.pvalue.AsList(results[_REJECTED]))
+                >> beam.Map(_write_outcome, beam.pvalue.AsList(results.written), beam.pvalue.AsList(results[_REJECTED]))
             )
-        with fileio.open(f"{aside}/{_OUTCOME}") as file:
-            outcome = json.loads(file.read())
-        fileio.rmtree(aside)
+        outcome = json.loads(read_file(f"{aside}/{_OUTCOME}"))
+        remove_folder(aside)
         return dict(outcome["written"]), [Reject(*reject) for reject in outcome["rejected"]]
 
 
-def _plan(entries: Iterable[Story | Reject], settings: Settings) -> tuple[list[_Task], list[Reject]]:
-    """Returns which story goes into which file, and the stories that are set aside before any picture is read."""
+def _plan(entries: Iterable[Story | Reject], settings: Settings) -> tuple[list[_Shard], list[Reject]]:
+    """Returns which stories go into which file, and those that are set aside before any picture is read."""
     by_split: dict[str, list[Story]] = {split: [] for split in SPLITS}
     rejects = []
     for entry in entries:
@@ -131,69 +126,56 @@ def _plan(entries: Iterable[Story | Reject], settings: Settings) -> tuple[list[_
             rejects.append(reject)
         elif isinstance(entry, Story):
             by_split[split_of(entry, settings.data.test_fraction)].append(entry)
-    return [task for split, stories in by_split.items() for task in _shards(split, stories)], rejects
+    return [shard for split, stories in by_split.items() for shard in _shards(split, stories)], rejects
 
 
-def _shards(split: str, stories: list[Story]) -> Iterator[_Task]:
-    """Yields the stories of a split with their files: in the order of their names, whatever order they came in."""
+def _shards(split: str, stories: list[Story]) -> Iterator[_Shard]:
+    """Yields the files of a split: its stories in the order of their names, whatever order they came in."""
+    ordered = sorted(stories, key=lambda story: story.story_id)
     count = -(-len(stories) // SHARD_STORIES)
-    for rank, story in enumerate(sorted(stories, key=lambda story: story.story_id)):
-        name = f"data_tfrecord-{rank // SHARD_STORIES:05d}-of-{count:05d}.gz"
-        yield _Task(story, f"Split-{split}/{name}")
+    for number in range(count):
+        name = f"Split-{split}/data_tfrecord-{number:05d}-of-{count:05d}.gz"
+        yield _Shard(name, tuple(ordered[number * SHARD_STORIES : (number + 1) * SHARD_STORIES]))
 
 
-class _Read(beam.DoFn):
-    """Reads a story's pictures: gives its file, name and tf.Example, or why it cannot be used.
+class _WriteShard(beam.DoFn):
+    """Writes a file of stories; gives its name and their number, and why stories cannot be used.
 
     Args:
+        uri: the artifact.
+        aside: folder for what is not whole yet.
         folder: the data folder.
         label_names: names of the labels, in the order of their flags.
     """
 
-    def __init__(self, folder: str, label_names: tuple[str, ...]) -> None:
+    def __init__(self, uri: str, aside: str, folder: str, label_names: tuple[str, ...]) -> None:
         super().__init__()
+        self._uri = uri
+        self._aside = aside
         self._folder = folder
         self._label_names = label_names
 
-    def process(self, task: _Task) -> Iterator[Any]:
-        story = task.story
-        try:
-            images = load_frames(story)
-        except BadFrameError as error:
-            yield beam.pvalue.TaggedOutput(_REJECTED, error.as_reject(story.story_id, Path(self._folder)))
-            return
-        example = records.story_example(story.story_id, story.sentences, images, self._flags(story), story.objects)
-        yield task.shard, (story.story_id, example.SerializeToString(deterministic=True))
+    def process(self, shard: _Shard) -> Iterator[Any]:
+        rejects: list[Reject] = []
+        count = write_records(f"{self._uri}/{shard.name}", self._examples(shard.stories, rejects), self._aside)
+        yield from (beam.pvalue.TaggedOutput(_REJECTED, reject) for reject in rejects)
+        yield shard.name, count
+
+    def _examples(self, stories: Iterable[Story], rejects: list[Reject]) -> Iterator[bytes]:
+        """Yields the serialized tf.Example of each story that can be used; adds the others to `rejects`."""
+        for story in stories:
+            try:
+                images = load_frames(story)
+            except BadFrameError as error:
+                rejects.append(error.as_reject(story.story_id, Path(self._folder)))
+                continue
+            example = records.story_example(story.story_id, story.sentences, images, self._flags(story), story.objects)
+            yield example.SerializeToString(deterministic=True)
 
     def _flags(self, story: Story) -> list[list[int]] | None:
         if story.labels is None or not self._label_names:
             return None
         return [[int(name in frame) for name in self._label_names] for frame in story.labels]
-
-
-class _WriteShard(beam.DoFn):
-    """Writes a file of stories, in the order of their names: aside, then renamed.
-
-    Args:
-        uri: the artifact.
-        aside: folder for what is not whole yet.
-    """
-
-    def __init__(self, uri: str, aside: str) -> None:
-        super().__init__()
-        self._uri = uri
-        self._aside = aside
-
-    def process(self, shard: tuple[str, Iterable[tuple[str, bytes]]]) -> Iterator[tuple[str, int]]:
-        name, stories = shard
-        path, aside = f"{self._uri}/{name}", f"{self._aside}/{uuid.uuid4().hex}"
-        ordered = sorted(stories)
-        with tf.io.TFRecordWriter(aside, tf.io.TFRecordOptions(compression_type="GZIP")) as writer:
-            for _, content in ordered:
-                writer.write(content)
-        fileio.makedirs(path.rpartition("/")[0])
-        fileio.rename(aside, path, overwrite=True)
-        yield name, len(ordered)
 
 
 def _write_outcome(path: str, written: list[tuple[str, int]], rejected: list[Reject]) -> None:
@@ -202,11 +184,8 @@ def _write_outcome(path: str, written: list[tuple[str, int]], rejected: list[Rej
 
 
 def _write_text(path: str, text: str) -> None:
-    """Writes a file aside and renames it."""
-    aside = f"{path}.{uuid.uuid4().hex}.part"
-    with fileio.open(aside, "w") as file:
-        file.write(text)
-    fileio.rename(aside, path, overwrite=True)
+    folder, _, _ = path.rpartition("/")
+    write_file(path, text.encode(), folder)
 
 
 class _Outcome:

@@ -1,11 +1,11 @@
 """Story data: readers of every layout, the rendered default, and what they share.
 
-`open_dataset` reads a folder; `storygan_tf.datasets.render` makes one.
+`open_dataset` reads a folder, `open_configured` as a configuration says; `storygan_tf.datasets.render` makes one.
 """
 
 from __future__ import annotations
 
-from storygan_tf.datasets.open import open_dataset, source_of
+from storygan_tf.datasets.open import open_configured, open_dataset, source_of
 from storygan_tf.datasets.story import Reject, Story, StoryDataset, load_frames, split_of
 
-__all__ = ["Reject", "Story", "StoryDataset", "load_frames", "open_dataset", "source_of", "split_of"]
+__all__ = ["Reject", "Story", "StoryDataset", "load_frames", "open_configured", "open_dataset", "source_of", "split_of"]

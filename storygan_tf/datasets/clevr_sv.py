@@ -9,12 +9,13 @@ from __future__ import annotations
 import functools
 import re
 from collections import defaultdict
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from pathlib import PurePath
 from typing import Any
 
 from storygan_tf.datasets import clevr
 from storygan_tf.datasets.clevr import SceneObject
+from storygan_tf.datasets.reader import BadValueError, PublishedReader, check_sentence, is_rendered
 from storygan_tf.datasets.safe_pickle import load_dict
 from storygan_tf.datasets.sentences import story_sentences
 from storygan_tf.datasets.story import Reject, Story
@@ -24,6 +25,9 @@ DICT_FILE = "CLEVR_dict.npy"
 IMAGES = "images"
 FIRST_TEST_STORY = 10_000
 """Stories 0 to 9,999 are for training, those from here on for testing."""
+
+PUBLISHED = {"train": 10_000, "test": 3_000}
+"""Stories of the published set."""
 
 _NAME = re.compile(r"CLEVR_new_(\d{6})_([1-4])\.png")
 
@@ -43,7 +47,7 @@ def split_name(index: int) -> str:
     return "train" if index < FIRST_TEST_STORY else "test"
 
 
-class ClevrSV:
+class ClevrSV(PublishedReader):
     """Reader of a folder in CLEVR-SV's public layout.
 
     Args:
@@ -54,10 +58,19 @@ class ClevrSV:
     format = "clevr-sv"
     label_names: tuple[str, ...] | None = clevr.LABELS
 
-    def __init__(self, folder: Path, max_sentence_length: int = 1000) -> None:
-        self.folder = folder
-        self._root = folder.resolve()
-        self._max_sentence_length = max_sentence_length
+    @property
+    def published(self) -> Mapping[str, int] | None:
+        """Stories of the published set by split; None for rendered ones, which have its layout alone."""
+        return None if is_rendered(self.folder) else PUBLISHED
+
+    def split_named(self, story_id: str) -> str:
+        """Returns the published split of a story."""
+        return split_name(int(story_id.rpartition("_")[2]))
+
+    def owns(self, path: PurePath) -> bool:
+        """Tells whether a file is `CLEVR_dict.npy` or a picture; masks, as CP-CSV lays beside them, are none."""
+        picture = str(path.parent) == IMAGES and _NAME.fullmatch(path.name) is not None
+        return picture or str(path) == DICT_FILE or super().owns(path)
 
     def stories(self) -> Iterator[Story | Reject]:
         """Yields a story or a reject for each number that has a vector or a picture, in their order.
@@ -113,8 +126,11 @@ class ClevrSV:
             except ValueError as error:
                 return Reject(name, f"{DICT_FILE}: {image_name(index, frame)}", str(error))
         sentences = story_sentences(frames[-1], index)
-        if max(map(len, sentences)) > self._max_sentence_length:
-            return Reject(name, DICT_FILE, f"sentence of more than {self._max_sentence_length} characters")
+        try:
+            for sentence in sentences:
+                check_sentence(sentence, self._max_sentence_length)
+        except BadValueError as error:
+            return Reject(name, DICT_FILE, error.reason)
         paths = tuple((self._root / IMAGES / image_name(index, frame)).resolve() for frame in sorted(vectors))
         for path in paths:
             if not path.is_relative_to(self._root):

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from PIL import Image
-
-from storygan_tf.datasets.story import BadFrameError, Reject, Story, StoryDataset, count_reject, load_frames
+from storygan_tf.config import DataConfig
+from storygan_tf.datasets.overlap import Overlap, OverlapCounter
+from storygan_tf.datasets.pictures import file_of, identity_of, size_of
+from storygan_tf.datasets.story import (
+    BadFrameError,
+    Reject,
+    Story,
+    StoryDataset,
+    count_reject,
+    load_frame,
+    refusing,
+    split_of,
+)
 
 
 @dataclasses.dataclass
@@ -25,6 +36,8 @@ class Findings:
         sizes: pictures of accepted stories by `WIDTHxHEIGHT`.
         labels: frames of accepted stories by label.
         rejects: the stories set aside.
+        overlaps: what splits of accepted stories have in common.
+        unused: files that no story uses, by kind (`*_mask.png`, `*.txt`).
     """
 
     frames: int
@@ -35,10 +48,15 @@ class Findings:
     sizes: Counter[str] = dataclasses.field(default_factory=Counter)
     labels: Counter[str] = dataclasses.field(default_factory=Counter)
     rejects: list[Reject] = dataclasses.field(default_factory=list)
+    overlaps: list[Overlap] = dataclasses.field(default_factory=list)
+    unused: Counter[str] = dataclasses.field(default_factory=Counter)
 
 
 def examine(
-    dataset: StoryDataset, frames: int | None = None, progress: Callable[[int, int], None] | None = None
+    dataset: StoryDataset,
+    frames: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    test_fraction: float = DataConfig.test_fraction,
 ) -> Findings:
     """Reads every story and picture.
 
@@ -46,6 +64,7 @@ def examine(
         dataset: the data set.
         frames: frames that a story must have; by default the most frequent number.
         progress: is called with the stories read and the stories to read.
+        test_fraction: of stories without a split that count as test stories where splits are held against each other.
 
     Raises:
         DataError: where the data set as a whole cannot be read.
@@ -55,36 +74,64 @@ def examine(
     if frames is None:
         frames = lengths.most_common(1)[0][0] if lengths else 0
     findings = Findings(frames=frames, given=len(entries), lengths=lengths)
+    overlaps = OverlapCounter()
     for done, entry in enumerate(entries, start=1):
-        _add(findings, entry, dataset.folder)
+        looked = entry if isinstance(entry, Reject) else _look(entry, frames, dataset.folder)
+        if isinstance(looked, Reject):
+            findings.rejects.append(looked)
+        elif isinstance(entry, Story):
+            _accept(findings, entry, looked)
+            overlaps.add(split_of(entry, test_fraction), looked.identities, entry.sentences)
         if progress:
             progress(done, len(entries))
+    findings.overlaps = list(overlaps.overlaps())
+    findings.unused = Counter(_unused(dataset, entries))
     return findings
 
 
-def _add(findings: Findings, entry: Story | Reject, folder: Path) -> None:
-    reject = entry if isinstance(entry, Reject) else _reject(entry, findings.frames, folder)
-    if reject:
-        findings.rejects.append(reject)
-    elif isinstance(entry, Story):
-        _accept(findings, entry)
+@dataclasses.dataclass(frozen=True)
+class _Looked:
+    """What was seen of a story's pictures: their sizes, and digests of where they come from."""
+
+    sizes: tuple[tuple[int, int], ...]
+    identities: tuple[bytes, ...]
 
 
-def _reject(story: Story, frames: int, folder: Path) -> Reject | None:
-    """Returns why a story cannot be used, None where every picture could be read."""
+def _look(story: Story, frames: int, folder: Path) -> Reject | _Looked:
+    """Returns what is seen of a story's pictures, or why it cannot be used."""
     if reject := count_reject(story, frames):
         return reject
+    sizes, identities = [], []
     try:
-        load_frames(story)
+        for picture in story.images:
+            load_frame(picture)
+            with refusing(picture):
+                sizes.append(size_of(picture))
+                identities.append(identity_of(picture))
     except BadFrameError as error:
         return error.as_reject(story.story_id, folder)
-    return None
+    return _Looked(tuple(sizes), tuple(identities))
 
 
-def _accept(findings: Findings, story: Story) -> None:
+def _accept(findings: Findings, story: Story, looked: _Looked) -> None:
     findings.accepted += 1
     findings.splits[story.split or "by test_fraction"] += 1
     findings.labels.update(name for frame in story.labels or () for name in set(frame))
-    for path in story.images:
-        with Image.open(path) as image:
-            findings.sizes[f"{image.width}x{image.height}"] += 1
+    findings.sizes.update(f"{width}x{height}" for width, height in looked.sizes)
+
+
+def _unused(dataset: StoryDataset, entries: Sequence[Story | Reject]) -> Iterator[str]:
+    """Yields the kind of each file in the folder that is neither part of its layout nor of a story."""
+    root = dataset.folder.resolve()
+    stories = (entry for entry in entries if isinstance(entry, Story))
+    used = {str(file_of(picture)) for story in stories for picture in story.images}
+    for parent, _, names in os.walk(root):
+        for name in names:
+            path = Path(parent, name)
+            if str(path) not in used and not dataset.owns(path.relative_to(root)):
+                yield _kind(path)
+
+
+def _kind(path: Path) -> str:
+    mask = "_mask" if path.stem.endswith("_mask") else ""
+    return f"*{mask}{path.suffix}" if path.suffix else path.name

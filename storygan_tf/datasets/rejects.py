@@ -39,8 +39,8 @@ def _name(reject: Reject) -> str:
 
 
 def _short(text: str) -> str:
-    # A name may be a megabyte long, or hold line ends.
-    plain = " ".join(text.split())
+    # A name may be a megabyte long, or hold line ends and what moves a terminal's cursor.
+    plain = "".join(character if character.isprintable() else "?" for character in " ".join(text.split()))
     return plain if len(plain) <= 80 else f"{plain[:77]}..."
 
 

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
-import io
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePath
 from typing import Any, Protocol
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from storygan_tf.config import IMAGE_SIZE
+from storygan_tf.datasets.pictures import Part, Picture, UnusablePictureError, file_of, opened, to_png, to_rgb
 from storygan_tf.errors import DataError
 
 SPLITS = ("train", "val", "test")
-
-MAX_PIXELS = 64_000_000
-"""A picture that claims to be larger is refused before any of it is decoded."""
-
-IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
-"""What Pillow may read here. Its readers for documents and the like start other programs."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +27,7 @@ class Story:
         story_id: its name, unique in the data set.
         split: one of `SPLITS`, or None where the data does not say.
         sentences: T sentences.
-        images: T files.
+        images: T pictures: files, or parts of files (`storygan_tf.datasets.pictures`).
         labels: for each of T frames the names of what it shows, or None.
         objects: for each of T frames {shape, colour, material, size, x, y}, x and y in pixels of the 64x64 frame, or
             None.
@@ -41,7 +36,7 @@ class Story:
     story_id: str
     split: str | None
     sentences: tuple[str, ...]
-    images: tuple[Path, ...]
+    images: tuple[Picture, ...]
     labels: tuple[tuple[str, ...], ...] | None = None
     objects: tuple[tuple[dict[str, Any], ...], ...] | None = None
 
@@ -76,8 +71,19 @@ class StoryDataset(Protocol):
     def label_names(self) -> tuple[str, ...] | None:
         """The labels' names in a fixed order; None without labels."""
 
+    @property
+    def published(self) -> Mapping[str, int] | None:
+        """Stories that the published set has, by split; None where there is none."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What is worth knowing of the data set as a whole, a line each."""
+
     def stories(self) -> Iterator[Story | Reject]:
         """Yields every story, or why it cannot be used. Pictures are looked for, not read."""
+
+    def owns(self, path: PurePath) -> bool:
+        """Tells whether a file, relative to the folder, is part of the layout, whether a story uses it or not."""
 
 
 class BadFrameError(DataError):
@@ -86,21 +92,28 @@ class BadFrameError(DataError):
     Args:
         file: its path.
         reason: what is wrong with it.
+        place: where in the file it is, where that is not all of it.
     """
 
-    def __init__(self, file: Path, reason: str) -> None:
-        super().__init__(f"{file}: {reason}.")
+    def __init__(self, file: Path, reason: str, place: str = "") -> None:
+        super().__init__(f"{_placed(str(file), place)}: {reason}.")
         self.file = file
         self.reason = reason
+        self.place = place
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.file, self.reason)
+        return type(self), (self.file, self.reason, self.place)
 
     def as_reject(self, story_id: str, folder: Path) -> Reject:
         """Returns the story set aside for this, the file relative to the data folder."""
         root = folder.resolve()
         inside = self.file.is_relative_to(root)
-        return Reject(story_id, str(self.file.relative_to(root) if inside else self.file), self.reason)
+        name = str(self.file.relative_to(root) if inside else self.file)
+        return Reject(story_id, _placed(name, self.place), self.reason)
+
+
+def _placed(file: str, place: str) -> str:
+    return f"{file}: {place}" if place else file
 
 
 def split_of(story: Story, test_fraction: float) -> str:
@@ -130,10 +143,10 @@ def load_frames(story: Story) -> list[bytes]:
     Raises:
         BadFrameError: where a picture is missing, truncated, not a picture or too large.
     """
-    return [_to_png(load_frame(path)) for path in story.images]
+    return [to_png(Image.fromarray(load_frame(picture))) for picture in story.images]
 
 
-def load_frame(path: Path) -> np.ndarray:
+def load_frame(picture: Picture) -> np.ndarray:
     """Returns a picture as uint8 `[64, 64, 3]`.
 
     It is turned as its EXIF data says, any transparency is dropped, and it is squeezed to a square by Pillow's bilinear
@@ -142,26 +155,28 @@ def load_frame(path: Path) -> np.ndarray:
     Raises:
         BadFrameError: as `load_frames`.
     """
+    with refusing(picture), opened(picture) as image:
+        return np.asarray(to_rgb(image).resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BILINEAR))
+
+
+@contextlib.contextmanager
+def refusing(picture: Picture) -> Iterator[None]:
+    """Turns whatever goes wrong with a picture into a `BadFrameError` that names it."""
     try:
-        with Image.open(path, formats=IMAGE_FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise BadFrameError(path, f"more than {MAX_PIXELS:,} pixels")
-            turned = ImageOps.exif_transpose(image)
-            return np.asarray(_to_rgb(turned).resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BILINEAR))
-    except BadFrameError:
-        raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise BadFrameError(path, f"more than {MAX_PIXELS:,} pixels") from None
-    except FileNotFoundError:
-        raise BadFrameError(path, "missing image") from None
-    except MemoryError:
+        yield
+    except (MemoryError, BadFrameError):
         raise
     # Pillow's decoders raise nearly anything for damaged files: OSError, SyntaxError, ValueError, struct.error, ...
     except Exception as error:
-        raise BadFrameError(path, _why_unreadable(error)) from error
+        place = picture.place if isinstance(picture, Part) else ""
+        raise BadFrameError(file_of(picture), _why_unreadable(error), place) from error
 
 
 def _why_unreadable(error: Exception) -> str:
+    if isinstance(error, UnusablePictureError):
+        return str(error)
+    if isinstance(error, FileNotFoundError):
+        return "missing image"
     if isinstance(error, Image.UnidentifiedImageError):
         return "not a picture of a known format"
     if "truncated" in str(error).lower():
@@ -169,24 +184,3 @@ def _why_unreadable(error: Exception) -> str:
     if isinstance(error, PermissionError):
         return "image may not be read"
     return f"damaged image ({type(error).__name__})"
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith(("I", "F")):
-        return _from_deep_grey(image).convert("RGB")
-    # A palette goes by RGBA, as Pillow asks for where it holds transparency.
-    return (image.convert("RGBA") if image.mode == "P" else image).convert("RGB")
-
-
-def _from_deep_grey(image: Image.Image) -> Image.Image:
-    """Scales 16-bit grey to 8 bits; Pillow's own conversion would clip it."""
-    grey = np.asarray(image).astype(np.float64)
-    if image.mode == "F" or grey.min() < 0 or grey.max() > 65535:
-        raise ValueError("grey levels beyond 16 bits")
-    return Image.fromarray(np.round(grey / 257).astype(np.uint8))
-
-
-def _to_png(frame: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(frame).save(buffer, "PNG")
-    return buffer.getvalue()

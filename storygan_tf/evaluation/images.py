@@ -21,23 +21,20 @@ does, or from 1, where 0 stands for the frame that was given.
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from storygan_tf.config import IMAGE_SIZE
-from storygan_tf.datasets.clevr_sv import ClevrSV, split_name
+from storygan_tf.config import IMAGE_SIZE, DataConfig
 from storygan_tf.datasets.files import ASIDE, unwritable
-from storygan_tf.datasets.open import open_dataset
+from storygan_tf.datasets.open import open_configured
+from storygan_tf.datasets.reader import ListReader, PublishedReader
 from storygan_tf.datasets.story import SPLITS, BadFrameError, Reject, Story, StoryDataset, load_frame, split_of
-from storygan_tf.datasets.story_folder import STORIES_FILE
 from storygan_tf.errors import DataError, nearest
 
 _NAMED = 3
@@ -118,9 +115,7 @@ _LAYOUTS = {
 LAYOUTS = ("auto", *_LAYOUTS)
 
 
-def stored_test_ids(
-    folder: str | Path, layout_format: str, test_fraction: float, max_sentence_length: int
-) -> list[str]:
+def stored_test_ids(folder: str | Path, data: DataConfig) -> list[str]:
     """Returns the ids of a data folder's test stories, in the order that it stores them.
 
     Stories that are set aside count, for another system may have drawn them: all but those of which it cannot be told
@@ -128,53 +123,41 @@ def stored_test_ids(
 
     Args:
         folder: the data folder.
-        layout_format: its layout, or `auto`, as for `open_dataset`.
-        test_fraction: see `split_of`.
-        max_sentence_length: see `open_dataset`.
+        data: its layout, and how it is read and split.
 
     Raises:
         DataError: where the folder cannot be read.
     """
-    dataset = open_dataset(folder, layout_format, max_sentence_length)
+    dataset = open_configured(folder, data)
     entries = list(dataset.stories())
     if any(isinstance(entry, Reject) for entry in entries):
         entries = list(_with_set_aside(dataset, entries))
     stories = [entry for entry in entries if isinstance(entry, Story)]
-    return [story.story_id for story in stories if split_of(story, test_fraction) == "test"]
+    return [story.story_id for story in stories if split_of(story, data.test_fraction) == "test"]
 
 
 def _with_set_aside(dataset: StoryDataset, entries: Sequence[Story | Reject]) -> Iterator[Story | Reject]:
     """Yields stories as they are, and in place of what was set aside its name and split, where they are known."""
-    if isinstance(dataset, ClevrSV):
-        yield from (_named_by_clevr(entry) if isinstance(entry, Reject) else entry for entry in entries)
-        return
+    if isinstance(dataset, PublishedReader):
+        yield from _published(dataset, entries)
+    elif isinstance(dataset, ListReader):
+        yield from _in_list(dataset, entries)
+
+
+def _published(dataset: PublishedReader, entries: Sequence[Story | Reject]) -> Iterator[Story]:
+    names = dict.fromkeys(entry.story_id for entry in entries)
+    yield from (Story(name, dataset.split_named(name), (), ()) for name in names)
+
+
+def _in_list(dataset: ListReader, entries: Sequence[Story | Reject]) -> Iterator[Story | Reject]:
     seen = {entry.story_id for entry in entries if isinstance(entry, Story)}
-    for entry, (number, values) in zip(entries, _lines(dataset.folder / STORIES_FILE), strict=True):
+    for entry, (number, values) in zip(entries, dataset.values(), strict=True):
         split, name = values.get("split"), entry.story_id
         if isinstance(entry, Story):
             yield entry
         elif split in SPLITS or (split is None and values.get("story_id") == name):
             yield Story(f"{name} (line {number})" if name in seen else name, split, (), ())
             seen.add(name)
-
-
-def _named_by_clevr(reject: Reject) -> Story:
-    return Story(reject.story_id, split_name(int(reject.story_id.rpartition("_")[2])), (), ())
-
-
-def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yields the number and values of every line that is not blank; no values where it is no JSON object."""
-    for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
-        if line.strip():
-            yield number, _values(line.removeprefix(b"\xef\xbb\xbf"))
-
-
-def _values(line: bytes) -> dict[str, Any]:
-    try:
-        values = json.loads(line)
-    except (ValueError, RecursionError):
-        return {}
-    return values if isinstance(values, dict) else {}
 
 
 class ImageFrames:

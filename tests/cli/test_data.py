@@ -110,7 +110,42 @@ def test_render_makes_a_folder_that_check_accepts(tmp_path):
     assert len(story["sentences"]) == 4
 
 
-@pytest.mark.parametrize("command", ["render", "check", "show"])
+def test_check_tells_of_a_published_set_what_is_missing_shared_and_beside(tmp_path, pororo_folder):
+    folder = pororo_folder(tmp_path / "pororo")
+    (folder / "a_mask.png").write_bytes(b"")
+    done = storygan("check", folder)
+    assert done.returncode == 0, done.stderr
+    assert "layout     pororo-sv" in done.stdout
+    assert "pictures   8x8: 40" in done.stdout
+    assert "published  train: 6 of 10,191 usable, 10,185 are missing" in done.stdout
+    assert "published  test: 1 of 2,208 usable, 2,207 are missing" in done.stdout
+    assert "overlap    of 1 test stories 0 have all pictures of a train story, 0 all its sentences, 1 at" in done.stdout
+    assert "note       1 stories of img_cache4.npy are in no split" in done.stdout
+    assert "not used   *_mask.png: 1" in done.stdout
+    older = storygan("check", folder, "--pororo-split", "train-test")
+    assert "splits     test: 3, train: 5" in older.stdout
+    assert "published" not in older.stdout
+
+
+def test_leaks_are_told_and_dropped(tmp_path, flintstones_folder):
+    folder = flintstones_folder(tmp_path / "flintstones")
+    assert "note       1 of 1 test stories hold clips of the training split" in storygan("check", folder).stdout
+    assert "splits     train: 6\n" in storygan("check", folder, "--drop-leaks").stdout
+
+
+def test_convert_makes_a_story_folder_that_tells_the_frames(tmp_path, flintstones_folder):
+    folder, out = flintstones_folder(tmp_path / "flintstones"), tmp_path / "out"
+    done = storygan("convert", folder, "--out", out, "--frame-seed", 3)
+    assert done.returncode == 0, done.stderr
+    assert f"8 stories are in {out}, 0 were set aside" in done.stdout
+    story = json.loads((out / "stories.jsonl").read_text().splitlines()[0])
+    assert story["sources"][0]["file"] == f"video_frames_sampled/{story['story_id']}.npy"
+    assert "8 given, 8 usable" in storygan("check", out).stdout
+    assert "something there already" in failed("convert", folder, "--out", out)
+    assert "expected one of auto, story-folder" in failed("convert", folder, "--out", out, "--format", "pororo")
+
+
+@pytest.mark.parametrize("command", ["render", "check", "show", "convert"])
 def test_help_has_an_example(command):
     done = storygan(command, "--help")
     assert done.returncode == 0

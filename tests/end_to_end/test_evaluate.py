@@ -16,7 +16,8 @@ from tfx.types import standard_artifacts
 from tfx.utils import proto_utils
 
 from components.story_evaluator.executor import Executor
-from pipeline.local_runner import BEAM_RUNNER, Outputs
+from pipeline.beam_options import beam_options
+from pipeline.local_runner import Outputs
 from storygan_tf.datasets.fingerprint import data_fingerprint
 from storygan_tf.evaluation.images import write_images
 from storygan_tf.evaluation.sources import story_seed
@@ -235,7 +236,7 @@ def test_a_model_with_noise_in_its_weights_is_not_blessed_and_the_served_version
         Path(uri).mkdir(exist_ok=True)
     given = {name: [artifact] for name, (artifact, _) in artifacts.items()}
     settings = {"evaluation": {"replicates": 100, "min_object_gain": None, "min_ssim_over_random": -1}}
-    Executor(Executor.Context(beam_pipeline_args=[BEAM_RUNNER])).Do(
+    Executor(Executor.Context(beam_pipeline_args=beam_options([]))).Do(
         {name: given[name] for name in ("examples", "model", "judge")},
         {name: given[name] for name in ("evaluation", "blessing")},
         {"settings": json.dumps(settings), "serving_dir": str(serving)},

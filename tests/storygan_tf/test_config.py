@@ -93,6 +93,9 @@ data = st.builds(
     max_reject_fraction=st.floats(0, 1),
     test_fraction=st.floats(0, 1),
     max_sentence_length=counts,
+    frame_seed=counts,
+    pororo_split=choices["pororo_split"],
+    drop_leaks=st.booleans(),
 )
 evaluations = st.builds(
     EvaluationConfig,
@@ -139,7 +142,11 @@ def test_fields_that_are_left_out_keep_their_defaults():
         ('{"model": {"spectral_norm": 1}}', "model.spectral_norm: found 1, expected true or false"),
         ('{"data": {"test_fraction": "0.1"}}', "data.test_fraction: found '0.1', expected a number"),
         ('{"data": {"encoder": 3}}', "data.encoder: found 3, expected a string"),
-        ('{"data": {"format": "clevr_sv"}}', r"data.format: .* one of auto, story-folder, clevr-sv; did you mean 'cl"),
+        (
+            '{"data": {"format": "clevr_sv"}}',
+            r"data.format: .* one of auto, story-folder, clevr-sv, .*; did you mean 'clevr-sv'",
+        ),
+        ('{"data": {"pororo_split": "v2"}}', "data.pororo_split: found 'v2', expected one of seen-unseen, train-test"),
         ('{"training": {"phases": {}}}', "training.phases: found {}, expected a list"),
         ('{"training": {"phases": [3]}}', "training.phases.0: found 3, expected a mapping"),
         ('{"model": 4}', "model: found 4, expected a mapping"),
@@ -174,6 +181,7 @@ def test_what_is_not_understood_is_told(text, words):
         (DataConfig, {"encoder": ""}, "data.encoder: found ''"),
         (DataConfig, {"max_reject_fraction": 1.5}, "data.max_reject_fraction: found 1.5, expected a fraction"),
         (DataConfig, {"max_sentence_length": 0}, "data.max_sentence_length: found 0"),
+        (DataConfig, {"frame_seed": -1}, "data.frame_seed: found -1, expected a whole number from 0"),
     ],
 )
 def test_values_out_of_range_are_told(cls, values, words):

@@ -8,6 +8,7 @@ import pytest
 
 from storygan_tf import presets
 from storygan_tf.config import USE_V4, PhaseConfig, Settings, StoryGANConfig
+from storygan_tf.datasets import flintstones, pororo
 from storygan_tf.errors import ConfigError
 
 
@@ -70,7 +71,18 @@ def test_quick_needs_no_download_and_warms_up():
     assert quick.evaluation.min_ssim_over_random > 0
 
 
-@pytest.mark.parametrize(("name", "words"), [("qick", "did you mean 'quick'"), ("zzz", r"there are: .*paper, quick")])
+@pytest.mark.parametrize(("name", "labels"), [("pororo", pororo.LABELS), ("flintstones", flintstones.LABELS)])
+def test_the_fields_sets_have_the_released_schedule(name, labels):
+    preset = presets.load(name)
+    assert (preset.model.frames, preset.model.labels) == (5, len(labels))
+    (phase,) = preset.training.phases
+    assert (phase.schedule, phase.generator_steps, phase.epochs) == ("joint", 2, 120)
+    assert (phase.image_batch, phase.story_batch) == (24, 24)
+    docstring = importlib.import_module(f"storygan_tf.presets.{name}").__doc__ or ""
+    assert "Exercised on fixtures only" in docstring
+
+
+@pytest.mark.parametrize(("name", "words"), [("qick", "did you mean 'quick'"), ("zzz", r"there are: .*paper, .*quick")])
 def test_an_unknown_preset_is_told(name, words):
     with pytest.raises(ConfigError, match=f"no preset '{name}'.*{words}"):
         presets.load(name)

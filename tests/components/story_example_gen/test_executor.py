@@ -16,9 +16,10 @@ from tfx.types import artifact_utils, standard_artifacts
 
 from components.story_example_gen import executor
 from storygan_tf import records
-from storygan_tf.config import Settings
-from storygan_tf.datasets import clevr
+from storygan_tf.config import DataConfig, Settings
+from storygan_tf.datasets import clevr, flintstones, load_frames, open_configured, pororo
 from storygan_tf.datasets.clevr import SceneObject
+from storygan_tf.datasets.convert import convert
 from storygan_tf.errors import ConfigError, DataError
 
 RUNNER = ["--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner", "--sdk_container_image=none"]
@@ -104,6 +105,38 @@ def test_every_good_story_becomes_a_record(run, folder, story_lines):
     assert [json.loads(frame) for frame in story["objects"].numpy()] == line["objects"]
     with Image.open(io.BytesIO(story["images"].numpy()[3])) as image:
         assert (image.format, image.size, image.mode) == ("PNG", (64, 64), "RGB")
+
+
+@pytest.mark.parametrize(
+    ("layout", "labels", "train"), [("pororo", pororo.LABELS, 6), ("flintstones", flintstones.LABELS, 6)]
+)
+def test_the_fields_layouts_go_through(run, tmp_path, pororo_folder, flintstones_folder, layout, labels, train):
+    data = {"pororo": pororo_folder, "flintstones": flintstones_folder}[layout](tmp_path / "data")
+    result = run(data, "model.frames=5", "data.frame_seed=4")
+    assert result.json("labels.json") == list(labels)
+    assert result.json("counts.json")["splits"] == {"train": train, "val": 1, "test": 1}
+    read = {story.story_id: story for story in open_configured(data, DataConfig(frame_seed=4)).stories()}
+    for record in result.stories("train", frames=5, label_count=len(labels)):
+        story = read[record["story_id"].numpy().decode()]
+        assert tuple(text.decode() for text in record["sentences"].numpy()) == story.sentences
+        assert list(record["images"].numpy()) == load_frames(story)
+        assert record["labels"].numpy().sum() == 5
+
+
+def test_a_table_gives_the_records_of_its_story_folder(run, folder, tmp_path):
+    pytest.importorskip("pyarrow")
+    convert(open_configured(folder, DataConfig()), tmp_path / "table", "parquet")
+    one, two = run(folder), run(tmp_path / "table", name="again")
+    for split in ("train", "test"):
+        assert two.raw(split) == one.raw(split)
+
+
+def test_a_bad_part_of_a_file_is_set_aside(run, tmp_path, pororo_folder):
+    data = pororo_folder(tmp_path / "data")
+    bad = "Pororo_ENGLISH1_1/Pororo_ENGLISH1_1_ep1/0.png"
+    (data / bad).write_bytes(b"")
+    result = run(data, "model.frames=5", "data.max_reject_fraction=0.5")
+    assert result.rejects == [{"story_id": "pororo_00000", "file": bad, "reason": "not a picture of a known format"}]
 
 
 def test_files_are_as_tfx_expects_them(run, folder):

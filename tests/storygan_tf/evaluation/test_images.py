@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from storygan_tf.config import DataConfig
 from storygan_tf.datasets import clevr
 from storygan_tf.datasets.clevr import SceneObject
 from storygan_tf.errors import DataError
@@ -277,7 +278,7 @@ def test_writing_asks_for_each_story_once(tmp_path):
 
 
 def stored(folder, layout="auto", test_fraction=0.5, length=1000):
-    return stored_test_ids(folder, layout, test_fraction, length)
+    return stored_test_ids(folder, DataConfig(format=layout, test_fraction=test_fraction, max_sentence_length=length))
 
 
 def test_test_stories_are_told_as_stored(tmp_path, story_folder, story_lines):

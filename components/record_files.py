@@ -1,0 +1,103 @@
+"""Files that Beam's workers write and read, through Beam's file systems.
+
+A path is a local one or a URL of any file system that Beam knows (`docs/scale.md`). What is written appears whole or
+not at all: a worker that is killed, or does the same work twice, leaves nothing that anybody takes for stories.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import tensorflow as tf
+from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.filesystems import FileSystems
+
+_RAW = CompressionTypes.UNCOMPRESSED
+"""Files pass through as they are: TensorFlow compresses and reads them."""
+
+
+def write_records(path: str, contents: Iterable[bytes], aside: str) -> int:
+    """Writes gzipped TFRecords, a record at a time, and returns how many; no file where there are none.
+
+    Args:
+        path: the file; its folder is made.
+        contents: serialized tf.Examples.
+        aside: folder on the same file system for what is not whole yet, made where it is not there.
+    """
+    with _spool(aside) as spool:
+        count = 0
+        with tf.io.TFRecordWriter(str(spool), tf.io.TFRecordOptions(compression_type="GZIP")) as writer:
+            for content in contents:
+                writer.write(content)
+                count += 1
+        if count:
+            _publish(spool, path, aside)
+    return count
+
+
+def write_file(path: str, content: bytes, aside: str) -> None:
+    """Writes a file; as `write_records`."""
+    with _spool(aside) as spool:
+        spool.write_bytes(content)
+        _publish(spool, path, aside)
+
+
+def read_records(path: str) -> Iterator[bytes]:
+    """Yields what `write_records` wrote, a record at a time."""
+    with contextlib.ExitStack() as stack:
+        local = path
+        if _is_remote(path):
+            local = str(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="storygan-")), "records"))
+            with FileSystems.open(path, compression_type=_RAW) as source, Path(local).open("wb") as target:
+                shutil.copyfileobj(source, target)
+        yield from tf.data.TFRecordDataset(local, compression_type="GZIP").as_numpy_iterator()
+
+
+def list_files(pattern: str) -> list[str]:
+    """Returns the files that fit a pattern, sorted."""
+    return sorted(entry.path for match in FileSystems.match([pattern]) for entry in match.metadata_list)
+
+
+def read_file(path: str) -> bytes:
+    """Returns a file's content."""
+    with FileSystems.open(path, compression_type=_RAW) as file:
+        return file.read()
+
+
+def remove_folder(folder: str) -> None:
+    """Removes a folder and everything in it, where it is there."""
+    if FileSystems.exists(folder):
+        FileSystems.delete([folder])
+
+
+def _is_remote(path: str) -> bool:
+    return FileSystems.get_scheme(path) is not None
+
+
+@contextlib.contextmanager
+def _spool(aside: str) -> Iterator[Path]:
+    """Gives a local file to write; it goes with the context."""
+    _make_folder(aside)
+    with tempfile.TemporaryDirectory(prefix="storygan-", dir=None if _is_remote(aside) else aside) as folder:
+        yield Path(folder, "spool")
+
+
+def _publish(spool: Path, path: str, aside: str) -> None:
+    """Gives a written file its place and name."""
+    written = str(spool)
+    if _is_remote(path):
+        written = FileSystems.join(aside, uuid.uuid4().hex)
+        with spool.open("rb") as source, FileSystems.create(written, compression_type=_RAW) as target:
+            shutil.copyfileobj(source, target)
+    _make_folder(FileSystems.split(path)[0])
+    FileSystems.rename([written], [path])
+
+
+def _make_folder(folder: str) -> None:
+    with contextlib.suppress(OSError):  # it is there, or another worker makes it
+        FileSystems.mkdirs(folder)

@@ -1,0 +1,93 @@
+"""Beam's options, made of the command line's: which runner, how many workers, and what is passed through.
+
+It imports nothing heavy, so that a wrong option is told before TFX is loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from storygan_tf.errors import ConfigError, nearest
+
+FN_API_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
+"""Beam's default would first try to download another runner; this one runs in this process, or starts its own."""
+
+MODES = {"in-memory": "in_memory", "multi-threading": "multi_threading", "multi-processing": "multi_processing"}
+"""How FnApiRunner works: by the name of the command line, Beam's name."""
+
+NO_SDK_PACKAGE = "--sdk_container_image=none"
+"""Keeps TFX from packing itself once a Beam step, which only other machines need."""
+
+_WORKERS = {"FlinkRunner": "--parallelism"}
+"""The option that says how many workers, where it is not FnApiRunner's."""
+
+
+def runner_arguments(runner: str | None, workers: int | None, given: Sequence[str] = ()) -> list[str]:
+    """Returns Beam's options for what a command was told.
+
+    Args:
+        runner: a mode of FnApiRunner (`MODES`), or another runner's name or dotted class; None where none was named.
+        workers: how many; None where it was not said.
+        given: Beam's own options, passed on as they are.
+
+    Raises:
+        ConfigError: where they contradict each other, or what is to be passed on is no option.
+    """
+    _check_given(runner, given)
+    if runner is not None and runner not in MODES:
+        return [f"--runner={_checked_runner(runner)}", *_other_workers(runner, workers), *given]
+    if runner is None and _named(given, "--runner"):
+        return [*_other_workers("", workers), *given]
+    return [*_fn_api_mode(runner, workers), *given]
+
+
+def beam_options(given: Sequence[str]) -> list[str]:
+    """Returns all of Beam's options: the given ones, and a runner where they name none."""
+    runner = [] if _named(given, "--runner") else [f"--runner={FN_API_RUNNER}"]
+    image = [] if _named(given, "--sdk_container_image") else [NO_SDK_PACKAGE]
+    return [*runner, *image, *given]
+
+
+def _named(given: Sequence[str], option: str) -> bool:
+    return any(argument.partition("=")[0] == option for argument in given)
+
+
+def _check_given(runner: str | None, given: Sequence[str]) -> None:
+    for argument in given:
+        if not argument.startswith("--"):
+            raise ConfigError(f"--beam {argument}: expected an option of Beam, such as --beam=--parallelism=2.")
+    if runner is not None and _named(given, "--runner"):
+        raise ConfigError(f"--beam-runner {runner}: found --beam=--runner, too; expected one of them.")
+
+
+def _checked_runner(runner: str) -> str:
+    """Returns another runner's name; one that is neither a mode nor a runner's name is refused."""
+    if runner.endswith("Runner"):
+        return runner
+    known = (*MODES, "FlinkRunner", "SparkRunner", "DataflowRunner")
+    raise ConfigError(f"--beam-runner {runner}: expected one of {', '.join(known)}{nearest(runner, known)}.")
+
+
+def _fn_api_mode(runner: str | None, workers: int | None) -> list[str]:
+    if workers is not None and workers < 1:
+        raise ConfigError(f"--beam-workers {workers}: expected at least 1.")
+    mode = runner or ("multi-processing" if (workers or 1) > 1 else None)
+    if mode == "in-memory" and (workers or 1) > 1:
+        raise ConfigError(
+            f"--beam-workers {workers}: in-memory has one worker; expected --beam-runner multi-processing or "
+            "multi-threading."
+        )
+    told = [f"--direct_running_mode={MODES[mode]}"] if mode else []
+    return told + ([f"--direct_num_workers={workers}"] if workers else [])
+
+
+def _other_workers(runner: str, workers: int | None) -> list[str]:
+    if workers is None:
+        return []
+    option = _WORKERS.get(runner.rpartition(".")[2])
+    if option is None:
+        raise ConfigError(
+            f"--beam-workers {workers}: is for FnApiRunner and FlinkRunner; expected this runner's own option, as "
+            "--beam=--OPTION=VALUE."
+        )
+    return [f"{option}={workers}"]

@@ -1,0 +1,15 @@
+"""How TFDV counts stories."""
+
+from __future__ import annotations
+
+import tensorflow_data_validation as tfdv
+from tensorflow_metadata.proto.v0 import schema_pb2
+
+from storygan_tf import records
+
+
+def statistics_options() -> tfdv.StatsOptions:
+    """Says that `images` are pictures, so that their bytes are not counted like words."""
+    feature = schema_pb2.Feature(name=records.IMAGES, type=schema_pb2.BYTES)
+    feature.image_domain.SetInParent()
+    return tfdv.StatsOptions(schema=schema_pb2.Schema(feature=[feature]))

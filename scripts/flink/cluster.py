@@ -1,0 +1,332 @@
+"""A Flink cluster of local processes, for Beam's FlinkRunner: one job manager, two task managers.
+
+    cluster.py up [--port 8081] [--folder .flink/cluster]    starts it, waits until it answers, says how to use it
+    cluster.py down [--folder .flink/cluster]                stops it: nothing of it runs on
+
+Exit code 3: Java, Maven or the packages cannot be had here. 1: it did not start.
+
+The first start fetches Flink (`apache-flink-libraries`, into an environment of its own) and builds Beam's job server
+for it (`pom.xml`), which needs Java 11 or 17, Maven and the package indexes: a minute and 0.4 GB. Both are kept in
+`.flink` below the repository. Flink's own shell scripts are not part of that package, so its processes are started as
+those scripts would.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+PARTS = ROOT / ".flink"
+"""What is fetched and built, once for all clusters."""
+
+FLINK = "apache-flink-libraries==1.19.3"
+FLINK_VERSION = "1.19"
+JAVA_VERSIONS = (11, 17)
+TASK_MANAGERS = 2
+SECONDS = 90
+
+CONFIGURATION = """\
+jobmanager.rpc.address: localhost
+jobmanager.rpc.port: {rpc_port}
+jobmanager.bind-host: localhost
+jobmanager.memory.process.size: 1200m
+jobmanager.execution.failover-strategy: full
+rest.address: localhost
+rest.bind-address: localhost
+rest.port: {port}
+taskmanager.host: localhost
+taskmanager.bind-host: localhost
+taskmanager.memory.process.size: 1500m
+taskmanager.memory.managed.size: 256m
+taskmanager.memory.network.min: 256m
+taskmanager.memory.network.max: 256m
+taskmanager.network.sort-shuffle.min-buffers: 16
+taskmanager.numberOfTaskSlots: 2
+parallelism.default: 2
+io.tmp.dirs: {folder}/tmp
+pekko.ask.timeout: 120 s
+heartbeat.interval: 3000
+heartbeat.timeout: 30000
+restart-strategy.type: fixed-delay
+restart-strategy.fixed-delay.attempts: 5
+restart-strategy.fixed-delay.delay: 2 s
+"""
+"""Two slots a task manager: where one is lost, the other has room for a job of parallelism 2. Preparation has about a
+hundred shuffles, each of which would reserve 512 network buffers."""
+
+EXPORTS = ("java.base/sun.net.util", "java.rmi/sun.rmi.registry", "java.security.jgss/sun.security.krb5")
+OPENS = (
+    "java.lang",
+    "java.net",
+    "java.io",
+    "java.nio",
+    "sun.nio.ch",
+    "java.lang.reflect",
+    "java.text",
+    "java.time",
+    "java.util",
+    "java.util.concurrent",
+    "java.util.concurrent.atomic",
+    "java.util.concurrent.locks",
+)
+"""What Flink's own configuration opens to it on these versions of Java."""
+
+JOB_MANAGER = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint"
+TASK_MANAGER = "org.apache.flink.runtime.taskexecutor.TaskManagerRunner"
+RESULT = "BASH_JAVA_UTILS_EXEC_RESULT:"
+
+
+class ClusterError(Exception):
+    """What did not start, and how to mend it."""
+
+    code = 1
+
+
+class MissingError(ClusterError):
+    """What a cluster is made of cannot be had here."""
+
+    code = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Process:
+    """A process of the cluster; `started` tells it from a later one of the same number."""
+
+    name: str
+    pid: int
+    started: str
+
+    @property
+    def runs(self) -> bool:
+        """Whether it still runs."""
+        return bool(self.started) and _started(self.pid) == self.started
+
+
+class Cluster:
+    """A cluster, and what it leaves in its folder: `processes.json`, `conf/`, `log/`, `tmp/`."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self.folder = folder
+        self.port = port
+        self._file = folder / "processes.json"
+
+    def up(self) -> None:
+        """Starts it, unless it runs, and waits until both task managers are there."""
+        if any(process.runs for process in self.processes()):
+            raise ClusterError(f"a cluster of {self.folder} runs already; stop it first (make flink-down).")
+        java, home = find_java(), flink_home()
+        job_server()
+        if not _is_free(self.port):
+            raise ClusterError(f"port {self.port} is taken; choose another (make flink-up FLINK_PORT=8082).")
+        self._configure()
+        try:
+            self._start("jobmanager", [java, "-Xmx700m", *_opened(), *_log_settings(), *_class_path(home), JOB_MANAGER])
+            jvm, settings = _task_manager_settings(java, home, self.folder / "conf")
+            for number in range(TASK_MANAGERS):
+                command = [java, *jvm, *_opened(), *_log_settings(), *_class_path(home), TASK_MANAGER]
+                self._start(f"taskmanager-{number}", command, settings)
+            self._wait()
+        except BaseException:
+            self.down()
+            raise
+
+    def down(self) -> None:
+        """Stops it: what does not end in ten seconds is killed. Logs stay."""
+        running = [process for process in self.processes() if process.runs]
+        for process in running:
+            os.kill(process.pid, signal.SIGTERM)
+        until = time.monotonic() + 10
+        while any(process.runs for process in running) and time.monotonic() < until:
+            time.sleep(0.1)
+        for process in running:
+            if process.runs:
+                os.kill(process.pid, signal.SIGKILL)
+        self._file.unlink(missing_ok=True)
+        for name in ("conf", "tmp"):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+
+    def processes(self) -> list[Process]:
+        """Returns its processes, whether they still run or not."""
+        return [Process(**entry) for entry in json.loads(self._file.read_text())] if self._file.is_file() else []
+
+    def options(self) -> list[str]:
+        """Returns the options by which `storygan` uses it."""
+        beam = (
+            f"--flink_master=localhost:{self.port}",
+            f"--flink_version={FLINK_VERSION}",
+            f"--flink_job_server_jar={job_server()}",
+            "--environment_type=LOOPBACK",
+        )
+        return ["--beam-runner", "FlinkRunner", "--beam-workers", "2", *(f"--beam={option}" for option in beam)]
+
+    def _configure(self) -> None:
+        for name in ("conf", "log", "tmp"):
+            (self.folder / name).mkdir(parents=True, exist_ok=True)
+        text = CONFIGURATION.format(port=self.port, rpc_port=_free_port(), folder=self.folder)
+        (self.folder / "conf" / "config.yaml").write_text(text)
+
+    def _start(self, name: str, command: Sequence[str], settings: Sequence[str] = ()) -> None:
+        with (self.folder / "log" / f"{name}.log").open("wb") as log:
+            started = subprocess.Popen(
+                [*command, "--configDir", str(self.folder / "conf"), *settings],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        known = [*self.processes(), Process(name, started.pid, _started(started.pid))]
+        self._file.write_text(json.dumps([dataclasses.asdict(process) for process in known], indent=1))
+
+    def _wait(self) -> None:
+        until = time.monotonic() + SECONDS
+        while time.monotonic() < until:
+            ended = [process.name for process in self.processes() if not process.runs]
+            if ended:
+                raise ClusterError(f"{', '.join(ended)} ended; {self.folder / 'log'} says why.")
+            if self._task_managers() == TASK_MANAGERS:
+                return
+            time.sleep(0.3)
+        raise ClusterError(f"no answer of {TASK_MANAGERS} task managers in {SECONDS} s; see {self.folder / 'log'}.")
+
+    def _task_managers(self) -> int:
+        try:
+            with urllib.request.urlopen(f"http://localhost:{self.port}/overview", timeout=5) as answer:
+                return int(json.load(answer)["taskmanagers"])
+        except (urllib.error.URLError, OSError, ValueError, KeyError):
+            return 0
+
+
+def find_java() -> str:
+    """Returns the path of a Java that Flink runs on."""
+    home = os.environ.get("JAVA_HOME")
+    java = shutil.which(str(Path(home, "bin", "java"))) if home else shutil.which("java")
+    wanted = " or ".join(map(str, JAVA_VERSIONS))
+    advice = f"Flink {FLINK_VERSION} needs Java {wanted}: apt-get install openjdk-17-jdk-headless, or set JAVA_HOME."
+    if java is None:
+        raise MissingError(f"found no java. {advice}")
+    told = subprocess.run([java, "-version"], check=False, capture_output=True, text=True).stderr
+    version = re.search(r'version "(\d+)', told)
+    if version is None or int(version.group(1)) not in JAVA_VERSIONS:
+        raise MissingError(f"{java}: found {told.splitlines()[0] if told else 'no version'}. {advice}")
+    return java
+
+
+def flink_home() -> Path:
+    """Returns the folder of Flink's jars, fetched where it is not there."""
+    python = PARTS / "python"
+    if not (found := list(python.glob("lib/python*/site-packages/pyflink/lib"))):
+        uv = shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent))
+        if uv is None:
+            raise MissingError("found no uv, which fetches Flink: run `make setup`.")
+        print(f"fetching {FLINK} ...", flush=True)
+        _run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(python)], "no environment for Flink")
+        _run([uv, "pip", "install", "--quiet", "--no-deps", "--python", str(python / "bin/python"), FLINK], "no Flink")
+        found = list(python.glob("lib/python*/site-packages/pyflink/lib"))
+    return found[0].parent
+
+
+def job_server() -> Path:
+    """Returns Beam's job server for Flink, built where it is not there."""
+    jar = PARTS / "job-server.jar"
+    if not jar.is_file():
+        maven = shutil.which("mvn")
+        if maven is None:
+            raise MissingError("found no Maven, which builds Beam's job server: apt-get install maven.")
+        print("building Beam's job server for Flink ...", flush=True)
+        aside = PARTS / "jar"
+        command = [maven, "--batch-mode", "--quiet", "--file", str(HERE / "pom.xml"), f"-Djob.server.folder={aside}"]
+        _run([*command, "package"], "no job server")
+        (aside / "job-server.jar").replace(jar)
+        shutil.rmtree(aside)
+    return jar
+
+
+def _run(command: Sequence[str], failure: str) -> None:
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.returncode:
+        lines = (done.stdout + done.stderr).strip().splitlines()[:5]
+        raise MissingError(f"{failure}: `{Path(command[0]).name}` failed. " + " ".join(lines))
+
+
+def _opened() -> list[str]:
+    exports = [f"--add-exports={module}=ALL-UNNAMED" for module in EXPORTS]
+    return exports + [f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in OPENS]
+
+
+def _log_settings() -> list[str]:
+    return [f"-Dlog4j.configurationFile=file:{HERE / 'log4j.properties'}"]
+
+
+def _class_path(home: Path) -> list[str]:
+    return ["-cp", str(home / "lib" / "*")]
+
+
+def _task_manager_settings(java: str, home: Path, conf: Path) -> tuple[list[str], list[str]]:
+    """Returns what Flink's own script would start a task manager with: arguments of the JVM, and settings."""
+    path = f"{home / 'bin' / 'bash-java-utils.jar'}:{home / 'lib' / '*'}"
+    tool = "org.apache.flink.runtime.util.bash.BashJavaUtils"
+    command = [java, "-cp", path, tool, "GET_TM_RESOURCE_PARAMS", "--configDir", str(conf)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    results = [line.removeprefix(RESULT) for line in done.stdout.splitlines() if line.startswith(RESULT)]
+    if len(results) != 2:
+        raise ClusterError(f"Flink did not say how to start a task manager: {(done.stdout + done.stderr)[-500:]}")
+    return results[0].split(), results[1].split()
+
+
+def _started(pid: int) -> str:
+    """Returns when a process started, in the kernel's ticks; empty where it is gone or a zombie."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if fields[0] == "Z" else fields[19]
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("localhost", port)) != 0
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        return int(probe.getsockname()[1])
+
+
+def main() -> None:
+    """Starts or stops a cluster."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["up", "down"])
+    parser.add_argument("--port", type=int, default=8081, help="of Flink's REST interface and pages")
+    parser.add_argument("--folder", type=Path, default=PARTS / "cluster", help="for its logs and what it needs")
+    arguments = parser.parse_args()
+    cluster = Cluster(arguments.folder.absolute(), arguments.port)
+    try:
+        if arguments.what == "down":
+            cluster.down()
+            return
+        cluster.up()
+    except ClusterError as error:
+        print(f"flink: {error}", file=sys.stderr)
+        sys.exit(error.code)
+    print(f"Flink answers at http://localhost:{cluster.port}. To prepare stories on it:")
+    print(f"  storygan prepare --data DATA --out OUT {' '.join(cluster.options())}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""Beam's options as the command line's make them: modes, workers, what is passed on, and what contradicts itself."""
+
+from __future__ import annotations
+
+import pytest
+from apache_beam.options.pipeline_options import DirectOptions, FlinkRunnerOptions, PipelineOptions, StandardOptions
+from apache_beam.runners import create_runner
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+
+from pipeline.beam_options import beam_options, runner_arguments
+from storygan_tf.errors import ConfigError
+
+
+def parsed(runner=None, workers=None, given=()) -> PipelineOptions:
+    return PipelineOptions(beam_options(runner_arguments(runner, workers, given)))
+
+
+def test_without_a_word_it_is_fn_api_runner_in_memory():
+    options = parsed()
+    assert isinstance(create_runner(options.view_as(StandardOptions).runner), FnApiRunner)
+    direct = options.view_as(DirectOptions)
+    assert (direct.direct_running_mode, direct.direct_num_workers) == ("in_memory", 1)
+
+
+@pytest.mark.parametrize(
+    ("runner", "workers", "mode", "number"),
+    [
+        ("in-memory", None, "in_memory", 1),
+        ("multi-threading", 3, "multi_threading", 3),
+        ("multi-processing", 2, "multi_processing", 2),
+        (None, 2, "multi_processing", 2),
+        (None, 1, "in_memory", 1),
+    ],
+)
+def test_modes_and_workers(runner, workers, mode, number):
+    direct = parsed(runner, workers).view_as(DirectOptions)
+    assert (direct.direct_running_mode, direct.direct_num_workers) == (mode, number)
+
+
+def test_another_runner_takes_what_is_passed_on():
+    options = parsed("FlinkRunner", 4, ["--flink_master=localhost:9", "--environment_type=LOOPBACK"])
+    assert options.view_as(StandardOptions).runner == "FlinkRunner"
+    assert options.view_as(FlinkRunnerOptions).flink_master == "localhost:9"
+    assert beam_options(runner_arguments("FlinkRunner", 4))[-1] == "--parallelism=4"
+
+
+def test_a_runner_may_be_passed_on_as_it_is():
+    assert runner_arguments(None, None, ["--runner=SparkRunner"]) == ["--runner=SparkRunner"]
+    assert beam_options(["--runner=SparkRunner"]) == ["--sdk_container_image=none", "--runner=SparkRunner"]
+    assert beam_options(["--sdk_container_image=mine"])[1:] == ["--sdk_container_image=mine"]
+
+
+@pytest.mark.parametrize(
+    ("runner", "workers", "given", "message"),
+    [
+        ("multi-procesing", None, [], "did you mean 'multi-processing'"),
+        ("in-memory", 2, [], "in-memory has one worker; expected --beam-runner multi-processing"),
+        (None, 0, [], "--beam-workers 0: expected at least 1"),
+        ("SparkRunner", 2, [], "expected this runner's own option"),
+        ("FlinkRunner", None, ["--runner=SparkRunner"], "found --beam=--runner, too"),
+        (None, None, ["parallelism=2"], "--beam parallelism=2: expected an option of Beam"),
+    ],
+)
+def test_what_contradicts_itself_is_told(runner, workers, given, message):
+    with pytest.raises(ConfigError, match=message):
+        runner_arguments(runner, workers, given)

@@ -1,0 +1,236 @@
+"""Whatever pictures and texts are, a story is accepted or set aside with its name, a file and a reason."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import json
+import shutil
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from storygan_tf.datasets import Reject, Story, open_dataset
+from storygan_tf.datasets.convert import convert
+from storygan_tf.datasets.examine import examine
+from storygan_tf.datasets.reader import BadValueError, check_sentence
+from storygan_tf.datasets.rejects import describe_rejects
+from storygan_tf.datasets.story import BadFrameError, load_frame
+from storygan_tf.errors import DataError
+
+RED = (200, 30, 40)
+
+
+def saved(image, kind, **options):
+    image.save(buffer := io.BytesIO(), kind, **options)
+    return buffer.getvalue()
+
+
+def flat(mode="RGB", size=(8, 6)):
+    return Image.new("RGB", size, RED).convert(mode)
+
+
+def rgb_of_16_bits():
+    """A PNG of 16 bits a channel, which Pillow does not write."""
+    import struct
+    import zlib
+
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    row = b"\0" + struct.pack(">HHH", *(257 * level for level in RED)) * 2
+    header = struct.pack(">IIBBBBB", 2, 2, 16, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(row * 2)) + chunk(b"IEND", b"")
+
+
+def with_orientation(orientation):
+    """A JPEG whose left half, once turned as it asks, is red."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    upright = Image.new("RGB", (64, 64))
+    upright.paste(RED, (0, 0, 32, 64))
+    back = {6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270, 3: Image.Transpose.ROTATE_180}[orientation]
+    return saved(upright.transpose(back), "JPEG", exif=exif, quality=95)
+
+
+ACCEPTED = {
+    "CMYK JPEG": saved(flat("CMYK"), "JPEG", quality=95),
+    "CMYK TIFF": saved(flat("CMYK"), "TIFF"),
+    "16-bit colour": rgb_of_16_bits(),
+    "palette with transparency": saved(flat().quantize(4), "PNG", transparency=0),
+    "palette with levels of transparency": saved(flat().quantize(4), "PNG", transparency=bytes([0, 90, 180, 255])),
+    "RGBA": saved(flat("RGBA"), "PNG"),
+    "animated GIF": saved(flat(), "GIF", save_all=True, append_images=[Image.new("RGB", (8, 6))] * 3),
+    "animated PNG": saved(flat(), "PNG", save_all=True, append_images=[Image.new("RGB", (8, 6))] * 3),
+    "animated WebP": saved(flat(), "WEBP", save_all=True, append_images=[Image.new("RGB", (8, 6))] * 3, lossless=True),
+    "1x1": saved(flat(size=(1, 1)), "PNG"),
+    "1x5000": saved(flat(size=(1, 5000)), "PNG"),
+    "BMP": saved(flat(), "BMP"),
+    "PPM": saved(flat(), "PPM"),
+}
+
+
+@pytest.mark.parametrize("name", ACCEPTED)
+@pytest.mark.parametrize("ending", ["png", "jpg", "txt"])
+def test_a_picture_is_what_it_holds_whatever_its_ending(tmp_path, name, ending):
+    path = tmp_path / f"image.{ending}"
+    path.write_bytes(ACCEPTED[name])
+    frame = load_frame(path)
+    assert (frame.shape, frame.dtype) == ((64, 64, 3), np.uint8)
+    # Palettes and JPEG's colours are near, not exact.
+    assert np.abs(frame.astype(int) - RED).max() <= 30
+
+
+@pytest.mark.parametrize("orientation", [3, 6, 8])
+def test_a_picture_is_turned_as_it_asks(tmp_path, orientation):
+    (tmp_path / "image.jpg").write_bytes(with_orientation(orientation))
+    frame = load_frame(tmp_path / "image.jpg").astype(int)
+    assert np.abs(frame[:, :28] - RED).max() < 20
+    assert frame[:, 36:].max() < 20
+
+
+REFUSED = {
+    "empty": (b"", "not a picture of a known format"),
+    "text": (b"<svg></svg>", "not a picture of a known format"),
+    "PDF": (b"%PDF-1.4\n%\n", "not a picture of a known format"),
+    "half a PNG": (ACCEPTED["1x5000"][:60], "truncated image"),
+    "half a JPEG": (ACCEPTED["CMYK JPEG"][:-20], "truncated image"),
+    "20000x20000": (saved(Image.new("1", (20_000, 20_000)), "PNG"), "more than 64,000,000 pixels"),
+    "9000x9000": (saved(Image.new("1", (9_000, 9_000)), "PNG"), "more than 64,000,000 pixels"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_bad_picture_sets_its_story_aside_with_name_file_and_reason(tmp_path, story_folder, name):
+    folder = story_folder(tmp_path / "data", train=2, test=1)
+    content, reason = REFUSED[name]
+    (folder / "images/s001_3.png").write_bytes(content)
+    findings = examine(open_dataset(folder))
+    assert findings.rejects == [Reject("s001", "images/s001_3.png", reason)]
+    assert (findings.given, findings.accepted) == (3, 2)
+
+
+def test_a_huge_picture_is_not_decoded(tmp_path, monkeypatch):
+    (tmp_path / "huge.png").write_bytes(REFUSED["9000x9000"][0])
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(BadFrameError, match="more than"):
+        load_frame(tmp_path / "huge.png")
+
+
+def reason_of(sentence, longest=1000):
+    try:
+        check_sentence(sentence, longest)
+    except BadValueError as error:
+        return error.reason
+    return None
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "A red cube.",
+        "🟥 is red 👩‍👩‍👧",
+        "😀",
+        "مكعب أحمر",
+        "קובייה אדומה \u200f!",
+        "赤い立方体",
+        "e\u0301",
+        " tab\tand\r\nline end\n",
+        "x" * 1000,
+        "\ufeffA byte order mark.",
+    ],
+)
+def test_texts_of_every_kind_are_accepted(tmp_path, story_folder, story_lines, sentence):
+    assert reason_of(sentence) is None
+    folder = story_folder(tmp_path / "data", train=1, test=1)
+    story_lines(folder).edit(0, sentences=[sentence] * 4)
+    story = next(open_dataset(folder).stories())
+    assert isinstance(story, Story)
+    assert story.sentences == (sentence,) * 4
+
+
+@pytest.mark.parametrize(
+    ("sentence", "reason"),
+    [
+        ("", "blank sentence"),
+        (" \t\n\u00a0\u3000", "blank sentence"),
+        ("\u200b\u200f\ufeff", "blank sentence"),
+        ("\0", "blank sentence"),
+        ("x" * 10_000, "sentence of more than 1000 characters"),
+        ("A\0B", "control characters in a sentence"),
+        ("\x1b[31mred", "control characters in a sentence"),
+        ("bell\x07", "control characters in a sentence"),
+        ("It\x92s", "control characters in a sentence"),
+        ("half \ud83d", "not UTF-8"),
+    ],
+)
+def test_a_text_that_says_nothing_or_harms_has_its_reason(sentence, reason):
+    assert reason_of(sentence) == reason
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.text("aé雪🟥 \t\n\0\x1b\x85\u0301\u200b\u2028\ud83d\ue000", max_size=30))
+def test_a_sentence_that_is_accepted_can_be_written(sentence):
+    if reason_of(sentence, 20) is None:
+        assert sentence.encode().decode() == sentence
+        assert sentence.strip()
+        assert len(sentence) <= 20
+
+
+def test_names_of_stories_cannot_harm_a_terminal():
+    (line,) = describe_rejects([Reject("s\x1b[2J\n1\u202e", "images/\x07.png", "missing image")])
+    assert line == "1 x missing image: s?[2J 1? (images/?.png)"
+
+
+@pytest.fixture(scope="module")
+def layouts(tmp_path_factory, story_folder, pororo_folder, flintstones_folder):
+    root = tmp_path_factory.mktemp("layouts")
+    stories = open_dataset(story_folder(root / "stories", train=3, test=1))
+    if importlib.util.find_spec("pyarrow"):
+        convert(stories, root / "table", "parquet")
+    pororo_folder(root / "pororo", clips=9)
+    flintstones_folder(root / "flintstones")
+    return root
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_a_mutated_data_set_is_accepted_or_set_aside_story_by_story(layouts, tmp_path_factory, data):
+    """A short version of the fuzz proof: one file of a layout is changed, cut off, emptied or removed."""
+    source = data.draw(st.sampled_from(sorted(layouts.iterdir())))
+    folder = tmp_path_factory.getbasetemp() / "mutated"
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(source, folder)
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    path = data.draw(st.sampled_from(files))
+    mutate(path, data)
+    try:
+        findings = examine(open_dataset(folder), frames=4 if source.name in ("stories", "table") else 5)
+    except DataError as error:
+        assert str(folder) in str(error)
+        return
+    assert findings.accepted + len(findings.rejects) == findings.given
+    for reject in findings.rejects:
+        assert reject.story_id
+        assert reject.reason
+        assert reject.file or "frames, expected" in reject.reason
+        json.dumps(reject.story_id)
+
+
+def mutate(path, data):
+    content = bytearray(path.read_bytes())
+    place = data.draw(st.integers(0, max(0, len(content) - 1)))
+    kind = data.draw(st.sampled_from(["bytes", "cut", "insert", "empty", "gone"]))
+    if kind == "gone":
+        path.unlink()
+        return
+    if kind == "bytes":
+        content[place : place + 4] = data.draw(st.binary(min_size=1, max_size=4))
+    elif kind == "insert":
+        content[place:place] = data.draw(st.binary(min_size=1, max_size=40))
+    else:
+        del content[place if kind == "cut" else 0 :]
+    path.write_bytes(content)
