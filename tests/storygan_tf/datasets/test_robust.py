@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
-import json
-import shutil
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from storygan_tf.datasets import Reject, Story, open_dataset
-from storygan_tf.datasets.convert import convert
 from storygan_tf.datasets.examine import examine
 from storygan_tf.datasets.reader import BadValueError, check_sentence
 from storygan_tf.datasets.rejects import describe_rejects
 from storygan_tf.datasets.story import BadFrameError, load_frame
-from storygan_tf.errors import DataError
 
 RED = (200, 30, 40)
 
@@ -183,54 +178,3 @@ def test_a_sentence_that_is_accepted_can_be_written(sentence):
 def test_names_of_stories_cannot_harm_a_terminal():
     (line,) = describe_rejects([Reject("s\x1b[2J\n1\u202e", "images/\x07.png", "missing image")])
     assert line == "1 x missing image: s?[2J 1? (images/?.png)"
-
-
-@pytest.fixture(scope="module")
-def layouts(tmp_path_factory, story_folder, pororo_folder, flintstones_folder):
-    root = tmp_path_factory.mktemp("layouts")
-    stories = open_dataset(story_folder(root / "stories", train=3, test=1))
-    if importlib.util.find_spec("pyarrow"):
-        convert(stories, root / "table", "parquet")
-    pororo_folder(root / "pororo", clips=9)
-    flintstones_folder(root / "flintstones")
-    return root
-
-
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.data())
-def test_a_mutated_data_set_is_accepted_or_set_aside_story_by_story(layouts, tmp_path_factory, data):
-    """A short version of the fuzz proof: one file of a layout is changed, cut off, emptied or removed."""
-    source = data.draw(st.sampled_from(sorted(layouts.iterdir())))
-    folder = tmp_path_factory.getbasetemp() / "mutated"
-    shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(source, folder)
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    path = data.draw(st.sampled_from(files))
-    mutate(path, data)
-    try:
-        findings = examine(open_dataset(folder), frames=4 if source.name in ("stories", "table") else 5)
-    except DataError as error:
-        assert str(folder) in str(error)
-        return
-    assert findings.accepted + len(findings.rejects) == findings.given
-    for reject in findings.rejects:
-        assert reject.story_id
-        assert reject.reason
-        assert reject.file or "frames, expected" in reject.reason
-        json.dumps(reject.story_id)
-
-
-def mutate(path, data):
-    content = bytearray(path.read_bytes())
-    place = data.draw(st.integers(0, max(0, len(content) - 1)))
-    kind = data.draw(st.sampled_from(["bytes", "cut", "insert", "empty", "gone"]))
-    if kind == "gone":
-        path.unlink()
-        return
-    if kind == "bytes":
-        content[place : place + 4] = data.draw(st.binary(min_size=1, max_size=4))
-    elif kind == "insert":
-        content[place:place] = data.draw(st.binary(min_size=1, max_size=40))
-    else:
-        del content[place if kind == "cut" else 0 :]
-    path.write_bytes(content)
