@@ -23,7 +23,16 @@ from tfx.types import artifact_utils, standard_component_specs
 
 from storygan_tf import records
 from storygan_tf.config import Settings
-from storygan_tf.datasets import Reject, Story, StoryDataset, load_frames, open_configured, source_of, split_of
+from storygan_tf.datasets import (
+    Reject,
+    Story,
+    StoryDataset,
+    drawn_frames,
+    load_frames,
+    open_configured,
+    source_of,
+    split_of,
+)
 from storygan_tf.datasets.rejects import advise_frames, count_reasons, describe_rejects
 from storygan_tf.datasets.story import SPLITS, BadFrameError, count_reject
 from storygan_tf.errors import DataError
@@ -157,11 +166,13 @@ class _Read(beam.DoFn):
     def process(self, task: _Task) -> Iterator[Any]:
         story = task.story
         try:
-            images = load_frames(story)
+            images, drawn = load_frames(story), drawn_frames(story)
         except BadFrameError as error:
             yield beam.pvalue.TaggedOutput(_REJECTED, error.as_reject(story.story_id, Path(self._folder)))
             return
-        example = records.story_example(story.story_id, story.sentences, images, self._flags(story), story.objects)
+        example = records.story_example(
+            story.story_id, story.sentences, images, self._flags(story), story.objects, drawn=drawn
+        )
         yield task.shard, (story.story_id, example.SerializeToString(deterministic=True))
 
     def _flags(self, story: Story) -> list[list[int]] | None:

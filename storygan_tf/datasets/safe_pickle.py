@@ -80,7 +80,7 @@ def _array_parts(shape: Any, kind: Any, fortran: Any, content: Any) -> tuple[Any
 
 def _check_characters(content: bytes, real: np.dtype) -> None:
     """Refuses strings of numbers that are no characters: numpy would hand them out, and Python fail on them later."""
-    if (np.frombuffer(content, np.dtype(np.uint32).newbyteorder(real.byteorder)) > sys.maxunicode).any():
+    if (np.frombuffer(content, f"{real.byteorder}u4") > sys.maxunicode).any():
         raise ValueError("an array of strings with what are no characters")
 
 

@@ -146,6 +146,22 @@ def load_frames(story: Story) -> list[bytes]:
     return [to_png(Image.fromarray(load_frame(picture))) for picture in story.images]
 
 
+def drawn_frames(story: Story) -> list[int] | None:
+    """Returns which frame of its strip or clip each of a story's pictures is, from 0; None where none was drawn.
+
+    Raises:
+        BadFrameError: as `load_frames`.
+    """
+    drawn = []
+    for picture in story.images:
+        with refusing(picture):
+            frame = picture.frame if isinstance(picture, Part) else None
+        if frame is None:
+            return None
+        drawn.append(frame)
+    return drawn
+
+
 def load_frame(picture: Picture) -> np.ndarray:
     """Returns a picture as uint8 `[64, 64, 3]`.
 

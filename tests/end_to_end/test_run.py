@@ -20,10 +20,10 @@ pytestmark = pytest.mark.slow
 
 STEPS = (
     "StoryExampleGen",
-    "JudgeTrainer",
     "StatisticsGen",
     "SchemaGen",
     "ExampleValidator",
+    "JudgeTrainer",
     "Transform",
     "Trainer",
     "StoryEvaluator",

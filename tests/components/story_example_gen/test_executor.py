@@ -121,6 +121,10 @@ def test_the_fields_layouts_go_through(run, tmp_path, pororo_folder, flintstones
         assert tuple(text.decode() for text in record["sentences"].numpy()) == story.sentences
         assert list(record["images"].numpy()) == load_frames(story)
         assert record["labels"].numpy().sum() == 5
+    for content in result.raw("train"):
+        features = tf.train.Example.FromString(content).features.feature
+        story = read[features["story_id"].bytes_list.value[0].decode()]
+        assert list(features["drawn_frames"].int64_list.value) == [picture.frame for picture in story.images]
 
 
 def test_a_table_gives_the_records_of_its_story_folder(run, folder, tmp_path):
