@@ -24,8 +24,8 @@ LEAST_DETAILED = 0.5
 """A split in which fewer frames than this fraction show anything is broken."""
 
 MOST_SKEW = {LABEL: 0.1, WORD: 0.1, BRIGHTNESS: 0.25}
-"""By how much the share of a label among all labels, of a word among all words, and of a range of brightness among all
-frames may differ between splits (L-infinity distance) before it is told. Frames of a story are alike, hence the last."""
+"""By how much the share of a label among all labels, a word among all words, a range of brightness among all frames may
+differ between splits (L-infinity distance) before it is told. Frames of a story are alike, hence the last."""
 
 _Type = anomalies_pb2.AnomalyInfo
 _TOLD = {

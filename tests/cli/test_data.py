@@ -86,6 +86,18 @@ def test_show_draws_a_contact_sheet(folder, tmp_path):
         assert board.height > 3 * 180
 
 
+def test_show_passes_over_bad_pictures_and_tells_them(folder, tmp_path):
+    for number in (0, 4, 5, 6, 7):
+        (folder / f"images/s{number:03d}_2.png").write_bytes(b"no picture")
+    done = storygan("show", folder, "--out", tmp_path / "board.png", "--stories", 2)
+    assert done.returncode == 0, done.stderr
+    assert "5 x not a picture of a known format: s000 (images/s000_2.png); s004" in done.stdout
+    assert "1 of 8 stories are in" in done.stdout
+    for path in (folder / "images").iterdir():
+        path.write_bytes(b"no picture")
+    assert "no picture of the chosen stories can be read" in failed("show", folder, "--out", tmp_path / "board.png")
+
+
 def test_show_tells_a_wrong_ending_and_a_folder_without_stories(folder, tmp_path):
     assert "expected .png" in failed("show", folder, "--out", tmp_path / "board.txt")
     (folder / "stories.jsonl").write_text("{}\n")
