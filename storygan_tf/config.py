@@ -131,7 +131,7 @@ class PhaseConfig:
         discriminator_learning_rate: Adam's, for both discriminators.
         beta_1: Adam's first decay rate.
         beta_2: Adam's second decay rate.
-        decay: `constant`; `linear`: the learning rates fall to 0 over the second half of the phase; or `halving`: they are
+        decay: `constant`; `linear`: the learning rates fall to 0 over the second half of the phase; `halving`: they are
             halved every 20 epochs, as in the released code.
         image_weight: alpha, the weight of the image discriminator's term in the generator's loss.
         story_weight: beta, the weight of the story discriminator's term.

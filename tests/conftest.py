@@ -170,6 +170,31 @@ def prepared_folder():
     return make_prepared_folder
 
 
+def make_clevr_folder(path: Path) -> Path:
+    """Writes CLEVR-SV's public layout: stories 0, 1, 9999 and 10000, and a mask such as CP-CSV's copy has."""
+
+    from storygan_tf.datasets import clevr
+    from storygan_tf.datasets.blocks import story_objects
+
+    (path / "images").mkdir(parents=True)
+    vectors = {}
+    for index in (0, 1, 9999, 10_000):
+        items = story_objects(1, index)
+        for frame in range(1, 5):
+            name = f"CLEVR_new_{index:06d}_{frame}.png"
+            vectors[name] = clevr.to_vector(items[:frame])
+            Image.new("RGBA", (32, 24), (10 * frame, index % 251, 0, 255)).save(path / "images" / name)
+    Image.new("L", (32, 24)).save(path / "images/CLEVR_new_000000_1_mask.png")
+    save_pickled(path / "CLEVR_dict.npy", vectors)
+    return path
+
+
+@pytest.fixture(scope="session")
+def clevr_folder():
+    """Gives `make_clevr_folder`: path, to a folder in CLEVR-SV's layout."""
+    return make_clevr_folder
+
+
 PORORO_EPISODE = "Pororo_ENGLISH1_1/Pororo_ENGLISH1_1_ep1"
 
 

@@ -20,13 +20,10 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 import storygan_tf
-from storygan_tf.datasets import clevr, open_dataset
-from storygan_tf.datasets.blocks import story_objects
+from storygan_tf.datasets import open_dataset
 from storygan_tf.datasets.convert import convert
 
 PROGRAM = Path(__file__).with_name("fuzz_program.py")
@@ -39,29 +36,14 @@ START = 60
 """Seconds until a process has read the undamaged data sets."""
 
 
-def make_clevr_folder(path: Path) -> Path:
-    """Writes CLEVR-SV's public layout: stories 0, 1, 9999 and 10000, and a mask such as CP-CSV's copy has."""
-    (path / "images").mkdir(parents=True)
-    vectors = {}
-    for index in (0, 1, 9999, 10_000):
-        items = story_objects(1, index)
-        for frame in range(1, 5):
-            name = f"CLEVR_new_{index:06d}_{frame}.png"
-            vectors[name] = clevr.to_vector(items[:frame])
-            Image.new("RGBA", (32, 24), (10 * frame, index % 251, 0, 255)).save(path / "images" / name)
-    Image.new("L", (32, 24)).save(path / "images/CLEVR_new_000000_1_mask.png")
-    np.save(path / "CLEVR_dict.npy", np.array(vectors, dtype=object), allow_pickle=True)
-    return path
-
-
 @pytest.fixture(scope="module")
-def data_sets(tmp_path_factory, story_folder, pororo_folder, flintstones_folder):
+def data_sets(tmp_path_factory, story_folder, clevr_folder, pororo_folder, flintstones_folder):
     """Returns a folder of valid data sets, one or two of each layout."""
     root = tmp_path_factory.mktemp("data_sets")
     stories = open_dataset(story_folder(root / "stories", train=3, test=1))
     if importlib.util.find_spec("pyarrow"):
         convert(stories, root / "table", "parquet")
-    make_clevr_folder(root / "clevr")
+    clevr_folder(root / "clevr")
     pororo_folder(root / "pororo", clips=9)
     pororo_folder(root / "pororo_quoted", clips=10, quoted=True)
     flintstones_folder(root / "flintstones")
