@@ -140,6 +140,7 @@ class ClevrSV(PublishedReader):
             images=paths,
             labels=tuple(map(clevr.labels_of, frames)),
             objects=tuple(tuple(map(clevr.describe, items)) for items in frames),
+            listed=DICT_FILE,
         )
 
     @staticmethod

@@ -65,7 +65,9 @@ def test_check_tells_what_was_set_aside_and_why(folder, story_lines):
 def test_check_of_another_length_fails_when_nothing_is_left(folder):
     done = storygan("check", folder, "--frames", 5)
     assert done.returncode == 1
-    assert "8 x 4 frames, expected 5: s000; s001; s002; ..." in done.stdout
+    assert (
+        "8 x 4 frames, expected 5: s000 (stories.jsonl); s001 (stories.jsonl); s002 (stories.jsonl); ..." in done.stdout
+    )
     assert "no story can be used" in done.stderr
 
 

@@ -253,7 +253,7 @@ def test_a_length_that_differs_between_stories_is_a_reason(run, folder, story_li
     short = {key: line[key][:3] for key in ("sentences", "images", "labels", "objects")}
     story_lines(folder).edit(0, **short)
     result = run(folder, "data.max_reject_fraction=0.2")
-    assert [(reject["story_id"], reject["reason"]) for reject in result.rejects] == [("s000", "3 frames, expected 4")]
+    assert result.rejects == [{"story_id": "s000", "file": "stories.jsonl", "reason": "3 frames, expected 4"}]
     with pytest.raises(DataError) as caught:
         run(folder, name="again")
     assert "model.frames=" not in str(caught.value)

@@ -232,6 +232,20 @@ def test_a_text_that_says_nothing_or_harms_has_its_reason(sentence, reason):
     assert reason_of(sentence) == reason
 
 
+def test_a_story_of_another_length_is_told_with_the_file_that_lists_it(
+    tmp_path, story_folder, clevr_folder, pororo_folder, flintstones_folder
+):
+    for make, file in (
+        (story_folder, "stories.jsonl"),
+        (clevr_folder, "CLEVR_dict.npy"),
+        (pororo_folder, "img_cache4.npy"),
+        (flintstones_folder, "train-val-test_split.json"),
+    ):
+        findings = examine(open_dataset(make(tmp_path / file)), frames=3)
+        assert {reject.file for reject in findings.rejects} == {file}
+        assert len(findings.rejects) == findings.given > 0
+
+
 def with_text(layout, folder, text, make):
     """Makes a folder in some layout in which one text is the given one; returns the story that it is in."""
     if layout == "pororo-sv":
