@@ -201,8 +201,8 @@ PORORO_EPISODE = "Pororo_ENGLISH1_1/Pororo_ENGLISH1_1_ep1"
 def make_pororo_folder(path: Path, clips: int = 13, *, quoted: bool = False) -> Path:
     """Writes Pororo-SV's public layout: clip n is a strip of 2 to 4 squares of 8x8, square k coloured (n, 50 * k, 0).
 
-    The last pixel of each square is another. Clip n begins story n where four follow it. The last three of these are for validation, testing and no split, all
-    others for training.
+    The last pixel of each square is another. Clip n begins story n where four follow it. The last three of these are
+    for validation, testing and no split, all others for training.
 
     Args:
         path: the folder to make.
