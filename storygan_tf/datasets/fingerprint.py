@@ -41,7 +41,7 @@ def data_fingerprint(path: str | Path, remembered: Path | None = None) -> str:
         64 hexadecimal digits.
 
     Raises:
-        DataError: where the folder is missing, a file cannot be read, or `remembered` cannot be written.
+        DataError: where the folder is missing or a file cannot be read.
     """
     folder = Path(path)
     if not folder.is_dir():
@@ -90,8 +90,9 @@ class _Memory:
         return self.seen != self.known
 
     def save(self, path: Path) -> None:
-        """Writes what is to be remembered."""
-        write_whole(path, json.dumps(self.seen).encode())
+        """Writes what is to be remembered, if it can be written: it saves time and nothing else."""
+        with contextlib.suppress(DataError):
+            write_whole(path, json.dumps(self.seen).encode())
 
     def digest(self, file: Path) -> bytes:
         """Returns the digest of a file's content, and of where it points to if it is a link."""
