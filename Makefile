@@ -12,7 +12,7 @@ PARALLEL := -n 2 --dist loadfile
 ROOMS := storygan_tf storygan_cli components pipeline serving
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-slow test-all test-gpu prove-kills prove-flink flink-up flink-down lint format lock clean clean-env
+.PHONY: help setup run test test-slow test-all test-gpu prove-kills prove-fuzz prove-flink flink-up flink-down lint format lock clean clean-env
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -37,6 +37,9 @@ test-gpu: setup  ## pass the tests that need a GPU
 
 prove-kills: setup  ## kill a training ten times with SIGKILL: the weights stay what they would have been
 	STORYGAN_KILLS=10 $(PYTEST) -s tests/end_to_end/test_kills.py
+
+prove-fuzz: setup  ## damage data sets of every layout 2,000 times: every story is accepted or set aside with a reason
+	STORYGAN_MUTATIONS=2000 $(PYTEST) -s -m slow tests/storygan_tf/datasets/test_fuzz.py
 
 prove-flink: setup  ## prepare stories on a Flink cluster, whose task managers are killed: the same records
 	STORYGAN_FLINK=full $(PYTEST) -s tests/end_to_end/test_flink.py

@@ -71,7 +71,7 @@ def run_pipeline(
         StepFailedError: where a step failed.
         TrainingInterruptedError: after SIGTERM or SIGINT in a training, once it is saved.
     """
-    data = data_fingerprint(run.data)
+    data = data_fingerprint(run.data, run.digests)
     labels = open_configured(run.data, run.settings.data).label_names or ()
     initial = _initial(run, labels)
     if initial:

@@ -13,10 +13,12 @@ from components.judge_trainer.component import JudgeTrainer
 from components.serving_check.component import ServingCheck
 from components.story_evaluator.component import StoryEvaluator
 from components.story_example_gen.component import StoryExampleGen
+from components.story_validator.component import StoryValidator
 from pipeline.settings import (
     EVALUATOR_SETTINGS,
     EXAMPLE_GEN_SETTINGS,
     JUDGE_SETTINGS,
+    VALIDATOR_SETTINGS,
     trainer_arguments,
     transform_arguments,
 )
@@ -28,6 +30,7 @@ PIPELINE_NAME = "storygan"
 
 CODE = {
     "StoryExampleGen": "components.story_example_gen.executor",
+    "ExampleValidator": "components.story_validator.executor",
     "Transform": "pipeline.preprocessing",
     "Trainer": "pipeline.trainer",
     "JudgeTrainer": "components.judge_trainer.executor",
@@ -103,11 +106,16 @@ def create_pipeline(
     statistics_gen = tfx.components.StatisticsGen(examples=examples, stats_options=statistics_options())
     statistics = statistics_gen.outputs["statistics"]
     schema_gen = tfx.components.SchemaGen(statistics=statistics, infer_feature_shape=True)
-    schema = schema_gen.outputs["schema"]
-    validator = tfx.components.ExampleValidator(statistics=statistics, schema=schema)
+    validator = StoryValidator(
+        examples=examples,
+        statistics=statistics,
+        schema=schema_gen.outputs["schema"],
+        settings=settings.to_json(*VALIDATOR_SETTINGS),
+        code_fingerprint=code["ExampleValidator"],
+    ).with_id("ExampleValidator")
     transform = tfx.components.Transform(
         examples=examples,
-        schema=schema,
+        schema=validator.outputs["expected_schema"],
         preprocessing_fn="pipeline.preprocessing.preprocessing_fn",
         splits_config=tfx.proto.SplitsConfig(analyze=["train"], transform=["train", "test"]),
         custom_config=transform_arguments(settings, initial_fingerprint).to_custom_config(),
@@ -126,11 +134,14 @@ def create_pipeline(
         settings=settings.to_json(*JUDGE_SETTINGS),
         code_fingerprint=code["JudgeTrainer"] + judge_fingerprint,
     )
+    # Nothing is trained on broken data, no judge either.
+    judge_trainer.add_upstream_node(validator)
     evaluator = StoryEvaluator(
         examples=examples,
         model=model,
         judge=judge_trainer.outputs["judge"],
         model_run=trainer.outputs["model_run"],
+        anomalies=validator.outputs["anomalies"],
         settings=settings.to_json(*EVALUATOR_SETTINGS),
         serving_dir=serving_dir,
         code_fingerprint=code["StoryEvaluator"],

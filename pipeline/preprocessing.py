@@ -23,7 +23,7 @@ from storygan_tf.vectorizer import load_vectorizer
 WORDS_FILE = "words"
 """Asset of the Transform graph: the words of the training sentences, the most frequent first, one a line."""
 
-_PASSED_THROUGH = (records.STORY_ID, records.SENTENCES, records.IMAGES, records.LABELS, records.OBJECTS)
+_PASSED_THROUGH = (records.STORY_ID, records.SENTENCES, records.IMAGES, records.LABELS, records.OBJECTS, records.DRAWN)
 
 _SMALLEST_SCALE = 1e-6
 """Below it the training sentences are all alike, and dividing by the scale would only blow up rounding errors."""
@@ -37,8 +37,8 @@ def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> d
         custom_config: what `pipeline.settings.transform_arguments` gave.
 
     Returns:
-        What of `story_id`, `sentences`, `images`, `labels` and `objects` is in `inputs`, and `vectors` float32
-        `[B, T * sentence_size]`.
+        What of `story_id`, `sentences`, `images`, `labels`, `objects` and `drawn_frames` is in `inputs`, and `vectors`
+        float32 `[B, T * sentence_size]`.
 
     Raises:
         ConfigError: for settings that cannot be read or do not fit the data, the encoder or the initial model.

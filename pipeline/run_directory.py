@@ -102,6 +102,11 @@ class RunDirectory:
         return self.path / "inputs.json"
 
     @property
+    def digests(self) -> Path:
+        """What the data's files were like when they were read last (see `storygan_tf.datasets.fingerprint`)."""
+        return self.path / "data_digests.json"
+
+    @property
     def rejects(self) -> Path:
         """The stories that were set aside, a JSON object a line."""
         return self.path / "rejects.jsonl"

@@ -24,6 +24,7 @@ EXAMPLE_GEN_SETTINGS = (
     "data.pororo_split",
     "data.drop_leaks",
 )
+VALIDATOR_SETTINGS = ("model.frames", "model.labels", "data.max_sentence_length")
 TRANSFORM_SETTINGS = ("model.frames", "model.sentence_size", "data.encoder", "training.init_from")
 TRAINER_SETTINGS = ("preset", "model", "training", "data.encoder", "data.max_sentence_length")
 JUDGE_SETTINGS = (

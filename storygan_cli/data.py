@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +14,7 @@ import typer
 if TYPE_CHECKING:
     from storygan_tf.datasets.examine import Findings
     from storygan_tf.datasets.overlap import Overlap
-    from storygan_tf.datasets.story import Story, StoryDataset
+    from storygan_tf.datasets.story import Reject, Story, StoryDataset
     from storygan_tf.storyboard import StoryRow
 
 _MOMENT = 2.0
@@ -91,6 +92,7 @@ def show(
 ) -> None:
     """Draw a contact sheet: stories with their sentences under the frames."""
     from storygan_tf.datasets import Story
+    from storygan_tf.datasets.rejects import describe_rejects
     from storygan_tf.errors import DataError
     from storygan_tf.storyboard import storyboard
 
@@ -100,9 +102,13 @@ def show(
     usable = [story for story in dataset.stories() if isinstance(story, Story)]
     if not usable:
         raise DataError(f"data folder {folder}: no story can be used; `storygan data check {folder}` says why.")
-    count = min(stories, len(usable))
-    storyboard([_row(usable[index * len(usable) // count]) for index in range(count)], out)
-    print(f"{count} of {len(usable)} stories are in {out}")
+    rows, rejects = _readable(usable, min(stories, len(usable)), dataset.folder)
+    for line in describe_rejects(rejects):
+        print(f"set aside  {line}")
+    if not rows:
+        raise DataError(f"data folder {folder}: no picture of the chosen stories can be read; the reasons are above.")
+    storyboard(rows, out)
+    print(f"{len(rows)} of {len(usable)} stories are in {out}")
 
 
 @app.command(epilog="Example: storygan data convert pororo_png --out pororo_stories --format pororo-sv")
@@ -195,6 +201,25 @@ def _shared(overlap: Overlap) -> str:
 
 def _counts(counts: Mapping[Any, int]) -> str:
     return ", ".join(f"{name}: {count}" for name, count in sorted(counts.items())) or "none"
+
+
+def _readable(stories: Sequence[Story], count: int, folder: Path) -> tuple[list[StoryRow], list[Reject]]:
+    """Returns rows of stories spread evenly over all of them, and those met on the way whose pictures are bad.
+
+    For a bad one the next good one before the next place counts, so that one bad picture hides no others.
+    """
+    from storygan_tf.datasets.story import BadFrameError
+
+    rows, rejects = [], []
+    places = [index * len(stories) // count for index in range(count + 1)]
+    for first, end in itertools.pairwise(places):
+        for story in stories[first:end]:
+            try:
+                rows.append(_row(story))
+                break
+            except BadFrameError as error:
+                rejects.append(error.as_reject(story.story_id, folder))
+    return rows, rejects
 
 
 def _row(story: Story) -> StoryRow:

@@ -130,7 +130,8 @@ class PhaseConfig:
         discriminator_learning_rate: Adam's, for both discriminators.
         beta_1: Adam's first decay rate.
         beta_2: Adam's second decay rate.
-        decay: `constant`, or `linear`: the learning rates fall to 0 over the second half of the phase.
+        decay: `constant`; `linear`: the learning rates fall to 0 over the second half of the phase; `halving`: they are
+            halved every 20 epochs, as in the released code.
         image_weight: alpha, the weight of the image discriminator's term in the generator's loss.
         story_weight: beta, the weight of the story discriminator's term.
         kl_weight: weight of the KL divergence of `h0` from N(0, I).
@@ -161,7 +162,7 @@ class PhaseConfig:
     discriminator_learning_rate: float = 2e-4
     beta_1: float = 0.5
     beta_2: float = 0.999
-    decay: Literal["constant", "linear"] = "constant"
+    decay: Literal["constant", "linear", "halving"] = "constant"
     image_weight: float = 1.0
     story_weight: float = 1.0
     kl_weight: float = 1.0

@@ -9,6 +9,7 @@ One tf.Example is one story of T frames:
 | `images` | bytes[T], PNG, 64x64 RGB | StoryExampleGen |
 | `labels` | int64[T*L], 0 or 1, frame after frame; absent without labels (names: `LABELS_FILE`) | StoryExampleGen |
 | `objects` | bytes[T], JSON; absent where unknown | StoryExampleGen |
+| `drawn_frames` | int64[T], which frame of its strip or clip, from 0; absent where none was drawn | StoryExampleGen |
 | `vectors` | float32[T*sentence_size] | Transform |
 """
 
@@ -25,6 +26,7 @@ SENTENCES = "sentences"
 IMAGES = "images"
 LABELS = "labels"
 OBJECTS = "objects"
+DRAWN = "drawn_frames"
 VECTORS = "vectors"
 SEED = "seed"
 
@@ -37,9 +39,16 @@ COUNTS_FILE = "counts.json"
 REJECTS_FILE = "rejects.jsonl"
 """Beside the splits of an Examples artifact: a JSON object {story_id, file, reason} a line."""
 
+ANOMALIES_FILE = "anomalies.json"
+"""In an ExampleAnomalies artifact: a JSON list of {split, feature, found, stops}."""
+
 
 def _bytes(values: Sequence[bytes]) -> tf.train.Feature:
     return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
+
+
+def _integers(values: Sequence[int]) -> tf.train.Feature:
+    return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
 
 
 def story_example(
@@ -48,6 +57,8 @@ def story_example(
     images: Sequence[bytes],
     labels: Sequence[Sequence[int]] | None = None,
     objects: Sequence[Sequence[Mapping[str, Any]]] | None = None,
+    *,
+    drawn: Sequence[int] | None = None,
 ) -> tf.train.Example:
     """Returns a story as a tf.Example.
 
@@ -57,6 +68,7 @@ def story_example(
         images: T frames as PNG, 64x64 RGB.
         labels: T rows of L zeros and ones, or None.
         objects: T lists of {shape, colour, material, size, x, y}, x and y in pixels of the 64x64 frame, or None.
+        drawn: T numbers of the frames that were drawn from strips or clips, or None.
     """
     features = {
         STORY_ID: _bytes([story_id.encode()]),
@@ -65,9 +77,11 @@ def story_example(
     }
     if labels is not None:
         flat = [flag for frame in labels for flag in frame]
-        features[LABELS] = tf.train.Feature(int64_list=tf.train.Int64List(value=flat))
+        features[LABELS] = _integers(flat)
     if objects is not None:
         features[OBJECTS] = _bytes([json.dumps(frame, sort_keys=True).encode() for frame in objects])
+    if drawn is not None:
+        features[DRAWN] = _integers(drawn)
     return tf.train.Example(features=tf.train.Features(feature=features))
 
 

@@ -54,6 +54,7 @@ class Content:
         history: of the training: an entry {phase, epoch, step, seconds, losses: {name: value}} an epoch.
         counts: of the stories: {given, accepted, rejected: {reason: count}, splits: {name: count}}; may be empty.
         rejects: stories set aside: {story_id, file, reason} each.
+        anomalies: of the stories: {split, feature, found, stops} each; None where nobody looked for any.
         statistics: of the data: name -> value, or name -> {key: number}, drawn as bars.
         settings: nested names and values.
         commands: what for -> the command.
@@ -65,6 +66,7 @@ class Content:
     history: Sequence[Mapping[str, Any]] = ()
     counts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     rejects: Sequence[Mapping[str, Any]] = ()
+    anomalies: Sequence[Mapping[str, Any]] | None = None
     statistics: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     commands: Mapping[str, str] = dataclasses.field(default_factory=dict)

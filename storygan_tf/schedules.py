@@ -7,6 +7,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from storygan_tf.config import PhaseConfig
+
+HALVING_EPOCHS = 20
+"""Epochs between two halvings, the released code's."""
+
 
 @keras.saving.register_keras_serializable(package="storygan")
 class LinearTail(keras.optimizers.schedules.LearningRateSchedule):
@@ -29,3 +34,21 @@ class LinearTail(keras.optimizers.schedules.LearningRateSchedule):
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments of `__init__`."""
         return {"rate": self.rate, "updates": self.updates}
+
+
+def rate_over_phase(
+    phase: PhaseConfig, rate: float, updates: int
+) -> float | keras.optimizers.schedules.LearningRateSchedule:
+    """Returns an optimizer's learning rate over a phase.
+
+    Args:
+        phase: its configuration.
+        rate: of its beginning.
+        updates: that the optimizer makes in it.
+    """
+    if phase.decay == "linear":
+        return LinearTail(rate, updates)
+    if phase.decay == "halving":
+        between = max(1, round(updates * HALVING_EPOCHS / phase.epochs))
+        return keras.optimizers.schedules.ExponentialDecay(rate, between, 0.5, staircase=True)
+    return rate

@@ -17,7 +17,7 @@ from storygan_tf.errors import ConfigError
 from storygan_tf.generator import GeneratorOutput, StoryGenerator
 from storygan_tf.image_generator import ImageGenerator
 from storygan_tf.objectives import PICTURE_LOSSES, Objective, picture_objective, reported_names
-from storygan_tf.schedules import LinearTail
+from storygan_tf.schedules import rate_over_phase
 from storygan_tf.updates import SCHEDULES, Data
 
 __all__ = ["Batch", "Optimizers", "StoryGAN", "make_optimizers", "to_float", "to_uint8"]
@@ -65,7 +65,7 @@ def make_optimizers(phase: PhaseConfig, steps: int, *, scaled: bool = False) -> 
     }[phase.schedule]
 
     def adam(rate: float, updates: int) -> keras.optimizers.Optimizer:
-        schedule = LinearTail(rate, max(1, updates * steps)) if phase.decay == "linear" else rate
+        schedule = rate_over_phase(phase, rate, max(1, updates * steps))
         optimizer = keras.optimizers.Adam(schedule, phase.beta_1, phase.beta_2, jit_compile=False)
         return keras.mixed_precision.LossScaleOptimizer(optimizer) if scaled else optimizer
 

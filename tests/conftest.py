@@ -170,14 +170,39 @@ def prepared_folder():
     return make_prepared_folder
 
 
+def make_clevr_folder(path: Path) -> Path:
+    """Writes CLEVR-SV's public layout: stories 0, 1, 9999 and 10000, and a mask such as CP-CSV's copy has."""
+
+    from storygan_tf.datasets import clevr
+    from storygan_tf.datasets.blocks import story_objects
+
+    (path / "images").mkdir(parents=True)
+    vectors = {}
+    for index in (0, 1, 9999, 10_000):
+        items = story_objects(1, index)
+        for frame in range(1, 5):
+            name = f"CLEVR_new_{index:06d}_{frame}.png"
+            vectors[name] = clevr.to_vector(items[:frame])
+            Image.new("RGBA", (32, 24), (10 * frame, index % 251, 0, 255)).save(path / "images" / name)
+    Image.new("L", (32, 24)).save(path / "images/CLEVR_new_000000_1_mask.png")
+    save_pickled(path / "CLEVR_dict.npy", vectors)
+    return path
+
+
+@pytest.fixture(scope="session")
+def clevr_folder():
+    """Gives `make_clevr_folder`: path, to a folder in CLEVR-SV's layout."""
+    return make_clevr_folder
+
+
 PORORO_EPISODE = "Pororo_ENGLISH1_1/Pororo_ENGLISH1_1_ep1"
 
 
 def make_pororo_folder(path: Path, clips: int = 13, *, quoted: bool = False) -> Path:
     """Writes Pororo-SV's public layout: clip n is a strip of 2 to 4 squares of 8x8, square k coloured (n, 50 * k, 0).
 
-    Clip n begins story n where four follow it. The last three of these are for validation, testing and no split, all
-    others for training.
+    The last pixel of each square is another. Clip n begins story n where four follow it. The last three of these are
+    for validation, testing and no split, all others for training.
 
     Args:
         path: the folder to make.
@@ -194,6 +219,7 @@ def make_pororo_folder(path: Path, clips: int = 13, *, quoted: bool = False) -> 
         strip = np.zeros([(2 + number % 3) * 8 + number % 2, 8, 3], np.uint8)  # some heights are no multiple
         strip[..., 0] = number
         strip[..., 1] = np.arange(len(strip))[:, None] // 8 * 50
+        strip[7::8, 7, 2] = 255  # a frame of one colour shows nothing
         (path / name).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(strip).save(path / name)
     stories = [names[number : number + 5] for number in range(clips - 4)]
@@ -243,7 +269,8 @@ def flintstones_clip(number: int) -> str:
 
 
 def make_flintstones_folder(path: Path, *, labels: bool = True, following: bool = True) -> Path:
-    """Writes FlintstonesSV's public layout: 16 clips of two episodes, frame k of clip n coloured (n, 50 * k, 0).
+    """Writes FlintstonesSV's public layout: 16 clips of two episodes, frame k of clip n coloured (n, 50 * k, 0), its
+    last pixel another.
 
     Clips 0 to 3 of each episode begin stories. Clip 3 is for validation, clips 9 and 15 for testing, the others for
     training.
@@ -265,6 +292,7 @@ def make_flintstones_folder(path: Path, *, labels: bool = True, following: bool 
         frames = np.zeros([2 + number % 3, 6, 8, 3], np.uint8)
         frames[..., 0] = number
         frames[..., 1] = 50 * np.arange(len(frames))[:, None, None]
+        frames[:, 5, 7, 2] = 255
         np.save(path / "video_frames_sampled" / f"{clip}.npy", frames)
     annotations = [
         {

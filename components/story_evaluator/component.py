@@ -25,6 +25,7 @@ class StoryEvaluatorSpec(types.ComponentSpec):
         executor.MODEL: component_spec.ChannelParameter(type=standard_artifacts.Model),
         executor.JUDGE: component_spec.ChannelParameter(type=standard_artifacts.Model),
         executor.MODEL_RUN: component_spec.ChannelParameter(type=standard_artifacts.ModelRun, optional=True),
+        executor.ANOMALIES: component_spec.ChannelParameter(type=standard_artifacts.ExampleAnomalies, optional=True),
     }
     OUTPUTS = {  # noqa: RUF012
         executor.EVALUATION: component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation),
@@ -62,6 +63,7 @@ class StoryEvaluator(base_beam_component.BaseBeamComponent):
         settings: str,
         model_run: types.BaseChannel | None = None,
         *,
+        anomalies: types.BaseChannel | None = None,
         serving_dir: str | None = None,
         code_fingerprint: str | None = None,
         data_fingerprint: str | None = None,
@@ -76,6 +78,7 @@ class StoryEvaluator(base_beam_component.BaseBeamComponent):
             judge: of JudgeTrainer.
             settings: JSON of `storygan_tf.config.Settings`, or of the part of them that is used: `evaluation`.
             model_run: of Trainer, whose `history.json` the report draws.
+            anomalies: of StoryValidator, whose `anomalies.json` the report tells.
             serving_dir: the push destination, a model base directory: its newest version is the served model that the
                 thresholds against one are about.
             code_fingerprint: of the code that the executor runs: part of the cache key, otherwise unused.
@@ -91,6 +94,7 @@ class StoryEvaluator(base_beam_component.BaseBeamComponent):
                 model=model,
                 judge=judge,
                 model_run=model_run,
+                anomalies=anomalies,
                 serving_dir=serving_dir,
                 settings=settings,
                 code_fingerprint=code_fingerprint,

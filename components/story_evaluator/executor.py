@@ -33,6 +33,7 @@ from storygan_tf.training import HISTORY
 EXAMPLES = standard_component_specs.EXAMPLES_KEY
 MODEL = standard_component_specs.MODEL_KEY
 MODEL_RUN = standard_component_specs.MODEL_RUN_KEY
+ANOMALIES = standard_component_specs.ANOMALIES_KEY
 JUDGE = "judge"
 EVALUATION = standard_component_specs.EVALUATION_KEY
 BLESSING = standard_component_specs.BLESSING_KEY
@@ -64,6 +65,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 - model: Trainer's; its serving model is judged.
                 - judge: JudgeTrainer's.
                 - model_run: optional; `history.json` in it is drawn in the report.
+                - anomalies: optional; `anomalies.json` in it is told in the report.
             output_dict: Output dict from output key to a list of artifacts:
                 - evaluation: `metrics.json`, `storyboard.png`, `report.html`, `model_card.md`, `lineage.json`.
                 - blessing: an empty file `BLESSED` or `NOT_BLESSED`; custom properties `blessed`, `current_model`,
@@ -98,7 +100,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         )
         evaluation = evaluate_on_beam(plan, self._make_beam_pipeline, folder)
         background = Background(
-            history=_history(input_dict),
+            history=_optional(input_dict, MODEL_RUN, HISTORY) or [],
+            anomalies=_optional(input_dict, ANOMALIES, records.ANOMALIES_FILE),
             settings=run_info.get("settings") or json.loads(exec_properties[SETTINGS]),
             commands=run_info.get("commands", {}),
             lineage=self._lineage(path, examples, evaluation, exec_properties),
@@ -161,7 +164,6 @@ def _run_info(exec_properties: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-def _history(input_dict: dict[str, list[types.Artifact]]) -> list[dict[str, Any]]:
-    if not input_dict.get(MODEL_RUN):
-        return []
-    return read_json(f"{artifact_utils.get_single_uri(input_dict[MODEL_RUN])}/{HISTORY}") or []
+def _optional(input_dict: dict[str, list[types.Artifact]], key: str, file: str) -> Any:
+    """Returns what a JSON file of an optional input says, None where there is none."""
+    return read_json(f"{artifact_utils.get_single_uri(input_dict[key])}/{file}") if input_dict.get(key) else None

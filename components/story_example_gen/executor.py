@@ -21,7 +21,16 @@ from tfx.types import artifact_utils, standard_component_specs
 from components.record_files import read_file, remove_folder, write_file, write_records
 from storygan_tf import records
 from storygan_tf.config import Settings
-from storygan_tf.datasets import Reject, Story, StoryDataset, load_frames, open_configured, source_of, split_of
+from storygan_tf.datasets import (
+    Reject,
+    Story,
+    StoryDataset,
+    drawn_frames,
+    load_frames,
+    open_configured,
+    source_of,
+    split_of,
+)
 from storygan_tf.datasets.rejects import advise_frames, count_reasons, describe_rejects
 from storygan_tf.datasets.story import SPLITS, BadFrameError, count_reject
 from storygan_tf.errors import DataError
@@ -165,11 +174,13 @@ class _WriteShard(beam.DoFn):
         """Yields the serialized tf.Example of each story that can be used; adds the others to `rejects`."""
         for story in stories:
             try:
-                images = load_frames(story)
+                images, drawn = load_frames(story), drawn_frames(story)
             except BadFrameError as error:
                 rejects.append(error.as_reject(story.story_id, Path(self._folder)))
                 continue
-            example = records.story_example(story.story_id, story.sentences, images, self._flags(story), story.objects)
+            example = records.story_example(
+                story.story_id, story.sentences, images, self._flags(story), story.objects, drawn=drawn
+            )
             yield example.SerializeToString(deterministic=True)
 
     def _flags(self, story: Story) -> list[list[int]] | None:

@@ -6,6 +6,16 @@
 from __future__ import annotations
 
 from storygan_tf.datasets.open import open_configured, open_dataset, source_of
-from storygan_tf.datasets.story import Reject, Story, StoryDataset, load_frames, split_of
+from storygan_tf.datasets.story import Reject, Story, StoryDataset, drawn_frames, load_frames, split_of
 
-__all__ = ["Reject", "Story", "StoryDataset", "load_frames", "open_configured", "open_dataset", "source_of", "split_of"]
+__all__ = [
+    "Reject",
+    "Story",
+    "StoryDataset",
+    "drawn_frames",
+    "load_frames",
+    "open_configured",
+    "open_dataset",
+    "source_of",
+    "split_of",
+]

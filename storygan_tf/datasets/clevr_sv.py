@@ -15,7 +15,7 @@ from typing import Any
 
 from storygan_tf.datasets import clevr
 from storygan_tf.datasets.clevr import SceneObject
-from storygan_tf.datasets.reader import BadValueError, PublishedReader, check_sentence, is_rendered
+from storygan_tf.datasets.reader import BadValueError, PublishedReader, check_sentence, file_inside, is_rendered
 from storygan_tf.datasets.safe_pickle import load_dict
 from storygan_tf.datasets.sentences import story_sentences
 from storygan_tf.datasets.story import Reject, Story
@@ -129,12 +129,10 @@ class ClevrSV(PublishedReader):
         try:
             for sentence in sentences:
                 check_sentence(sentence, self._max_sentence_length)
+            names = (f"{IMAGES}/{image_name(index, frame)}" for frame in sorted(vectors))
+            paths = tuple(file_inside(self._root, path) for path in names)
         except BadValueError as error:
-            return Reject(name, DICT_FILE, error.reason)
-        paths = tuple((self._root / IMAGES / image_name(index, frame)).resolve() for frame in sorted(vectors))
-        for path in paths:
-            if not path.is_relative_to(self._root):
-                return Reject(name, f"{IMAGES}/{path.name}", "image path leaves the data folder")
+            return Reject(name, error.file or DICT_FILE, error.reason)
         return Story(
             story_id=name,
             split=split_name(index),
@@ -142,6 +140,7 @@ class ClevrSV(PublishedReader):
             images=paths,
             labels=tuple(map(clevr.labels_of, frames)),
             objects=tuple(tuple(map(clevr.describe, items)) for items in frames),
+            listed=DICT_FILE,
         )
 
     @staticmethod

@@ -108,6 +108,7 @@ class FlintstonesSV(PublishedReader):
             sentences=tuple(map(self._sentence, clips)),
             images=tuple(ClipFrame(self._file(clip), draw(self._frame_seed, "frame", first, clip)) for clip in clips),
             labels=tuple(map(self._shown, clips)),
+            listed=SPLIT_FILE,
         )
 
     def _sentence(self, clip: str) -> str:

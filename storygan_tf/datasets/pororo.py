@@ -135,6 +135,7 @@ class PororoSV(PublishedReader):
             sentences=tuple(self._sentence(name, clip) for clip in clips),
             images=tuple(StripFrame(self._file(clip), draw(self._frame_seed, "frame", name, clip)) for clip in clips),
             labels=tuple(map(self._shown, clips)) if self._labels is not None else None,
+            listed=IMAGES_FILE,
         )
 
     def _sentence(self, story: str, clip: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import dataclasses
 import functools
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
@@ -167,8 +168,11 @@ class ListReader(Reader):
             DataError: where the list cannot be read.
         """
         for place, entry in self._entries:
-            reason = self._missing(entry) if isinstance(entry, Story) else None
-            yield Reject(entry.story_id, place, reason) if reason else entry
+            if isinstance(entry, Story):
+                reason = self._missing(entry)
+                yield Reject(entry.story_id, place, reason) if reason else dataclasses.replace(entry, listed=place)
+            else:
+                yield entry
 
     @property
     def label_names(self) -> tuple[str, ...] | None:

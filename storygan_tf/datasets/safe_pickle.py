@@ -11,6 +11,7 @@ import io
 import pickle
 import pickletools
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,15 @@ def _array_parts(shape: Any, kind: Any, fortran: Any, content: Any) -> tuple[Any
         fits = isinstance(plain, bytes | bytearray) and len(plain) == count * kind.real.itemsize
     if not fits:
         raise ValueError("an array whose content does not fill its shape")
+    if kind.real.kind == "U":
+        _check_characters(plain, kind.real)
     return sides, kind.real, bool(fortran), plain
+
+
+def _check_characters(content: bytes, real: np.dtype) -> None:
+    """Refuses strings of numbers that are no characters: numpy would hand them out, and Python fail on them later."""
+    if (np.frombuffer(content, f"{real.byteorder}u4") > sys.maxunicode).any():
+        raise ValueError("an array of strings with what are no characters")
 
 
 def _new_array(*_: Any) -> _Array:
@@ -223,6 +232,9 @@ def _parse_npy(content: bytes) -> Any:
     if dtype.hasobject and dtype != np.dtype(object):
         raise ValueError("an array of records that hold objects")
     if dtype != np.dtype(object):
-        return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+        array = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+        if dtype.kind == "U":
+            _check_characters(array.tobytes(), dtype)
+        return array
     value = _unpickle(content[file.tell() :])
     return value.item() if isinstance(value, np.ndarray) and value.size == 1 else value

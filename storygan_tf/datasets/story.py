@@ -31,6 +31,7 @@ class Story:
         labels: for each of T frames the names of what it shows, or None.
         objects: for each of T frames {shape, colour, material, size, x, y}, x and y in pixels of the 64x64 frame, or
             None.
+        listed: the file that tells of it, relative to the data folder.
     """
 
     story_id: str
@@ -39,6 +40,7 @@ class Story:
     images: tuple[Picture, ...]
     labels: tuple[tuple[str, ...], ...] | None = None
     objects: tuple[tuple[dict[str, Any], ...], ...] | None = None
+    listed: str = ""
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -134,7 +136,7 @@ def count_reject(story: Story, frames: int) -> Reject | None:
     """Returns why a story's length does not fit, None where it has `frames` frames."""
     if len(story.images) == frames:
         return None
-    return Reject(story.story_id, "", f"{len(story.images)} frames, expected {frames}")
+    return Reject(story.story_id, story.listed, f"{len(story.images)} frames, expected {frames}")
 
 
 def load_frames(story: Story) -> list[bytes]:
@@ -144,6 +146,22 @@ def load_frames(story: Story) -> list[bytes]:
         BadFrameError: where a picture is missing, truncated, not a picture or too large.
     """
     return [to_png(Image.fromarray(load_frame(picture))) for picture in story.images]
+
+
+def drawn_frames(story: Story) -> list[int] | None:
+    """Returns which frame of its strip or clip each of a story's pictures is, from 0; None where none was drawn.
+
+    Raises:
+        BadFrameError: as `load_frames`.
+    """
+    drawn = []
+    for picture in story.images:
+        with refusing(picture):
+            frame = picture.frame if isinstance(picture, Part) else None
+        if frame is None:
+            return None
+        drawn.append(frame)
+    return drawn
 
 
 def load_frame(picture: Picture) -> np.ndarray:

@@ -39,6 +39,7 @@ class Background:
 
     Attributes:
         history: of the training; may be empty.
+        anomalies: of the stories: {split, feature, found, stops} each; None where nobody looked for any.
         settings: nested names and values.
         commands: what for -> the command.
         lineage: where the model came from; None for frames of no model of ours.
@@ -46,6 +47,7 @@ class Background:
     """
 
     history: Sequence[Mapping[str, Any]] = ()
+    anomalies: Sequence[Mapping[str, Any]] | None = None
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     commands: Mapping[str, str] = dataclasses.field(default_factory=dict)
     lineage: Lineage | None = None
@@ -73,6 +75,7 @@ def write_evaluation(folder: str, examples: str, plan: Plan, evaluation: Evaluat
         history=background.history,
         counts=read_json(f"{examples}/{records.COUNTS_FILE}") or {},
         rejects=_rejects(f"{examples}/{records.REJECTS_FILE}"),
+        anomalies=background.anomalies,
         settings=background.settings,
         commands=background.commands,
         statistics=data_statistics(plan.train),

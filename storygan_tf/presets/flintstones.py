@@ -8,9 +8,8 @@ preset on it here. It takes a GPU.
 
 The schedule is the released code's (`docs/model.md`): one update of both discriminators on 24 stories and 24 single
 frames, true frames with another story's sentence among the fakes, a label classifier on the image discriminator, two
-updates of the generator, 120 passes over the training stories. It differs in the learning rates: the released code
-halves them every 20 epochs; here they stay for 60 epochs and then fall to 0 in a line, the nearest that a phase offers.
-The networks are the paper's, as in the preset `paper`.
+updates of the generator, 120 passes over the training stories, learning rates halved every 20 of them. The networks are
+the paper's, as in the preset `paper`.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ SETTINGS = Settings(
                 image_batch=24,
                 story_batch=24,
                 generator_steps=2,
-                decay="linear",
+                decay="halving",
                 mismatched=True,
                 label_weight=1.0,
                 generator_label_weight=0.4,

@@ -65,7 +65,9 @@ def test_check_tells_what_was_set_aside_and_why(folder, story_lines):
 def test_check_of_another_length_fails_when_nothing_is_left(folder):
     done = storygan("check", folder, "--frames", 5)
     assert done.returncode == 1
-    assert "8 x 4 frames, expected 5: s000; s001; s002; ..." in done.stdout
+    assert (
+        "8 x 4 frames, expected 5: s000 (stories.jsonl); s001 (stories.jsonl); s002 (stories.jsonl); ..." in done.stdout
+    )
     assert "no story can be used" in done.stderr
 
 
@@ -84,6 +86,18 @@ def test_show_draws_a_contact_sheet(folder, tmp_path):
     with Image.open(tmp_path / "board.png") as board:
         assert board.width > 4 * 160
         assert board.height > 3 * 180
+
+
+def test_show_passes_over_bad_pictures_and_tells_them(folder, tmp_path):
+    for number in (0, 4, 5, 6, 7):
+        (folder / f"images/s{number:03d}_2.png").write_bytes(b"no picture")
+    done = storygan("show", folder, "--out", tmp_path / "board.png", "--stories", 2)
+    assert done.returncode == 0, done.stderr
+    assert "5 x not a picture of a known format: s000 (images/s000_2.png); s004" in done.stdout
+    assert "1 of 8 stories are in" in done.stdout
+    for path in (folder / "images").iterdir():
+        path.write_bytes(b"no picture")
+    assert "no picture of the chosen stories can be read" in failed("show", folder, "--out", tmp_path / "board.png")
 
 
 def test_show_tells_a_wrong_ending_and_a_folder_without_stories(folder, tmp_path):

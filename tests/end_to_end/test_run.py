@@ -20,10 +20,10 @@ pytestmark = pytest.mark.slow
 
 STEPS = (
     "StoryExampleGen",
-    "JudgeTrainer",
     "StatisticsGen",
     "SchemaGen",
     "ExampleValidator",
+    "JudgeTrainer",
     "Transform",
     "Trainer",
     "StoryEvaluator",
@@ -263,8 +263,26 @@ def test_too_many_rejects_fail_the_run_before_training(cli, story_folder, tmp_pa
     assert "StoryExampleGen" in done.stderr
     assert first_story(data)["story_id"] in (tmp_path / "run" / "rejects.jsonl").read_text()
     assert "Trainer" not in done.stdout
-    allowed = cli(*cli.tiny_run(data, tmp_path / "run", "data.max_reject_fraction=0.2"), "--reconfigure")
+    allowed = cli(*cli.tiny_run(data, tmp_path / "run"), "--max-reject-fraction", "0.2", "--reconfigure")
     assert allowed.returncode == 0, allowed.stderr
+    (reject,) = map(json.loads, (tmp_path / "run/rejects.jsonl").read_text().splitlines())
+    file = first_story(data)["images"][1]
+    assert reject == {"story_id": first_story(data)["story_id"], "file": file, "reason": "missing image"}
+    report = " ".join((tmp_path / "run/report.html").read_text().split())
+    assert '<td>set aside: missing image</td><td class="number">1</td>' in report
+    assert f"<td>{reject['story_id']}</td><td>{file}</td><td>missing image</td>" in report
+    assert "TensorFlow Data Validation" in report
+
+
+def test_broken_data_stops_a_run_before_training_with_what_is_wrong(cli, story_folder, tmp_path):
+    data = story_folder(tmp_path / "data", train=10, test=4)
+    for path in (data / "images").iterdir():
+        Image.new("RGB", (96, 72), (128, 128, 128)).save(path)
+    done = cli(*cli.tiny_run(data, tmp_path / "run"))
+    assert done.returncode == 1
+    assert "ExampleValidator: the stories are not such as a model can be trained on:" in done.stderr
+    assert "train: look: " in done.stderr
+    assert "Trainer" not in done.stdout
 
 
 @pytest.mark.parametrize(

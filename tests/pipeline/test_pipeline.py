@@ -12,10 +12,10 @@ from storygan_tf import presets
 QUICK = presets.load("quick")
 STEPS = [
     "StoryExampleGen",
-    "JudgeTrainer",
     "StatisticsGen",
     "SchemaGen",
     "ExampleValidator",
+    "JudgeTrainer",
     "Transform",
     "Trainer",
     "StoryEvaluator",
@@ -74,7 +74,8 @@ def test_changed_data_changes_what_the_first_step_is_given(create):
         ("data.encoder=other", ["Transform", "Trainer"]),
         ("training.init_from=other", ["Transform", "Trainer"]),
         ("data.test_fraction=0.5", ["StoryExampleGen"]),
-        ("model.frames=5", ["StoryExampleGen", "JudgeTrainer", "Transform", "Trainer"]),
+        ("model.labels=9", ["ExampleValidator", "Trainer"]),
+        ("model.frames=5", ["StoryExampleGen", "ExampleValidator", "JudgeTrainer", "Transform", "Trainer"]),
     ],
 )
 def test_a_setting_changes_just_the_steps_that_use_it_and_the_report(create, assignment, steps):
@@ -97,7 +98,8 @@ def test_what_is_no_artifact_changes_the_step_that_reads_it(create, options, ste
 
 def test_the_evaluator_is_told_the_code_behind_each_step(create):
     told = json.loads(create()["StoryEvaluator"].exec_properties["run_info"])
-    assert set(told["code"]) == {"StoryExampleGen", "Transform", "Trainer", "JudgeTrainer", "StoryEvaluator"}
+    steps = {"StoryExampleGen", "ExampleValidator", "Transform", "Trainer", "JudgeTrainer", "StoryEvaluator"}
+    assert set(told["code"]) == steps
     assert told["code"]["Trainer"] == json.loads(create()["Trainer"].exec_properties["custom_config"])["code"]
     assert told["settings"]["preset"] == "quick"
     assert told["initial"] == {}

@@ -78,6 +78,7 @@ def test_the_fields_sets_have_the_released_schedule(name, labels):
     (phase,) = preset.training.phases
     assert (phase.schedule, phase.generator_steps, phase.epochs) == ("joint", 2, 120)
     assert (phase.image_batch, phase.story_batch) == (24, 24)
+    assert (phase.decay, phase.generator_learning_rate, phase.discriminator_learning_rate) == ("halving", 2e-4, 2e-4)
     docstring = importlib.import_module(f"storygan_tf.presets.{name}").__doc__ or ""
     assert "Exercised on fixtures only" in docstring
 

@@ -221,6 +221,14 @@ def test_data_and_rejects_are_counted_and_only_the_first_are_listed(rich_evaluat
     assert f"({MOST_REJECTS} of {MOST_REJECTS + 5})" in found.text
 
 
+def test_anomalies_are_told_with_split_and_feature_and_their_absence_too(rich_evaluation):
+    anomaly = {"split": "test", "feature": "<label>", "found": "The Linfty distance is 0.4.", "stops": False}
+    found = page(rich_evaluation, anomalies=[anomaly])
+    assert found.row("test") == ["test", "<label>", "The Linfty distance is 0.4."]
+    assert "found the stories as expected" in page(rich_evaluation, anomalies=[]).text
+    assert "Data Validation" not in page(rich_evaluation).text
+
+
 def test_statistics_are_single_values_or_bars():
     values = {"stories": 400, "mean": 9.25, "kind": "blocks", "words": {"red": 10, "cube": 5}, "in": {"a": {"b": 1}}}
     single, bars = charts.statistics(values)

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from storygan_tf.schedules import LinearTail
+from storygan_tf.config import PhaseConfig
+from storygan_tf.schedules import LinearTail, rate_over_phase
 
 
 def test_constant_for_a_half_then_a_straight_line_to_zero():
@@ -30,3 +31,16 @@ def test_adam_follows_it():
         optimizer.apply_gradients([(tf.constant(-1.0), variable)])
         places.append(float(variable))
     np.testing.assert_allclose(np.diff(places), [0.1, 0.1, 0.1, 0.05, 0.0], atol=1e-5)
+
+
+def test_the_released_rates_are_halved_every_20_epochs():
+    schedule = rate_over_phase(PhaseConfig(epochs=120, decay="halving"), 2e-4, 120 * 7)
+    rates = [float(schedule(tf.constant(7 * epoch + step, tf.int64))) for epoch, step in ((0, 0), (19, 6), (20, 0))]
+    np.testing.assert_allclose(rates, [2e-4, 2e-4, 1e-4])
+    np.testing.assert_allclose(float(schedule(tf.constant(7 * 119, tf.int64))), 2e-4 / 2**5)
+
+
+def test_a_phase_shorter_than_a_halving_keeps_its_rate():
+    schedule = rate_over_phase(PhaseConfig(epochs=1, decay="halving"), 0.5, 2)
+    assert [float(schedule(tf.constant(step, tf.int64))) for step in (0, 1)] == [0.5, 0.5]
+    assert rate_over_phase(PhaseConfig(), 0.5, 2) == 0.5

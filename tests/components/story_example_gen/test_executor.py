@@ -121,6 +121,10 @@ def test_the_fields_layouts_go_through(run, tmp_path, pororo_folder, flintstones
         assert tuple(text.decode() for text in record["sentences"].numpy()) == story.sentences
         assert list(record["images"].numpy()) == load_frames(story)
         assert record["labels"].numpy().sum() == 5
+    for content in result.raw("train"):
+        features = tf.train.Example.FromString(content).features.feature
+        story = read[features["story_id"].bytes_list.value[0].decode()]
+        assert list(features["drawn_frames"].int64_list.value) == [picture.frame for picture in story.images]
 
 
 def test_a_table_gives_the_records_of_its_story_folder(run, folder, tmp_path):
@@ -249,7 +253,7 @@ def test_a_length_that_differs_between_stories_is_a_reason(run, folder, story_li
     short = {key: line[key][:3] for key in ("sentences", "images", "labels", "objects")}
     story_lines(folder).edit(0, **short)
     result = run(folder, "data.max_reject_fraction=0.2")
-    assert [(reject["story_id"], reject["reason"]) for reject in result.rejects] == [("s000", "3 frames, expected 4")]
+    assert result.rejects == [{"story_id": "s000", "file": "stories.jsonl", "reason": "3 frames, expected 4"}]
     with pytest.raises(DataError) as caught:
         run(folder, name="again")
     assert "model.frames=" not in str(caught.value)

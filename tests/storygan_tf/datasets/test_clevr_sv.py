@@ -231,3 +231,34 @@ def test_a_dict_of_other_things_is_told(tmp_path):
     write(tmp_path, {"cat.png": np.zeros(75)}, images=[])
     with pytest.raises(DataError, match=r"no entry is called like 'CLEVR_new_000000_1\.png'"):
         list(open_dataset(tmp_path).stories())
+
+
+def a_pipe(path):
+    os.mkfifo(path)
+
+
+def a_loop(path):
+    path.symlink_to(path)
+
+
+def a_link_outside(path):
+    (path.parents[2] / "outside.png").write_bytes(b"")
+    path.symlink_to(path.parents[2] / "outside.png")
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (a_pipe, "missing image"),
+        (a_loop, "image path cannot be followed"),
+        (a_link_outside, "image path leaves the data folder"),
+    ],
+)
+def test_what_is_no_file_in_the_folder_sets_its_story_aside(tmp_path, make, reason):
+    folder = write(tmp_path / "data", {**frames_of(1), **frames_of(2)})
+    path = folder / "images/CLEVR_new_000001_3.png"
+    path.unlink()
+    make(path)
+    (story,), rejects = read(folder)
+    assert story.story_id == "CLEVR_new_000002"
+    assert rejects == [Reject("CLEVR_new_000001", "images/CLEVR_new_000001_3.png", reason)]

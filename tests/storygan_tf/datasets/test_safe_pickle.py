@@ -164,6 +164,16 @@ def test_a_damaged_pickle_is_told(tmp_path, content):
         load_dict(tmp_path / "x.pkl")
 
 
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("save", [np.save, lambda path, texts: pickled(path, texts, 2)], ids=["npy", "pickle"])
+def test_numbers_that_are_no_characters_are_told(tmp_path, order, save):
+    path = tmp_path / ("x.npy" if save is np.save else "x.pkl")
+    texts = np.array([0x61, 0x110000], f"{order}u4").view(f"{order}U1")
+    save(path, texts)
+    with pytest.raises(DataError, match="what are no characters"):
+        load_npy(path) if path.suffix == ".npy" else load_pickle(path)
+
+
 def test_a_missing_file_is_told(tmp_path):
     with pytest.raises(DataError, match=r"x\.pkl: cannot be read \(No such file"):
         load_pickle(tmp_path / "x.pkl")

@@ -1,0 +1,1 @@
+"""The StoryValidator component: records held against what is expected of them."""
