@@ -302,6 +302,14 @@ def _mutate_table(folder: Path, random_: random.Random) -> str:
     return f"{kind} {name}"
 
 
+def _loaded(path: Path):
+    """Returns what a `.npy` or `.pkl` file holds, arrays as numpy's own: the safe reader's would be refused."""
+    value = load_npy(path) if path.suffix == ".npy" else load_pickle(path)
+    if isinstance(value, dict):
+        return {key: np.array(entry) if isinstance(entry, np.ndarray) else entry for key, entry in value.items()}
+    return np.array(value) if isinstance(value, np.ndarray) else value
+
+
 def _save_npy(path: Path, value, random_: random.Random) -> None:
     """Writes a value as numpy does, in any of Python's protocols."""
     array = np.empty((), object)
@@ -346,13 +354,13 @@ def _junk(random_: random.Random):
 
 def _mutate_clevr(folder: Path, random_: random.Random) -> str:
     path = _plain(folder / "CLEVR_dict.npy")
-    _save_npy(path, _mutated_mapping(load_npy(path), random_), random_)
+    _save_npy(path, _mutated_mapping(_loaded(path), random_), random_)
     return "entries of the dict"
 
 
 def _mutate_pororo(folder: Path, random_: random.Random) -> str:
     path = _plain(random_.choice(sorted(folder.glob("*.npy"))))
-    value = load_npy(path)
+    value = _loaded(path)
     if isinstance(value, dict):
         changed = _mutated_mapping(value, random_)
     else:
@@ -374,7 +382,7 @@ def _mutate_flintstones(folder: Path, random_: random.Random) -> str:
         changed = _mutated_value(value, random_) if random_.random() < 0.5 else _mutated_entry(value, random_)
         path.write_text(json.dumps(changed))
     else:
-        changed = _mutated_mapping(load_pickle(path), random_)
+        changed = _mutated_mapping(_loaded(path), random_)
         path.write_bytes(pickle.dumps(changed, protocol=random_.randrange(6)))
     return f"entries of {path.name}"
 

@@ -87,7 +87,11 @@ class Watched:
 
 
 def outcomes(data_sets: Path, work: Path, first: int, end: int) -> Iterator[dict]:
-    """Yields what became of each mutation; of one that hangs or ends the process a `failure`, and others go on."""
+    """Yields what became of each mutation; of one that hangs or ends the process a `failure`, and others go on.
+
+    One that takes too long is made once more, for a loaded machine may stand still for a while; what hangs hangs again.
+    """
+    slow = None
     while first < end:
         watched, limit = Watched(data_sets, work, first, end), START
         try:
@@ -103,7 +107,9 @@ def outcomes(data_sets: Path, work: Path, first: int, end: int) -> Iterator[dict
         except queue.Empty:
             failure = f"no answer in {limit} s"
         how = watched.end()
-        if failure:
+        if failure.startswith("no answer") and slow != first:
+            slow = first
+        elif failure:
             yield {"number": first, "layout": "", "done": [], "failure": f"{failure}, {how}"}
             first += 1
 
