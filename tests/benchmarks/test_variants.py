@@ -1,0 +1,17 @@
+"""Every variant changes settings that there are."""
+
+from __future__ import annotations
+
+import pytest
+from variants import TABLES, assignments
+
+from storygan_tf import presets
+
+VARIANTS = [(table, name) for table, variants in TABLES.items() for name in variants]
+
+
+@pytest.mark.parametrize(("table", "name"), VARIANTS, ids=lambda value: value.replace(" ", "_"))
+def test_a_variant_is_the_preset_but_for_what_it_says(table, name):
+    changes = assignments(TABLES[table][name])
+    changed = presets.load("blocks").override(changes)
+    assert (changed == presets.load("blocks")) == (not changes)
