@@ -22,6 +22,7 @@ import pytest
 import tensorflow as tf
 
 from storygan_tf import records
+from storygan_tf.embedded_encoder import embed
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
@@ -34,6 +35,9 @@ PATIENCE = 1500
 """Seconds that a command may take on a machine that has other work to do, too."""
 
 STORIES = {"train": 540, "test": 60}
+SIZE = 16
+WORDS = 40
+
 SHARES = (0.3, 0.0, 0.6, 0.9) if FULL else (0.3,)
 """Shares of a job's tasks that have ended when a task manager is killed."""
 
@@ -82,12 +86,32 @@ def cluster(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory, story_folder):
-    return story_folder(tmp_path_factory.mktemp("flink") / "data", **STORIES)
+def data(tmp_path_factory, story_folder, story_lines):
+    """Stories of words that are not alike in frequency.
+
+    Those of `story_folder` are: by symmetry several directions then have the same variance, and which of them a PCA
+    takes depends on the order of a sum.
+    """
+    folder = story_folder(tmp_path_factory.mktemp("flink") / "data", **STORIES)
+    random, chances = np.random.default_rng(0), 1 / np.arange(1, WORDS + 1)
+    lines = story_lines(folder).read()
+    for line in lines:
+        drawn = random.choice(WORDS, [len(line["sentences"]), 5], p=chances / chances.sum())
+        line["sentences"] = [" ".join(f"word{word}" for word in row) for row in drawn]
+    (folder / "stories.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert_distinct_variances([sentence for line in lines[: STORIES["train"]] for sentence in line["sentences"]])
+    return folder
+
+
+def assert_distinct_variances(sentences: list[str]) -> None:
+    """What makes vectors comparable: no two of the directions that are kept, nor the next, are as wide."""
+    vectors = embed(tf.constant(sentences)).numpy().astype(np.float64)
+    variances = np.linalg.eigvalsh(np.cov(vectors, rowvar=False))[::-1][: SIZE + 1]
+    assert (-np.diff(variances) / variances[:-1]).min() > 1e-3
 
 
 def arguments(data: Path, out: Path, *options: str) -> list[str]:
-    return ["prepare", "--data", str(data), "--out", str(out), "--set", "model.sentence_size=16", *options]
+    return ["prepare", "--data", str(data), "--out", str(out), "--set", f"model.sentence_size={SIZE}", *options]
 
 
 def complete(running: subprocess.Popen[str]) -> str:
