@@ -1,9 +1,14 @@
-"""The main job straight from the field's layouts, with the presets made for them, on fixtures."""
+"""Each layout is checked, shown and run through the whole pipeline, on fixtures."""
 
 from __future__ import annotations
 
+import subprocess
+from pathlib import Path
+
 import pytest
 from PIL import Image
+
+from storygan_tf.datasets.open import FORMATS
 
 pytestmark = pytest.mark.slow
 
@@ -26,12 +31,45 @@ SMALL = (
 """A model that learns nothing in seconds; the schedule, T and the labels stay the preset's."""
 
 
-@pytest.mark.parametrize("layout", ["pororo", "flintstones"])
-def test_a_run_from_the_layout_ends_with_pictures(layout, tmp_path, pororo_folder, flintstones_folder, cli):
-    data = pororo_folder(tmp_path / "data", clips=24) if layout == "pororo" else flintstones_folder(tmp_path / "data")
-    settings = [part for setting in SMALL for part in ("--set", setting)]
-    done = cli("run", "--data", data, "--out", tmp_path / "run", "--preset", layout, *settings)
+@pytest.fixture
+def made(cli, story_folder, pororo_folder, flintstones_folder):
+    """Gives `make`: layout, folder, to stories in it and the settings of a run."""
+
+    def make(layout: str, folder: Path) -> list[str]:
+        if layout == "pororo-sv":
+            pororo_folder(folder, clips=24)
+        elif layout == "flintstones-sv":
+            flintstones_folder(folder)
+        elif layout == "clevr-sv":
+            succeed(cli("data", "render", "--stories", 10, "--test-stories", 4, "--out", folder))
+            (folder / "stories.jsonl").unlink()
+        else:
+            story_folder(folder.with_name("stories"), train=10, test=4)
+            succeed(cli("data", "convert", folder.with_name("stories"), "--to", layout, "--out", folder))
+        preset = layout.removesuffix("-sv")
+        if preset in ("pororo", "flintstones"):
+            return ["--preset", preset, *(part for setting in SMALL for part in ("--set", setting))]
+        return ["--preset", "quick", *cli.tiny_settings()]
+
+    return make
+
+
+def succeed(done: subprocess.CompletedProcess[str]) -> str:
     assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("layout", [name for name in FORMATS if name not in ("auto", "story-folder")])
+def test_each_layout_is_checked_shown_and_run(layout, made, cli, tmp_path):
+    data = tmp_path / "data"
+    settings = made(layout, data)
+    checked = succeed(cli("data", "check", data))
+    assert f"layout     {layout}\n" in checked
+    assert ", 0 set aside" in checked
+    succeed(cli("data", "show", data, "--out", tmp_path / "shown.png"))
+    succeed(cli("run", "--data", data, "--out", tmp_path / "run", *settings))
     assert (tmp_path / "run/rejects.jsonl").read_text() == ""
-    with Image.open(tmp_path / "run/storyboard.png") as board:
-        assert board.width > 5 * 160
+    frames = 5 if layout in ("pororo-sv", "flintstones-sv") else 4
+    for picture in (tmp_path / "shown.png", tmp_path / "run/storyboard.png"):
+        with Image.open(picture) as board:
+            assert frames * 160 < board.width < (frames + 1) * 160
