@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import logging
+import os
 import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 from absl import logging as absl_logging
+
+STANDARD_ERROR = 2
 
 
 class _LogFile(logging.FileHandler):
@@ -39,6 +43,28 @@ def logged(path: Path, *handlers: logging.Handler) -> Iterator[None]:
         threading.excepthook = hook
         absl_logging.set_verbosity(verbosity)
         file.close()
+
+
+@contextlib.contextmanager
+def errors_logged(path: Path) -> Iterator[None]:
+    """Sends to a log file what this process and those that it starts write to standard error.
+
+    Worker processes complain there while they end, in an order that nobody chose. A crash of this process is still told
+    where standard error was.
+    """
+    sys.stderr.flush()
+    with os.fdopen(os.dup(STANDARD_ERROR), "wb") as kept, path.open("ab") as file:
+        handles_crashes = not faulthandler.is_enabled()
+        if handles_crashes:
+            faulthandler.enable(kept)
+        os.dup2(file.fileno(), STANDARD_ERROR)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept.fileno(), STANDARD_ERROR)
+            if handles_crashes:
+                faulthandler.disable()
 
 
 def _log_exception(raised: threading.ExceptHookArgs) -> None:

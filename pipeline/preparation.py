@@ -20,7 +20,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipeline.beam_options import beam_options
 from pipeline.examples import example_parts, make_examples
-from pipeline.log_file import logged
+from pipeline.log_file import errors_logged, logged
 from pipeline.made import STAMP, is_made, make_once, stamp
 from pipeline.settings import TRANSFORM_SETTINGS
 from pipeline.vectors import GRAPH, SCHEMA_FILE, STATISTICS, add_vectors
@@ -89,7 +89,7 @@ def prepare(preparation: Preparation, report: Callable[[str], None] = print) -> 
     _check_out(out)
     out.mkdir(parents=True, exist_ok=True)
     examples, parts = out / EXAMPLES, example_parts(preparation.data, preparation.settings)
-    with logged(preparation.log), _failures(preparation.log):
+    with logged(preparation.log), errors_logged(preparation.log), _failures(preparation.log):
         report("[1/2] examples: unchanged" if is_made(examples, parts) else "[1/2] examples")
         make_once(examples, parts, lambda path: _make_examples(preparation, path))
         parts = _parts(preparation, parts)

@@ -1,0 +1,42 @@
+"""Where what goes to standard error ends up while a command works."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+PROGRAM = """
+import os, subprocess, sys
+from pathlib import Path
+from pipeline.log_file import errors_logged
+
+print("before", file=sys.stderr)
+with errors_logged(Path(sys.argv[1])):
+    print("from this process", file=sys.stderr)
+    subprocess.run([sys.executable, "-c", "import sys; print('from another', file=sys.stderr)"], check=True)
+    if sys.argv[2] == "crash":
+        os.abort()
+print("after", file=sys.stderr)
+"""
+
+
+def run(log: Path, what: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", PROGRAM, str(log), what]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+def test_what_processes_complain_of_goes_to_the_log_and_nothing_else(tmp_path):
+    log = tmp_path / "log"
+    log.write_text("first\n")
+    done = run(log, "end")
+    assert (done.returncode, done.stderr) == (0, "before\nafter\n")
+    assert log.read_text() == "first\nfrom this process\nfrom another\n"
+
+
+def test_a_crash_is_told_on_the_terminal(tmp_path):
+    done = run(tmp_path / "log", "crash")
+    assert done.returncode < 0
+    assert done.stderr.startswith("before\nFatal Python error: Aborted\n")
