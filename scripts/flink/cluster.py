@@ -58,6 +58,7 @@ taskmanager.memory.network.max: 256m
 taskmanager.network.sort-shuffle.min-buffers: 16
 taskmanager.numberOfTaskSlots: 2
 parallelism.default: 2
+cluster.evenly-spread-out-slots: true
 io.tmp.dirs: {folder}/tmp
 pekko.ask.timeout: 120 s
 heartbeat.interval: 3000
@@ -139,7 +140,8 @@ class Cluster:
             jvm, settings = _task_manager_settings(java, home, self.folder / "conf")
             for number in range(TASK_MANAGERS):
                 command = [java, *jvm, *_opened(), *_log_settings(), *_class_path(home), TASK_MANAGER]
-                self._start(f"taskmanager-{number}", command, settings)
+                name = f"taskmanager-{number}"
+                self._start(name, command, [*settings, "-D", f"taskmanager.resource-id={name}"])
             self._wait()
         except BaseException:
             self.down()
