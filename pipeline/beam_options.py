@@ -18,6 +18,12 @@ MODES = {"in-memory": "in_memory", "multi-threading": "multi_threading", "multi-
 NO_SDK_PACKAGE = "--sdk_container_image=none"
 """Keeps TFX from packing itself once a Beam step, which only other machines need."""
 
+LOOPBACK = "--environment_type=LOOPBACK"
+"""Runs Python in this process, whatever the runner."""
+
+PROCESS_WORKERS = "use_loopback_process_worker"
+"""Beam's experiment: processes instead, which Beam's own pool starts."""
+
 _WORKERS = {"FlinkRunner": "--parallelism"}
 """The option that says how many workers, where it is not FnApiRunner's."""
 
@@ -42,10 +48,20 @@ def runner_arguments(runner: str | None, workers: int | None, given: Sequence[st
 
 
 def beam_options(given: Sequence[str]) -> list[str]:
-    """Returns all of Beam's options: the given ones, and a runner where they name none."""
+    """Returns all of Beam's options: the given ones, a runner where they name none, and the address of LOOPBACK's workers."""
     runner = [] if _named(given, "--runner") else [f"--runner={FN_API_RUNNER}"]
     image = [] if _named(given, "--sdk_container_image") else [NO_SDK_PACKAGE]
-    return [*runner, *image, *given]
+    return [*runner, *image, *_served(given)]
+
+
+def _served(given: Sequence[str]) -> list[str]:
+    """Returns options in which LOOPBACK has become the address of this process's own pool of workers."""
+    if LOOPBACK not in given or any(PROCESS_WORKERS in argument for argument in given):
+        return list(given)
+    from pipeline.worker_pool import serve_workers
+
+    others = [argument for argument in given if argument != LOOPBACK]
+    return [*others, "--environment_type=EXTERNAL", f"--environment_config={serve_workers()}"]
 
 
 def _named(given: Sequence[str], option: str) -> bool:

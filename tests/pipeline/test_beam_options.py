@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import pytest
-from apache_beam.options.pipeline_options import DirectOptions, FlinkRunnerOptions, PipelineOptions, StandardOptions
+from apache_beam.options.pipeline_options import (
+    DirectOptions,
+    FlinkRunnerOptions,
+    PipelineOptions,
+    PortableOptions,
+    StandardOptions,
+)
 from apache_beam.runners import create_runner
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from pipeline.beam_options import beam_options, runner_arguments
+from pipeline.worker_pool import serve_workers
 from storygan_tf.errors import ConfigError
 
 
@@ -42,6 +49,13 @@ def test_another_runner_takes_what_is_passed_on():
     assert options.view_as(StandardOptions).runner == "FlinkRunner"
     assert options.view_as(FlinkRunnerOptions).flink_master == "localhost:9"
     assert beam_options(runner_arguments("FlinkRunner", 4))[-1] == "--parallelism=4"
+
+
+def test_loopback_becomes_the_address_of_this_process():
+    given = ["--runner=FlinkRunner", "--environment_type=LOOPBACK"]
+    options = parsed(None, None, given).view_as(PortableOptions)
+    assert (options.environment_type, options.environment_config) == ("EXTERNAL", serve_workers())
+    assert beam_options([*given, "--experiments=use_loopback_process_worker=True"])[-2] == given[-1]
 
 
 def test_a_runner_may_be_passed_on_as_it_is():
