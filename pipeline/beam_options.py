@@ -48,7 +48,7 @@ def runner_arguments(runner: str | None, workers: int | None, given: Sequence[st
 
 
 def beam_options(given: Sequence[str]) -> list[str]:
-    """Returns all of Beam's options: the given ones, a runner where they name none, and the address of LOOPBACK's workers."""
+    """Returns all of Beam's options: the given ones, with a runner and with the address of LOOPBACK's workers."""
     runner = [] if _named(given, "--runner") else [f"--runner={FN_API_RUNNER}"]
     image = [] if _named(given, "--sdk_container_image") else [NO_SDK_PACKAGE]
     return [*runner, *image, *_served(given)]

@@ -51,7 +51,7 @@ class _WorkerPool(BeamFnExternalWorkerPoolServicer):
         return beam_fn_api_pb2.StartWorkerResponse()
 
     def StopWorker(self, request: Any, context: Any) -> Any:  # noqa: N802
-        """Does nothing: whoever asks closes the connection next, and by its name a worker cannot be told from others."""
+        """Does nothing: whoever asks closes the connection next, and a name does not tell which worker is meant."""
         del request, context
         return beam_fn_api_pb2.StopWorkerResponse()
 

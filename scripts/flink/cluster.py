@@ -58,7 +58,6 @@ taskmanager.memory.network.max: 256m
 taskmanager.network.sort-shuffle.min-buffers: 16
 taskmanager.numberOfTaskSlots: 2
 parallelism.default: 2
-cluster.evenly-spread-out-slots: true
 io.tmp.dirs: {folder}/tmp
 pekko.ask.timeout: 120 s
 heartbeat.interval: 3000
