@@ -20,6 +20,7 @@ from apache_beam.portability.api import beam_fn_api_pb2
 from apache_beam.runners.worker.sdk_worker import SdkHarness
 from apache_beam.runners.worker.worker_pool_main import BeamFnExternalWorkerPoolServicer
 from apache_beam.utils.sentinel import Sentinel
+from apache_beam.utils.shared import Shared
 
 _STATE_CACHE_BYTES = 100 << 20
 """Beam's own default."""
@@ -40,7 +41,7 @@ class _WorkerPool(BeamFnExternalWorkerPoolServicer):
 
     def StartWorker(self, request: Any, context: Any) -> Any:  # noqa: N802 - gRPC calls it so.
         del context
-        gc.collect()
+        _forget_earlier_workers()
         try:
             harness = _Harness(
                 request.control_endpoint.url, worker_id=request.worker_id, state_cache_size=_STATE_CACHE_BYTES
@@ -54,6 +55,16 @@ class _WorkerPool(BeamFnExternalWorkerPoolServicer):
         """Does nothing: whoever asks closes the connection next, and a name does not tell which worker is meant."""
         del request, context
         return beam_fn_api_pb2.StopWorkerResponse()
+
+
+class _Nothing:
+    """Something to share."""
+
+
+def _forget_earlier_workers() -> None:
+    """Lets go of what workers shared that have ended: Beam keeps the last such object until there is another."""
+    Shared().acquire(_Nothing)
+    gc.collect()
 
 
 def _work(harness: _Harness) -> None:
