@@ -18,7 +18,7 @@ from typing import Any
 from apache_beam import Pipeline
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipeline.beam_options import beam_options
+from pipeline.beam_options import FN_API_RUNNER, beam_options
 from pipeline.examples import example_parts, make_examples
 from pipeline.log_file import errors_logged, logged
 from pipeline.made import STAMP, is_made, make_once, stamp
@@ -36,6 +36,9 @@ EXAMPLES = "examples"
 """Below the folder: stories as records, before they have vectors."""
 
 LOG = "prepare.log"
+
+JOBS = 2
+"""How often a cluster is given the second job."""
 
 _UNFINISHED = "unfinished"
 
@@ -95,7 +98,7 @@ def prepare(preparation: Preparation, report: Callable[[str], None] = print) -> 
         parts = _parts(preparation, parts)
         report("[2/2] vectors: unchanged" if is_made(out, parts) else "[2/2] vectors")
         if not is_made(out, parts):
-            _make_prepared(preparation)
+            _make_prepared(preparation, report)
             stamp(out, parts)
     return dict(json.loads((out / COUNTS_FILE).read_text()))
 
@@ -138,14 +141,40 @@ def _make_examples(preparation: Preparation, path: Path) -> None:
     make_examples(preparation.data, preparation.settings, path, rejects, preparation.beam_args)
 
 
-def _make_prepared(preparation: Preparation) -> None:
+def _add_vectors(preparation: Preparation, aside: Path, report: Callable[[str], None]) -> None:
+    """Submits the second job, and on a cluster once more where it failed.
+
+    A cluster starts again what a lost machine ran. But Transform cannot start again in a process that it ran in
+    already, as may be where Python runs in this one; then it takes another job.
+    """
+    options = beam_options(preparation.beam_args)
+    attempts = 1 if f"--runner={FN_API_RUNNER}" in options else JOBS
+    initial = preparation.initial.fingerprint if preparation.initial else ""
+    for attempt in range(1, attempts + 1):
+        shutil.rmtree(aside, ignore_errors=True)
+        try:
+            add_vectors(
+                str(preparation.out / EXAMPLES),
+                str(aside),
+                preparation.settings,
+                initial,
+                lambda: Pipeline(options=PipelineOptions(options)),
+            )
+            return
+        except StoryGANError:
+            raise
+        except Exception:
+            if attempt == attempts:
+                raise
+            logging.getLogger(__name__).exception("job %d of %d failed", attempt, attempts)
+            report(f"[2/2] vectors: the job failed (details in {preparation.log}), submitted once more")
+
+
+def _make_prepared(preparation: Preparation, report: Callable[[str], None]) -> None:
     """Makes everything aside, and gives it its place; the training stories last, without which nobody takes it."""
     out, examples = preparation.out, preparation.out / EXAMPLES
     aside = out / _UNFINISHED
-    shutil.rmtree(aside, ignore_errors=True)
-    options = PipelineOptions(beam_options(preparation.beam_args))
-    initial = preparation.initial.fingerprint if preparation.initial else ""
-    add_vectors(str(examples), str(aside), preparation.settings, initial, lambda: Pipeline(options=options))
+    _add_vectors(preparation, aside, report)
     write_whole(
         aside / SETTINGS, json.dumps({"settings": json.loads(preparation.settings.to_json())}, indent=1).encode()
     )
