@@ -1,15 +1,12 @@
 """Beam's Python workers as threads of this process, for runners that start them by address: what LOOPBACK does.
 
 Beam's own pool goes wrong with more than one task manager: they name their workers alike, so that to stop one by its
-name stops another's, and workers of one that was killed are kept for good, with all that they hold. When the job starts
-again in the same process, Transform finds the graph of the attempt before. Here a worker ends when its connection does,
-and leaves nothing.
+name stops another's, and workers of one that was killed are kept for good. Here a worker ends when its connection does.
 """
 
 from __future__ import annotations
 
 import functools
-import gc
 import logging
 import threading
 import traceback
@@ -20,7 +17,6 @@ from apache_beam.portability.api import beam_fn_api_pb2
 from apache_beam.runners.worker.sdk_worker import SdkHarness
 from apache_beam.runners.worker.worker_pool_main import BeamFnExternalWorkerPoolServicer
 from apache_beam.utils.sentinel import Sentinel
-from apache_beam.utils.shared import Shared
 
 _STATE_CACHE_BYTES = 100 << 20
 """Beam's own default."""
@@ -41,7 +37,6 @@ class _WorkerPool(BeamFnExternalWorkerPoolServicer):
 
     def StartWorker(self, request: Any, context: Any) -> Any:  # noqa: N802 - gRPC calls it so.
         del context
-        _forget_earlier_workers()
         try:
             harness = _Harness(
                 request.control_endpoint.url, worker_id=request.worker_id, state_cache_size=_STATE_CACHE_BYTES
@@ -55,16 +50,6 @@ class _WorkerPool(BeamFnExternalWorkerPoolServicer):
         """Does nothing: whoever asks closes the connection next, and a name does not tell which worker is meant."""
         del request, context
         return beam_fn_api_pb2.StopWorkerResponse()
-
-
-class _Nothing:
-    """Something to share."""
-
-
-def _forget_earlier_workers() -> None:
-    """Lets go of what workers shared that have ended: Beam keeps the last such object until there is another."""
-    Shared().acquire(_Nothing)
-    gc.collect()
 
 
 def _work(harness: _Harness) -> None:
