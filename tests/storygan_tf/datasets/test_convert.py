@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,10 @@ from storygan_tf.errors import DataError
 ITEMS = tuple(
     SceneObject(shape, "red", "metal", "large", *clevr.place(step, step)) for step, shape in enumerate(clevr.SHAPES)
 )
+
+NEEDS_PARQUET = pytest.mark.skipif(find_spec("pyarrow") is None, reason="the extra `parquet` is not installed")
+
+EVERY_TARGET = [pytest.param(to, marks=NEEDS_PARQUET if to == "parquet" else ()) for to in TARGETS]
 
 
 def clevr_folder(folder):
@@ -52,7 +57,7 @@ def told(story, *, labels=True):
     return story.story_id, story.split, story.sentences, story.labels if labels else None, story.objects
 
 
-@pytest.mark.parametrize("to", TARGETS)
+@pytest.mark.parametrize("to", EVERY_TARGET)
 @pytest.mark.parametrize("layout", ["story-folder", "clevr-sv", "pororo-sv", "flintstones-sv"])
 def test_every_layout_is_converted_without_loss(folders, tmp_path, layout, to):
     folder, out = folders(layout), tmp_path / "out"
@@ -135,7 +140,7 @@ def test_names_of_stories_need_not_be_names_of_files(folders, tmp_path, story_li
     assert stories_of(tmp_path / "out")[0].story_id == name
 
 
-@pytest.mark.parametrize("to", TARGETS)
+@pytest.mark.parametrize("to", EVERY_TARGET)
 def test_an_interruption_leaves_nothing(folders, tmp_path, to):
     folder = folders("story-folder")
 
