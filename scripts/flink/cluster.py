@@ -51,8 +51,8 @@ rest.bind-address: localhost
 rest.port: {port}
 taskmanager.host: localhost
 taskmanager.bind-host: localhost
-taskmanager.memory.process.size: 1500m
-taskmanager.memory.managed.size: 256m
+taskmanager.memory.process.size: 2300m
+taskmanager.memory.managed.size: 1g
 taskmanager.memory.network.min: 256m
 taskmanager.memory.network.max: 256m
 taskmanager.network.sort-shuffle.min-buffers: 16
