@@ -67,7 +67,8 @@ restart-strategy.fixed-delay.attempts: 5
 restart-strategy.fixed-delay.delay: 2 s
 """
 """Two slots a task manager: where one is lost, the other has room for a job of parallelism 2. Preparation has about a
-hundred shuffles, each of which would reserve 512 network buffers."""
+hundred shuffles, each of which would reserve 512 network buffers. The tasks of a slot, over 300 in `storygan run`'s
+Transform, share its managed memory, and each share must hold a PCA's sums, 2 MB."""
 
 EXPORTS = ("java.base/sun.net.util", "java.rmi/sun.rmi.registry", "java.security.jgss/sun.security.krb5")
 OPENS = (

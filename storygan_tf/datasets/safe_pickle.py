@@ -22,6 +22,8 @@ from storygan_tf.errors import DataError
 
 _EXPECTED = "plain containers, numbers, strings and arrays and nothing else"
 
+_PLAIN = (str, bytes, bytearray, int, float, complex, np.generic)
+
 _TYPE_CODE = re.compile("[?]|[biufcSUO][0-9]*")
 """Types of arrays that are let through: truth values, numbers, byte strings, strings, objects."""
 
@@ -209,7 +211,27 @@ def _guarded(path: Path, parse: Callable[[bytes], Any], what: str) -> Any:
 
 def _unpickle(content: bytes) -> Any:
     _check_memo(content)
-    return _Unpickler(io.BytesIO(content), encoding="latin1").load()
+    value = _Unpickler(io.BytesIO(content), encoding="latin1").load()
+    _check_plain(value)
+    return value
+
+
+def _check_plain(value: Any) -> None:
+    """Refuses what a damaged pickle leaves of its making: one that ends early may give what stands for a type."""
+    left, seen = [value], set()
+    while left:
+        item = left.pop()
+        if item is None or isinstance(item, _PLAIN) or id(item) in seen:
+            continue
+        seen.add(id(item))
+        if isinstance(item, dict):
+            left += [*item.keys(), *item.values()]
+        elif isinstance(item, list | tuple | set | frozenset):
+            left += item
+        elif not isinstance(item, np.ndarray):
+            raise ValueError(f"a {type(item).__name__.lstrip('_')}")
+        elif item.dtype.hasobject:
+            left += item.ravel().tolist()
 
 
 def _check_memo(content: bytes) -> None:

@@ -174,6 +174,22 @@ def test_numbers_that_are_no_characters_are_told(tmp_path, order, save):
         load_npy(path) if path.suffix == ".npy" else load_pickle(path)
 
 
+@pytest.mark.parametrize(
+    "content", [b"cnumpy\ndtype\n(S'f8'\nI0\nI1\ntR.", b"(lc__builtin__\nset\na.", b"}(S'a'\ncnumpy\ndtype\nu."]
+)
+def test_what_only_stands_for_a_type_does_not_come_out(tmp_path, content):
+    (tmp_path / "x.pkl").write_bytes(content)
+    with pytest.raises(DataError, match=r"x\.pkl: damaged, or no pickle of plain containers"):
+        load_pickle(tmp_path / "x.pkl")
+
+
+def test_a_list_that_holds_itself_comes_out(tmp_path):
+    value = [1]
+    value.append(value)
+    pickled(tmp_path / "x.pkl", value, 2)
+    assert load_pickle(tmp_path / "x.pkl")[1][0] == 1
+
+
 def test_a_missing_file_is_told(tmp_path):
     with pytest.raises(DataError, match=r"x\.pkl: cannot be read \(No such file"):
         load_pickle(tmp_path / "x.pkl")
