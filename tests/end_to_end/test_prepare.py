@@ -23,6 +23,11 @@ def stories(files) -> dict[bytes, tuple[dict, np.ndarray]]:
     return found
 
 
+def vectors_of(found) -> np.ndarray:
+    """Returns the vectors of all sentences: [sentences, 128]."""
+    return np.concatenate([vectors.reshape(-1, 128) for _, vectors in found.values()])
+
+
 def test_its_records_are_those_of_a_run_and_train(finished_run, cli, tmp_path):
     data, run_dir, _ = finished_run
     done = cli("prepare", "--data", data, "--out", tmp_path / "prepared", "--preset", "quick", "--beam-workers", 2)
@@ -33,9 +38,10 @@ def test_its_records_are_those_of_a_run_and_train(finished_run, cli, tmp_path):
     assert (ours.labels, ours.settings) == (runs.labels, runs.settings)
     for one, other in ((stories(ours.train), stories(runs.train)), (stories(ours.test), stories(runs.test))):
         assert one.keys() == other.keys()
-        for name, (features, vectors) in one.items():
-            assert features == other[name][0]
-            np.testing.assert_allclose(vectors, other[name][1], atol=1e-4)
+        assert all(features == other[name][0] for name, (features, _) in one.items())
+        # So few sentences leave directions of a PCA free to turn; what vectors have to do with each other stays.
+        found, expected = (vectors_of(one), vectors_of({name: other[name] for name in one}))
+        np.testing.assert_allclose(found @ found.T, expected @ expected.T, atol=1e-2)
     trained = cli("train", "--data", tmp_path / "prepared", "--out", tmp_path / "out", *cli.tiny_settings())
     assert trained.returncode == 0, trained.stdout + trained.stderr
     assert list((tmp_path / "out/serving_model/storygan").iterdir())
