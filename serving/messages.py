@@ -59,7 +59,7 @@ def _classes() -> dict[str, Any]:
     )
     for name, fields in _FIELDS.items():
         file.message_type.add(name=name, field=[_field(*field) for field in fields])
-    return message_factory.GetMessages([wrappers, file])  # type: ignore[no-any-return]
+    return message_factory.GetMessages([wrappers, file])
 
 
 _CLASSES = _classes()

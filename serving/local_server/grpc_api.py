@@ -36,7 +36,7 @@ async def _answer(context: Any, answer: Callable[[], Awaitable[Any]]) -> Any:
         return await context.abort(told.code, told.details)
 
 
-class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):  # type: ignore[misc]
+class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     """Predict and GetModelMetadata; the others answer UNIMPLEMENTED.
 
     Args:
@@ -65,7 +65,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer): 
     Classify = Regress = MultiInference = _refuse
 
 
-class ModelService(model_service_pb2_grpc.ModelServiceServicer):  # type: ignore[misc]
+class ModelService(model_service_pb2_grpc.ModelServiceServicer):
     """GetModelStatus and HandleReloadConfigRequest.
 
     Args:

@@ -7,7 +7,7 @@ import contextlib
 import functools
 import logging
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -50,13 +50,25 @@ def run(options: ServerOptions) -> None:
         ConfigError: for options and files that cannot be used, or a port that is taken.
         ModelError: where a model could not be loaded at the start.
     """
-    asyncio.run(_serve(options))
+
+    async def until_signal() -> None:
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        await serve(options, stop)
+
+    print(BANNER, flush=True)
+    asyncio.run(until_signal())
 
 
-async def _serve(options: ServerOptions) -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+async def serve(options: ServerOptions, stop: asyncio.Event, ready: Callable[[], None] = lambda: None) -> None:
+    """Serves until `stop`; errors as of `run`.
+
+    Args:
+        options: see there.
+        stop: set by whoever wants an end.
+        ready: called when requests are taken.
+    """
     async with contextlib.AsyncExitStack() as stack:
         core = await stack.enter_async_context(_core(options, stop))
         if stop.is_set():
@@ -65,8 +77,8 @@ async def _serve(options: ServerOptions) -> None:
         if options.rest_api_port:
             await stack.enter_async_context(_rest(core, options))
         await stack.enter_async_context(_grpc(core, options))
-        print(BANNER, flush=True)
         LOG.info("Serving; gRPC at port %d, REST at port %d", options.port, options.rest_api_port)
+        ready()
         await stop.wait()
         LOG.info("Told to end; finishing what has been accepted")
 
