@@ -83,7 +83,10 @@ EXTRAS = {
     "dev": DEV,
 }
 
-DATA_FILES = ["html", "j2", "css", "svg", "png", "json", "jsonl", "yaml", "yml", "txt", "ttf", "xml", "pb", "typed"]
+DATA_FILES = [
+    *("html", "j2", "css", "svg", "png", "json", "jsonl", "yaml", "yml", "txt", "ttf", "xml", "pb", "typed"),
+    "config",
+]
 
 
 def _version() -> str:

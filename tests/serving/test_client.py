@@ -1,4 +1,4 @@
-"""The clients against real servers on loopback: the local server with the pretrained model, and small ones that misbehave."""
+"""The clients against real servers on loopback: the pretrained model, and small ones that misbehave."""
 
 from __future__ import annotations
 
@@ -141,17 +141,23 @@ def test_unavailable_is_tried_again(blocks_server):
 
 @pytest.mark.parametrize("attempts", [1, 3])
 def test_not_for_ever(attempts):
-    with scripted(*[BUSY] * 9) as (servicer, target), StoryClient(target, attempts=attempts, backoff=0.01) as client:
-        with pytest.raises(ServingError, match="UNAVAILABLE: as the script says. Is a server running there"):
-            client.generate(["a", "b"])
+    with (
+        scripted(*[BUSY] * 9) as (servicer, target),
+        StoryClient(target, attempts=attempts, backoff=0.01) as client,
+        pytest.raises(ServingError, match=r"UNAVAILABLE: as the script says\. Is a server running there"),
+    ):
+        client.generate(["a", "b"])
     assert len(servicer.requests) == attempts
 
 
 @pytest.mark.parametrize("code", ["INTERNAL", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "NOT_FOUND", "ABORTED"])
 def test_nothing_else_is_tried_again(code):
-    with scripted(grpc.StatusCode[code], pictures) as (servicer, target), StoryClient(target) as client:
-        with pytest.raises(ServingError) as caught:
-            client.generate(["a", "b"])
+    with (
+        scripted(grpc.StatusCode[code], pictures) as (servicer, target),
+        StoryClient(target) as client,
+        pytest.raises(ServingError) as caught,
+    ):
+        client.generate(["a", "b"])
     assert caught.value.status == code
     assert len(servicer.requests) == 1
 
@@ -175,7 +181,7 @@ def test_nothing_listens(port_finder):
 def test_a_deadline_covers_all_attempts():
     with scripted(*[BUSY] * 9) as (_, target), StoryClient(target, backoff=60) as client:
         client.info()
-        with pytest.raises(ServingError, match="DEADLINE_EXCEEDED.*allow more time .timeout."):
+        with pytest.raises(ServingError, match=r"DEADLINE_EXCEEDED.*allow more time .timeout."):
             client.generate(["a", "b"], timeout=0.2)
 
 
@@ -208,7 +214,7 @@ def test_answers_that_cannot_be_used():
             client.generate(["a", "b"])
         with pytest.raises(ServingError, match="INTERNAL: found a picture that is no PNG"):
             client.generate(["a", "b"])
-        with pytest.raises(ServingError, match="FAILED_PRECONDITION: found outputs .., expected one called 'error'"):
+        with pytest.raises(ServingError, match=r"FAILED_PRECONDITION: found outputs .., expected one called 'error'"):
             client.generate(["a", "b"])
 
 
@@ -219,9 +225,11 @@ def test_large_answers_need_a_large_limit():
         pictures(response, png=tf.io.encode_png(noise).numpy())
 
     with scripted(large, large) as (_, target):
-        with StoryClient(target, max_message_bytes=4 * 2**20) as client:
-            with pytest.raises(ServingError, match="RESOURCE_EXHAUSTED.*Raise max_message_bytes"):
-                client.generate(["a", "b"])
+        with (
+            StoryClient(target, max_message_bytes=4 * 2**20) as client,
+            pytest.raises(ServingError, match=r"RESOURCE_EXHAUSTED.*Raise max_message_bytes"),
+        ):
+            client.generate(["a", "b"])
         with StoryClient(target) as client:
             assert client.generate(["a", "b"]).frames[0].size == (1024, 1024)
 
@@ -282,7 +290,7 @@ def test_options_that_cannot_be_used(values, words):
 
 
 def test_a_certificate_that_is_not_there(tmp_path):
-    with pytest.raises(ConfigError, match="ca.pem: cannot be read"):
+    with pytest.raises(ConfigError, match=r"ca.pem: cannot be read"):
         StoryClient("localhost:1", tls=Tls(ca=tmp_path / "ca.pem"))
 
 

@@ -35,7 +35,8 @@ client.generate_many(info.examples[:2])
 try:
     client.generate(["a", "b", "c", " "])
 except ServingError as error:
-    assert error.status == "INVALID_ARGUMENT" and error.rows == {{0: "sentence 4 is blank; write at least one word."}}, error
+    assert error.status == "INVALID_ARGUMENT", error
+    assert error.rows == {{0: "sentence 4 is blank; write at least one word."}}, error
 else:
     raise AssertionError("a blank sentence was drawn")
 assert client.generate([*info.examples[0][:3], "A zebra."]).unknown_words == ("zebra",)
@@ -68,7 +69,7 @@ class Script(BaseHTTPRequestHandler):
     answers: list[tuple[int, bytes]] = []  # noqa: RUF012
     paths: list[str] = []  # noqa: RUF012
 
-    def do_POST(self):  # noqa: N802
+    def do_POST(self):
         self.rfile.read(int(self.headers["Content-Length"]))
         self.paths.append(self.path)
         status, body = self.answers.pop(0)
