@@ -2,12 +2,12 @@
 
 `.venv/bin/python benchmarks/serving_load.py [--preset paper | --model M] [--seconds 20] [--callers 1 4 16 64]`
 
-The floor is the SavedModel called in this process, one caller with one story, and one caller with batches of every size
-of batching.config, of which the best counts. Then a server is asked: the local one in a process of its own, or, with
-`STORYGAN_SERVING_TARGET=host:port`, one that runs already and serves the same model (with batching or without, as it
-was started). A caller sends one story and waits for its pictures before it sends the next; the callers are coroutines of
-one process, so that they cost little beside the server. Stories a second and the 50th and 99th percentile of a request are
-printed as a table, and as a line of JSON.
+The floor is the SavedModel called in this process, one caller with one story, and one caller with batches of every
+size of batching.config, of which the best counts. Then a server is asked: the local one in a process of its own, or,
+with `STORYGAN_SERVING_TARGET=host:port`, one that runs already and serves the same model. A caller sends one story
+and waits for its pictures before it sends the next; the callers are coroutines of one process, so that they cost
+little beside the server. Stories a second and the 50th and 99th percentile of a request are printed as a table, and
+as a line of JSON.
 """
 
 from __future__ import annotations

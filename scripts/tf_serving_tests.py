@@ -2,8 +2,9 @@
 
 `python scripts/tf_serving_tests.py CHECKOUT [TEST ...]`
 
-CHECKOUT is a clone of TensorFlow Serving, at 2.15.1, with its test data. The tests are run as they are, a process each,
-for some set up TensorFlow in their own way; by default those of what the local server implements. They need `portpicker`.
+CHECKOUT is a clone of TensorFlow Serving, at 2.15.1, with its test data. They are run as they are, each in a process
+of its own, for some set up TensorFlow in their own way; by default those of what the local server implements. They need
+`portpicker`.
 """
 
 from __future__ import annotations
