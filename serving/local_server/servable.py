@@ -106,6 +106,8 @@ def _load_error(error: BaseException, path: Path) -> BaseException:
         return StatusError.of(error)
     if isinstance(error, OSError | DecodeError):
         return StatusError(grpc.StatusCode.DATA_LOSS, f"Can't parse {path}/saved_model.pb as binary proto")
+    if isinstance(error, RuntimeError) and "MetaGraphDef associated with tags" in str(error):
+        return StatusError(grpc.StatusCode.NOT_FOUND, f"Could not find meta graph def matching supplied tags: {error}")
     if isinstance(error, Exception):  # TensorFlow's Python raises nearly anything for a graph that makes no sense
         return StatusError(grpc.StatusCode.INVALID_ARGUMENT, f"{type(error).__name__}: {error}")
     return error

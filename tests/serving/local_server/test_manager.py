@@ -52,7 +52,7 @@ def config(base: Path, more: str = "") -> model_server_config_pb2.ModelServerCon
 
 
 def manager(**options) -> Manager:
-    given = {"load_retry_interval_micros": 10_000, "max_num_load_retries": 2, "file_system_poll_wait_seconds": 0.02}
+    given = {"load_retry_interval_micros": 50_000, "max_num_load_retries": 2, "file_system_poll_wait_seconds": 0.02}
     return Manager(Fake, LoadOptions(**given | options))
 
 
@@ -178,6 +178,7 @@ def test_a_better_version_ends_the_retries_of_a_damaged_one(tmp_path):
 
     async def scenario(kept):
         configured = asyncio.create_task(kept.configure(config(tmp_path)))
+        await until(lambda: kept._models and states(kept).get(1) == "LOADING")
         write(tmp_path, "2")
         await configured
         await until(lambda: states(kept) == {1: "END", 2: "AVAILABLE"})

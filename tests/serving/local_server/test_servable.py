@@ -79,9 +79,11 @@ def test_what_is_no_model(small_model, tmp_path):
     with pytest.raises(StatusError, match="NOT_FOUND: Could not find SavedModel"):
         Servable(tmp_path)
     shutil.copytree(small_model, tmp_path / "1")
-    (tmp_path / "1" / "saved_model.pb").write_bytes(b"\x00broken")
+    (tmp_path / "1" / "saved_model.pb").write_bytes(b"damaged")
     with pytest.raises(StatusError, match="DATA_LOSS: Can't parse"):
         Servable(tmp_path / "1")
+    with pytest.raises(StatusError, match="NOT_FOUND: Could not find meta graph def matching supplied tags"):
+        Servable(small_model, tags=["train"])
     shutil.copytree(small_model, tmp_path / "2")
     for file in (tmp_path / "2" / "variables").iterdir():
         file.write_bytes(file.read_bytes()[:20])
