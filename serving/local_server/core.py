@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -17,7 +18,7 @@ from tensorflow_serving.apis import (
 )
 
 from serving.local_server.batching import Runner
-from serving.local_server.manager import Manager, Version
+from serving.local_server.manager import Manager
 from serving.local_server.metrics import Metrics
 from serving.local_server.predict import prepare, respond
 from serving.local_server.status import StatusError, as_proto, invalid
@@ -66,14 +67,20 @@ class Core:
             StatusError: see docs/serving.md.
         """
         started = time.monotonic()
-        try:
+        with self.counting_failures(request.model_spec.name):
             response = await self._predict(request, None if seconds is None else started + seconds)
-        except Exception as error:
-            told = StatusError.of(error)
-            self.metrics.failed(request.model_spec.name, told)
-            raise told from error
         self.metrics.answered(request.model_spec.name, entrypoint, time.monotonic() - started)
         return response
+
+    @contextlib.contextmanager
+    def counting_failures(self, model: str) -> Iterator[None]:
+        """Counts what fails within as a failed request, and raises it as a StatusError."""
+        try:
+            yield
+        except Exception as error:
+            told = StatusError.of(error)
+            self.metrics.failed(model, told)
+            raise told from error
 
     async def _predict(
         self, request: predict_pb2.PredictRequest, deadline: float | None
@@ -91,10 +98,6 @@ class Core:
 
     async def _in_thread(self, function: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, function)
-
-    def version(self, request: predict_pb2.PredictRequest) -> Version:
-        """Returns the version that a request means; errors as of `Manager.find`."""
-        return self.manager.find(request.model_spec)
 
     def metadata(
         self, request: get_model_metadata_pb2.GetModelMetadataRequest

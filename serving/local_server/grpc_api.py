@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -29,8 +28,6 @@ async def _answer(context: Any, answer: Callable[[], Awaitable[Any]]) -> Any:
     """Returns an answer, or ends the call with the status of what failed."""
     try:
         return await answer()
-    except asyncio.CancelledError:
-        raise
     except Exception as error:
         told = StatusError.of(error)
         return await context.abort(told.code, told.details)

@@ -101,8 +101,9 @@ class RestApi:
 
     async def _predict(self, spec: model_pb2.ModelSpec, body: bytes) -> bytes:
         request = predict_pb2.PredictRequest(model_spec=spec)
-        # The same version reads, runs and writes the request, also where another is loaded meanwhile.
-        version = self._core.manager.find(spec)
+        with self._core.counting_failures(spec.name):
+            # The same version reads, runs and writes the request, also where another is loaded meanwhile.
+            version = self._core.manager.find(spec)
         request.model_spec.version.value = version.number
 
         def inputs_of(signature: str) -> Any:
@@ -112,7 +113,8 @@ class RestApi:
             return servable.meta_graph.signature_def[name].inputs
 
         with version.used() as servable:
-            rows = await asyncio.to_thread(read_request, body, request, inputs_of)
+            with self._core.counting_failures(spec.name):
+                rows = await asyncio.to_thread(read_request, body, request, inputs_of)
             response = await self._core.predict(request, self._timeout, "REST")
         return await asyncio.to_thread(write_response, response, rows)
 

@@ -118,6 +118,7 @@ def test_prometheus_counts_answers_by_model_and_status(server):
         page = response.read().decode()
     assert "# TYPE :tensorflow:serving:request_count counter" in page
     assert ':tensorflow:serving:request_count{model_name="half",status="OK"}' in page
+    assert ':tensorflow:serving:request_count{model_name="half",status="NOT_FOUND"}' in page
     assert ':tensorflow:serving:request_latency_count{API="Predict",entrypoint="REST",model_name="half"}' in page
     assert ':tensorflow:serving:runtime_latency_bucket{API="Predict",le="18.0",model_name="half",runtime="TF1"}' in page
     assert "_total" not in page
