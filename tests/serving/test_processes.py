@@ -175,7 +175,7 @@ def test_told_to_end_it_finishes_what_it_has_accepted(models, tmp_path, port_fin
         wait_for(tmp_path / "log", "Serving; ")
         with grpc.insecure_channel(f"localhost:{port}") as channel:
             stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-            long = [stub.Predict.future(request(signature="slow", n=200_000), 100) for _ in range(8)]
+            long = [stub.Predict.future(request(signature="slow", n=50_000), 100) for _ in range(8)]
             load = Load(f"localhost:{port}", 4, request())
             time.sleep(1)
             server.send_signal(signal.SIGTERM)
