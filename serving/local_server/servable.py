@@ -104,7 +104,8 @@ class Servable:
 def _load_error(error: BaseException, path: Path) -> BaseException:
     if isinstance(error, tf.errors.OpError):
         return StatusError.of(error)
-    if isinstance(error, OSError | DecodeError):
+    # Of some damaged files Python's protobuf reads as much as it can: nothing.
+    if isinstance(error, OSError | DecodeError) or "available tags '[]'" in str(error):
         return StatusError(grpc.StatusCode.DATA_LOSS, f"Can't parse {path}/saved_model.pb as binary proto")
     if isinstance(error, RuntimeError) and "MetaGraphDef associated with tags" in str(error):
         return StatusError(grpc.StatusCode.NOT_FOUND, f"Could not find meta graph def matching supplied tags: {error}")

@@ -11,6 +11,9 @@ import shutil
 import stat
 import subprocess
 import sys
+import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import jsonschema
@@ -305,6 +308,16 @@ def placed(text: str, config: Path, models: Path) -> str:
     return text.replace("/config/", f"{config}/").replace('"/models/', f'"{models}/')
 
 
+def ready(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=30) as response:
+            return response.status == 200
+    except urllib.error.HTTPError as error:
+        assert error.code == 404, error
+        error.close()
+        return False
+
+
 def test_the_local_server_starts_with_the_flags_of_the_deployment(start_server, tmp_path):
     models, config = tmp_path / "models", tmp_path / "config"
     shutil.copytree(CONFIG, config)
@@ -315,9 +328,13 @@ def test_the_local_server_starts_with_the_flags_of_the_deployment(start_server, 
     file.write_text(placed(file.read_text(), config, models))
     flags = parse_flags([placed(argument, config, models) for argument in pods()["deployment"][1]["args"]])
     del flags["port"], flags["rest_api_port"]
+    probe = pods()["deployment"][1]["readinessProbe"]["httpGet"]["path"]
     with start_server(**flags) as server:
+        # The newest version is loaded first; until the stable one is, the pod must get no requests.
+        while not ready(server.url + probe):
+            time.sleep(0.1)
         for label, version in (("stable", 1), ("canary", 2)):
-            with StoryClient(server.target, label=label, attempts=5, backoff=1) as client:
+            with StoryClient(server.target, label=label) as client:
                 assert client.generate(client.info().examples[0]).version == version
 
 
