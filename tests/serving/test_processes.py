@@ -184,7 +184,10 @@ def test_told_to_end_it_finishes_what_it_has_accepted(models, tmp_path, port_fin
         assert server.wait(60) == 0
     assert len(values) == 8
     assert load.answers
-    assert all(told.startswith("UNAVAILABLE") for told in load.failures), load.failures
+    # What reached the connection while it was being closed was not accepted: gRPC cancels it.
+    refused = ("UNAVAILABLE", "CANCELLED")
+    assert all(told.startswith(refused) for told in load.failures), load.failures
+    assert sum(count for told, count in load.failures.items() if told.startswith("CANCELLED")) <= 4, "one a caller"
 
 
 def test_a_damaged_model_at_the_start_is_reported_and_tried_again(models, tmp_path, port_finder):
