@@ -281,7 +281,7 @@ class Tally:
     def add(self, kind: str, status: str, allowed: object, data: bytes) -> None:
         self.seen[kind][status] += 1
         if not allowed:
-            self.wrong.append(f"{kind}: {status} of {data[:300]!r}")
+            self.wrong.append(f"{kind}: {status} of {data[:200]!r}")
 
     def __str__(self) -> str:
         return "\n".join(f"{kind}: {dict(statuses)}" for kind, statuses in sorted(self.seen.items()))

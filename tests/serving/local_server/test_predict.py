@@ -102,6 +102,12 @@ def test_bad_requests(server, asked, code, text):
     assert (caught.value.code().name, caught.value.details()[: len(text)]) == (code, text)
 
 
+def test_bytes_that_are_no_message(server):
+    with grpc.insecure_channel(server.target) as channel, pytest.raises(grpc.RpcError) as caught:
+        channel.unary_unary("/tensorflow.serving.PredictionService/Predict")(b"\xff", timeout=30)
+    assert (caught.value.code().name, caught.value.details()[:27]) == ("INTERNAL", "Failed to parse the request")
+
+
 @pytest.mark.parametrize("letter", ["s", "\u00fc", "\U0001f3a8"])
 def test_long_messages_are_cut(server, letter):
     """Counted in bytes: gRPC carries no status of more than 8 kB."""
