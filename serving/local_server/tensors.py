@@ -12,8 +12,11 @@ from tensorflow.core.framework import tensor_pb2
 
 from serving.local_server.status import StatusError, invalid
 
-LARGEST = 2**28
-"""Bytes of an input, once the values that a message leaves out are filled in: a few bytes can ask for any size."""
+LARGEST = 2**22
+"""Bytes of an input of which a message leaves values out, filled with the last one: a few can ask for any size."""
+
+_GROWTH = 32
+"""By which the bytes of a message that leaves nothing out may grow: numbers and short strings take few."""
 
 _STRING_BYTES = 64
 
@@ -45,7 +48,7 @@ def to_array(proto: tensor_pb2.TensorProto, alias: str) -> np.ndarray:
     """
     try:
         dtype = tf.as_dtype(proto.dtype)
-        if _bytes(proto, dtype) > LARGEST:
+        if _bytes(proto, dtype) > max(LARGEST, _GROWTH * proto.ByteSize()):
             raise ValueError("too large")
         array = tf.io.parse_tensor(proto.SerializeToString(), dtype).numpy()
     # An unknown or abstract type, negative or overflowing dimensions, content of another size.

@@ -117,6 +117,12 @@ def test_a_tensor_with_one_value_is_filled_up_but_not_without_bounds():
     proto = to_proto(np.array([7.0], np.float32))
     proto.tensor_shape.dim[0].size = 3
     assert to_array(proto, "x").tolist() == [7, 7, 7]
-    proto.tensor_shape.dim[0].size = 2**31
-    with pytest.raises(StatusError, match="tensor parsing error: x"):
-        to_array(proto, "x")
+    for size in (2**31, 2**20 + 1):
+        proto.tensor_shape.dim[0].size = size
+        with pytest.raises(StatusError, match="tensor parsing error: x"):
+            to_array(proto, "x")
+
+
+@pytest.mark.parametrize("array", [np.zeros(2**21, np.int64), np.full(2**17, b"a", object)])
+def test_a_large_tensor_that_is_all_there_is_read(array):
+    np.testing.assert_array_equal(to_array(to_proto(array), "x"), array)
