@@ -21,6 +21,7 @@ BASE = [
     "keras==2.15.0",
     "tensorflow-addons==0.23.0",  # its last release
     "tensorflow-hub==0.15.0",  # 0.16 asks for the separate package tf-keras
+    "tensorflow-serving-api==2.15.1",  # the same release as TensorFlow; an export's warm-up requests are its messages
     "setuptools<81",  # tensorflow_hub imports pkg_resources, which setuptools 81 dropped
     "numpy<2",  # TensorFlow 2.15 is compiled against NumPy 1
     "pillow>=10",
@@ -44,18 +45,30 @@ EVAL = ["onnxruntime>=1.19"]
 # Stories in Parquet. Apache Beam, and so `pipeline`, brings both; before 14.0.1 the first needs the second to be safe.
 PARQUET = ["pyarrow>=10", "pyarrow-hotfix>=0.6"]
 
+# Clients, and the development server.
+SERVING = [
+    "grpcio>=1.48",
+    "grpcio-health-checking<1.49",  # 1.49 asks for protobuf 4
+    "grpcio-reflection<1.49",
+    "prometheus-client>=0.20",
+    "aiohttp>=3.9",
+]
+
 # Reference implementations that the tests measure against, and tools.
 DEV = [
     "hypothesis>=6",
+    "kubernetes-validate>=1.31",
     "mypy>=1.10",
     "onnx>=1.16,<1.18",  # 1.18 asks for protobuf 4
     "pytest>=8",
     "pytest-timeout>=2.3",
     "pytest-xdist>=3.6",
+    "pyyaml>=6",
     "ruff>=0.6",
     "scikit-image>=0.22",
     "scikit-learn>=1.3",
     "scipy>=1.11",
+    "trustme>=1.1",
     "uv>=0.5",
 ]
 
@@ -64,13 +77,16 @@ EXTRAS = {
     "render": RENDER,
     "eval": EVAL,
     "parquet": PARQUET,
-    "serving": ["tensorflow-serving-api==2.15.1", "grpcio>=1.48"],  # the same release as TensorFlow
+    "serving": SERVING,
     "kubeflow": [*PIPELINE, "kfp==1.8.22"],  # the last 1.8; TFX 1.15 cannot compile with kfp 2
     "gpu": ["tensorflow[and-cuda]==2.15.1"],
     "dev": DEV,
 }
 
-DATA_FILES = ["html", "j2", "css", "svg", "png", "json", "jsonl", "yaml", "yml", "txt", "ttf", "xml", "pb", "typed"]
+DATA_FILES = [
+    *("html", "j2", "css", "svg", "png", "json", "jsonl", "yaml", "yml", "txt", "ttf", "xml", "pb", "typed"),
+    "config",
+]
 
 
 def _version() -> str:

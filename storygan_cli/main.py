@@ -18,21 +18,24 @@ import typer
 import typer.core
 
 import storygan_tf
-from storygan_cli import compare, data, evaluate, generate, lineage, prepare, run, train
+from storygan_cli import compare, data, evaluate, export, generate, lineage, prepare, run, serve, train
 from storygan_tf.errors import StoryGANError
 
 DEBUG_VARIABLE = "STORYGAN_DEBUG"
 
 EXTRAS = {
+    "aiohttp": "serving",
     "apache_beam": "pipeline",
     "grpc": "serving",
+    "grpc_health": "serving",
+    "grpc_reflection": "serving",
     "kfp": "kubeflow",
     "mitsuba": "render",
     "onnxruntime": "eval",
+    "prometheus_client": "serving",
     "pyarrow": "parquet",
     "pyarrow_hotfix": "parquet",
     "tensorflow_data_validation": "pipeline",
-    "tensorflow_serving": "serving",
     "tensorflow_transform": "pipeline",
     "tfx": "pipeline",
 }
@@ -67,6 +70,8 @@ app.command(epilog=run.EPILOG)(run.run)
 app.command(epilog=prepare.EPILOG)(prepare.prepare)
 app.command(epilog=train.EPILOG)(train.train)
 app.command(epilog=generate.EPILOG)(generate.generate)
+app.command(epilog=export.EPILOG)(export.export)
+app.command(epilog=serve.EPILOG, context_settings=serve.CONTEXT)(serve.serve)
 app.command(epilog=evaluate.EPILOG)(evaluate.evaluate)
 app.command(epilog=compare.EPILOG)(compare.compare)
 app.command(epilog=lineage.EPILOG)(lineage.lineage)

@@ -24,6 +24,7 @@ from storygan_tf.initial import load_initial
 from storygan_tf.lineage import LINEAGE_FILE, lineage_of, model_fingerprint
 from storygan_tf.model_card import MODEL_CARD
 from storygan_tf.places import ASSETS_EXTRA, PRETRAINED, find_model, pretrained_names, same_everywhere
+from storygan_tf.reexport import compare
 from storygan_tf.saved import SavedStoryGAN
 from storygan_tf.weights import assign_weights, read_weights
 
@@ -210,12 +211,12 @@ def test_pictures_that_change_by_more_than_a_grey_level_are_refused(script, tmp_
     for name, half in (("1", False), ("2", True)):
         export_storygan(generator, Loud(), info, tmp_path / name, half=half)
     with pytest.raises(ModelError, match=r"float16 weights change a picture by \d+ grey levels, expected 1"):
-        script.compare(*(tf.saved_model.load(str(tmp_path / name)) for name in ("1", "2")))
+        compare(*(tf.saved_model.load(str(tmp_path / name)) for name in ("1", "2")), most=1)
 
 
 @pytest.mark.slow
 def test_the_same_model_gives_the_same_bytes(tmp_path):
-    """Made of the shipped one, whose weights are rounded already: its own bytes come out, but for the card's note."""
+    """Made of the shipped one, whose weights are rounded already: they come out to the bit."""
     for name in ("a", "b"):
         command = [sys.executable, "-W", "ignore", SCRIPT, "blocks", "--name", name, "--out", tmp_path]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment())
@@ -225,8 +226,17 @@ def test_the_same_model_gives_the_same_bytes(tmp_path):
     assert len(files) > 6
     for file in files:
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes(), file
-    weights = Path("variables") / "variables.data-00000-of-00001"
-    assert (tmp_path / "a" / weights).read_bytes() == (PRETRAINED / "blocks" / weights).read_bytes()
+    made, shipped = saved_tensors(tmp_path / "a"), saved_tensors(PRETRAINED / "blocks")
+    assert made.keys() == shipped.keys()
+    for name, value in made.items():
+        assert (value.dtype, value.tobytes()) == (shipped[name].dtype, shipped[name].tobytes()), name
+
+
+def saved_tensors(version: Path) -> dict[str, np.ndarray]:
+    """Returns what an export saved, without the description of its objects: that grows with each new signature."""
+    reader = tf.train.load_checkpoint(str(version / "variables" / "variables"))
+    names = set(reader.get_variable_to_shape_map()) - {"_CHECKPOINTABLE_OBJECT_GRAPH"}
+    return {name: np.asarray(reader.get_tensor(name)) for name in names}
 
 
 @pytest.mark.slow

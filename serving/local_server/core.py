@@ -1,0 +1,154 @@
+"""What the gRPC and REST servers ask: messages in, messages or a StatusError out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import grpc
+from tensorflow_serving.apis import (
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    model_management_pb2,
+    predict_pb2,
+)
+
+from serving.local_server.batching import Runner
+from serving.local_server.manager import Manager
+from serving.local_server.metrics import Metrics
+from serving.local_server.predict import prepare, respond
+from serving.local_server.status import StatusError, as_proto, invalid
+
+T = TypeVar("T")
+
+SIGNATURE_DEF = "signature_def"
+
+
+class Core:
+    """Answers requests, on the event loop; what takes time goes into threads.
+
+    Args:
+        manager: of the models.
+        runner: of calls.
+        threads: for reading and writing tensors.
+        metrics: to count in.
+        check_method: see `prepare`.
+    """
+
+    def __init__(
+        self,
+        manager: Manager,
+        runner: Runner,
+        threads: ThreadPoolExecutor,
+        metrics: Metrics,
+        check_method: bool = False,
+    ) -> None:
+        self.manager = manager
+        self.metrics = metrics
+        self._runner = runner
+        self._threads = threads
+        self._check_method = check_method
+
+    async def predict(
+        self, request: predict_pb2.PredictRequest, seconds: float | None, entrypoint: str
+    ) -> predict_pb2.PredictResponse:
+        """Runs a model.
+
+        Args:
+            request: any.
+            seconds: that the caller still waits; None for ever.
+            entrypoint: GRPC or REST, for the metrics.
+
+        Raises:
+            StatusError: see docs/serving.md.
+        """
+        started = time.monotonic()
+        with self.counting_failures(request.model_spec.name):
+            response = await self._predict(request, None if seconds is None else started + seconds)
+        self.metrics.answered(request.model_spec.name, entrypoint, time.monotonic() - started)
+        return response
+
+    @contextlib.contextmanager
+    def counting_failures(self, model: str) -> Iterator[None]:
+        """Counts what fails within as a failed request, and raises it as a StatusError."""
+        try:
+            yield
+        except Exception as error:
+            told = StatusError.of(error)
+            self.metrics.failed(model, told)
+            raise told from error
+
+    async def _predict(
+        self, request: predict_pb2.PredictRequest, deadline: float | None
+    ) -> predict_pb2.PredictResponse:
+        if not request.HasField("model_spec"):
+            raise invalid("Missing ModelSpec")
+        version = self.manager.find(request.model_spec)
+        with version.used() as servable:
+            call = await self._in_thread(lambda: prepare(servable.meta_graph, request, self._check_method))
+            started = time.monotonic()
+            arrays = await self._runner.run(version, call, deadline)
+            self.metrics.ran(request.model_spec.name, time.monotonic() - started)
+            name, number = request.model_spec.name, version.number
+            return await self._in_thread(lambda: respond(call, arrays, name, number))
+
+    async def _in_thread(self, function: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, function)
+
+    def metadata(
+        self, request: get_model_metadata_pb2.GetModelMetadataRequest
+    ) -> get_model_metadata_pb2.GetModelMetadataResponse:
+        """Returns a model's signatures.
+
+        Raises:
+            StatusError: INVALID_ARGUMENT or NOT_FOUND.
+        """
+        if not request.HasField("model_spec"):
+            raise invalid("Missing ModelSpec")
+        if not request.metadata_field:
+            raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
+        for field in request.metadata_field:
+            if field != SIGNATURE_DEF:
+                raise invalid(f"Metadata field {field} is not supported")
+        version = self.manager.find(request.model_spec)
+        with version.used() as servable:
+            signatures = get_model_metadata_pb2.SignatureDefMap(signature_def=dict(servable.meta_graph.signature_def))
+        response = get_model_metadata_pb2.GetModelMetadataResponse()
+        response.model_spec.name = version.model
+        response.model_spec.version.value = version.number
+        response.metadata[SIGNATURE_DEF].Pack(signatures)
+        return response
+
+    def status(
+        self, request: get_model_status_pb2.GetModelStatusRequest
+    ) -> get_model_status_pb2.GetModelStatusResponse:
+        """Returns the states of a model's versions.
+
+        Raises:
+            StatusError: INVALID_ARGUMENT or NOT_FOUND.
+        """
+        if not request.HasField("model_spec"):
+            raise invalid("Missing ModelSpec")
+        return self.manager.status(request.model_spec)
+
+    async def reload(
+        self, request: model_management_pb2.ReloadConfigRequest
+    ) -> model_management_pb2.ReloadConfigResponse:
+        """Serves other models, or the same under other labels; returns when the new ones are loaded.
+
+        Raises:
+            StatusError: see `Manager.configure`.
+        """
+        if request.config.WhichOneof("config") != "model_config_list":
+            raise invalid(
+                "ServerModelConfig type not supported by HandleReloadConfigRequest. Only ModelConfigList is currently "
+                "supported"
+            )
+        if request.metric_names:
+            raise StatusError(grpc.StatusCode.UNIMPLEMENTED, "metric_names are not implemented by the local server")
+        await self.manager.configure(request.config)
+        return model_management_pb2.ReloadConfigResponse(status=as_proto(None))

@@ -1,0 +1,142 @@
+"""The gRPC side: PredictionService and ModelService over a `Core`, health and reflection."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+from google.protobuf.message import DecodeError
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from tensorflow_serving.apis import (
+    model_service_pb2,
+    model_service_pb2_grpc,
+    prediction_service_pb2,
+    prediction_service_pb2_grpc,
+)
+
+from serving.local_server.core import Core
+from serving.local_server.status import StatusError
+
+HEALTH_NAMES = ("", "ModelService", "PredictionService")
+
+LARGEST_MESSAGE = 2**31 - 1
+"""Bytes: what TensorFlow Serving takes and gives."""
+
+
+async def _answer(context: Any, answer: Callable[[], Awaitable[Any]]) -> Any:
+    """Returns an answer, or ends the call with the status of what failed."""
+    try:
+        return await answer()
+    except Exception as error:
+        told = StatusError.of(error)
+        return await context.abort(told.code, told.details)
+
+
+class _Parsing(grpc.aio.ServerInterceptor):
+    """Reads requests: gRPC's Python calls bytes that are no message UNKNOWN, its C++ INTERNAL."""
+
+    async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], details: Any) -> Any:
+        """Returns a handler that reads bytes itself."""
+        handler = await continuation(details)
+        if handler is None or handler.unary_unary is None:
+            return handler
+
+        async def parsed(data: bytes, context: Any) -> Any:
+            try:
+                request = handler.request_deserializer(data)
+            except DecodeError as error:
+                return await context.abort(grpc.StatusCode.INTERNAL, f"Failed to parse the request: {error}")
+            return await handler.unary_unary(request, context)
+
+        return grpc.unary_unary_rpc_method_handler(parsed, None, handler.response_serializer)
+
+
+class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
+    """Predict and GetModelMetadata; the others answer UNIMPLEMENTED.
+
+    Args:
+        core: that answers.
+    """
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    async def Predict(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Runs a model."""
+        return await _answer(context, lambda: self._core.predict(request, context.time_remaining(), "GRPC"))
+
+    async def GetModelMetadata(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Tells a model's signatures."""
+
+        async def answer() -> Any:
+            return self._core.metadata(request)
+
+        return await _answer(context, answer)
+
+    async def _refuse(self, request: Any, context: Any) -> Any:
+        del request
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "not implemented by the local server; use Predict")
+
+    Classify = Regress = MultiInference = _refuse
+
+
+class ModelService(model_service_pb2_grpc.ModelServiceServicer):
+    """GetModelStatus and HandleReloadConfigRequest.
+
+    Args:
+        core: that answers.
+    """
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    async def GetModelStatus(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Tells the states of a model's versions."""
+
+        async def answer() -> Any:
+            return self._core.status(request)
+
+        return await _answer(context, answer)
+
+    async def HandleReloadConfigRequest(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Serves other models or labels."""
+        return await _answer(context, lambda: self._core.reload(request))
+
+
+def make_server(core: Core, arguments: dict[str, int | str], with_health: bool) -> tuple[grpc.aio.Server, Any]:
+    """Returns a server without ports, and its health servicer, None where it has none.
+
+    Args:
+        core: that answers.
+        arguments: of gRPC channels.
+        with_health: whether the health service is there.
+    """
+    options = {
+        "grpc.max_receive_message_length": LARGEST_MESSAGE,
+        "grpc.max_send_message_length": LARGEST_MESSAGE,
+        # Otherwise a second server would silently share the port of the first.
+        "grpc.so_reuseport": 0,
+    }
+    server = grpc.aio.server(interceptors=[_Parsing()], options=list((options | arguments).items()))
+    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(PredictionService(core), server)
+    model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(core), server)
+    names = [
+        prediction_service_pb2.DESCRIPTOR.services_by_name["PredictionService"].full_name,
+        model_service_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name,
+        reflection.SERVICE_NAME,
+    ]
+    servicer = None
+    if with_health:
+        servicer = health.aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+        names.append(health.SERVICE_NAME)
+    reflection.enable_server_reflection(names, server)
+    return server, servicer
+
+
+async def set_healthy(servicer: Any) -> None:
+    """Says that the server serves."""
+    for name in HEALTH_NAMES:
+        await servicer.set(name, health_pb2.HealthCheckResponse.SERVING)

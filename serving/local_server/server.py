@@ -1,0 +1,234 @@
+"""The server: what its options ask for, put together, started, and ended when it is told to."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+import signal
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import grpc
+from aiohttp import web
+from tensorflow.core.protobuf import config_pb2
+from tensorflow_serving.config import model_server_config_pb2
+
+from serving.local_server.batching import BatchingOptions, BatchingRunner, DirectRunner
+from serving.local_server.core import Core
+from serving.local_server.grpc_api import make_server, set_healthy
+from serving.local_server.manager import LoadOptions, Manager
+from serving.local_server.metrics import Metrics
+from serving.local_server.options import ServerOptions
+from serving.local_server.rest_api import RestApi
+from serving.local_server.servable import Servable, warm_up
+from serving.local_server.status import StatusError
+from serving.local_server.versions import PLATFORM
+from serving.messages import BatchingParameters, MonitoringConfig, SSLConfig, read_text
+from storygan_tf.errors import ConfigError, ModelError
+
+LOG = logging.getLogger(__name__)
+
+BANNER = (
+    "This server stands in for TensorFlow Serving in development and tests; serve with TensorFlow Serving in "
+    "production (docs/serving.md)."
+)
+
+GRACE_SECONDS = 60
+"""What accepted requests may take after the server has been told to end."""
+
+PROMETHEUS_PATH = "/monitoring/prometheus/metrics"
+
+
+def run(options: ServerOptions) -> None:
+    """Serves until SIGTERM or SIGINT, then finishes what has been accepted.
+
+    Raises:
+        ConfigError: for options and files that cannot be used, or a port that is taken.
+        ModelError: where a model could not be loaded at the start.
+    """
+
+    async def until_signal() -> None:
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        await serve(options, stop)
+
+    print(BANNER, flush=True)
+    asyncio.run(until_signal())
+
+
+async def serve(options: ServerOptions, stop: asyncio.Event, ready: Callable[[], None] = lambda: None) -> None:
+    """Serves until `stop`; errors as of `run`.
+
+    Args:
+        options: see there.
+        stop: set by whoever wants an end.
+        ready: called when requests are taken.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        core = await stack.enter_async_context(_core(options, stop))
+        if stop.is_set():
+            return
+        # REST first: it ends last, so that no request is refused while another way in is open.
+        if options.rest_api_port:
+            await stack.enter_async_context(_rest(core, options))
+        await stack.enter_async_context(_grpc(core, options))
+        LOG.info("Serving; gRPC at port %d, REST at port %d", options.port, options.rest_api_port)
+        ready()
+        await stop.wait()
+        LOG.info("Told to end; finishing what has been accepted")
+
+
+@contextlib.asynccontextmanager
+async def _core(options: ServerOptions, stop: asyncio.Event) -> AsyncIterator[Core]:
+    """Loads the models, and keeps them as the file system and the configuration ask."""
+    threads = ThreadPoolExecutor(options.grpc_max_threads, thread_name_prefix="request")
+    runner = _batching(options) or DirectRunner(threads)
+    manager = Manager(functools.partial(_load, options=options), _load_options(options))
+    core = Core(manager, runner, threads, Metrics(), options.enable_signature_method_name_check)
+    polls = []
+    try:
+        await _first_models(manager, options, stop)
+        polls = [asyncio.create_task(manager.poll())]
+        if options.model_config_file and options.model_config_file_poll_wait_seconds > 0:
+            polls.append(asyncio.create_task(_poll_config(manager, options)))
+        yield core
+    finally:
+        for poll in polls:
+            poll.cancel()
+        await manager.close()
+        threads.shutdown(wait=True)
+        if isinstance(runner, BatchingRunner):
+            runner.close()
+
+
+async def _first_models(manager: Manager, options: ServerOptions, stop: asyncio.Event) -> None:
+    """Waits for the models, looking for versions meanwhile, or for the end."""
+    configured = asyncio.create_task(manager.configure(_config(options)))
+    polling, stopped = asyncio.create_task(manager.poll()), asyncio.create_task(stop.wait())
+    await asyncio.wait([configured, stopped], return_when=asyncio.FIRST_COMPLETED)
+    for task in (polling, stopped):
+        task.cancel()
+    if not configured.done():
+        configured.cancel()
+        return
+    try:
+        configured.result()
+    except StatusError as error:
+        raise ModelError(f"Failed to start server. Error: {error}. Mend the model or its configuration.") from error
+
+
+def _config(options: ServerOptions) -> model_server_config_pb2.ModelServerConfig:
+    kind = model_server_config_pb2.ModelServerConfig
+    if options.model_config_file:
+        return read_text(options.model_config_file, kind, "--model_config_file")
+    config = kind()
+    config.model_config_list.config.add(
+        name=options.model_name, base_path=str(Path(options.model_base_path).absolute()), model_platform=PLATFORM
+    )
+    return config
+
+
+async def _poll_config(manager: Manager, options: ServerOptions) -> None:
+    while True:
+        await asyncio.sleep(options.model_config_file_poll_wait_seconds)
+        try:
+            await manager.configure(_config(options))
+        except (ConfigError, StatusError) as error:
+            LOG.error("Failed to reload the configuration: %s", error)
+
+
+def _load_options(options: ServerOptions) -> LoadOptions:
+    return LoadOptions(
+        options.max_num_load_retries,
+        options.load_retry_interval_micros,
+        options.file_system_poll_wait_seconds,
+        options.num_load_threads,
+        options.allow_version_labels_for_unavailable_models,
+    )
+
+
+def _load(path: Path, options: ServerOptions) -> Servable:
+    both = options.tensorflow_session_parallelism
+    config = config_pb2.ConfigProto(
+        intra_op_parallelism_threads=options.tensorflow_intra_op_parallelism or both,
+        inter_op_parallelism_threads=options.tensorflow_inter_op_parallelism or both,
+    )
+    servable = Servable(path, options.saved_model_tags.split(","), config)
+    try:
+        if options.enable_model_warmup:
+            count = warm_up(servable, path, options.num_request_iterations_for_warmup)
+            LOG.info("%d warm-up requests for %s", count, path)
+    except BaseException:
+        servable.close()
+        raise
+    return servable
+
+
+def _batching(options: ServerOptions) -> BatchingRunner | None:
+    if not options.enable_batching:
+        return None
+    if not options.batching_parameters_file:
+        return BatchingRunner(BatchingOptions())
+    message = read_text(options.batching_parameters_file, BatchingParameters, "--batching_parameters_file")
+    return BatchingRunner(BatchingOptions.of(message))
+
+
+@contextlib.asynccontextmanager
+async def _grpc(core: Core, options: ServerOptions) -> AsyncIterator[None]:
+    server, health = make_server(core, options.channel_arguments(), options.enable_grpc_healthcheck_service)
+    addresses = [f"0.0.0.0:{options.port}"] if options.port else []
+    addresses += [f"unix:{options.grpc_socket_path}"] if options.grpc_socket_path else []
+    credentials = _credentials(options)
+    for address in addresses:
+        try:
+            if credentials:
+                server.add_secure_port(address, credentials)
+            else:
+                server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise ConfigError(f"{address}: cannot be listened at ({error}); is another server there?") from error
+    await server.start()
+    if health:
+        await set_healthy(health)
+    try:
+        yield
+    finally:
+        if health:
+            await health.enter_graceful_shutdown()
+        await server.stop(GRACE_SECONDS)
+
+
+def _credentials(options: ServerOptions) -> Any:
+    if not options.ssl_config_file:
+        return None
+    config = read_text(options.ssl_config_file, SSLConfig, "--ssl_config_file")
+    return grpc.ssl_server_credentials(
+        [(config.server_key.encode(), config.server_cert.encode())],
+        config.custom_ca.encode() or None,
+        config.client_verify,
+    )
+
+
+@contextlib.asynccontextmanager
+async def _rest(core: Core, options: ServerOptions) -> AsyncIterator[None]:
+    path = None
+    if options.monitoring_config_file:
+        config = read_text(options.monitoring_config_file, MonitoringConfig, "--monitoring_config_file")
+        path = (config.prometheus_config.path or PROMETHEUS_PATH) if config.prometheus_config.enable else None
+    api = RestApi(core, options.rest_api_timeout_in_ms / 1000, path)
+    runner = web.AppRunner(api.app(), access_log=None, shutdown_timeout=GRACE_SECONDS)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "0.0.0.0", options.rest_api_port).start()
+    except OSError as error:
+        await runner.cleanup()
+        raise ConfigError(f"--rest_api_port {options.rest_api_port}: cannot be listened at ({error}).") from error
+    try:
+        yield
+    finally:
+        await runner.cleanup()

@@ -1,0 +1,167 @@
+"""A StoryGAN behind TensorFlow Serving's REST, with the standard library and Pillow alone: no TensorFlow, no gRPC.
+
+client = RestStoryClient("http://localhost:8501")
+client.generate(["A red cube is on the left.", ...], seed=7).frames[0].save("first.png")
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import random
+import ssl
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import quote
+
+from serving.errors import ServingError
+from serving.story import DEFAULT_MODEL, GENERATE, INFO, SERVING_DEFAULT, ModelInfo, Story, check_stories, read_stories
+from storygan_tf.errors import ConfigError
+
+STATUS = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    409: "ABORTED",
+    429: "RESOURCE_EXHAUSTED",
+    499: "CANCELLED",
+    501: "UNIMPLEMENTED",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+"""gRPC's status by HTTP's; any other is INTERNAL."""
+
+
+class RestStoryClient:
+    """Asks a server for stories.
+
+    Args:
+        url: of the server, `http://host:port` or https.
+        model: its name there.
+        version: of the model; by default the newest.
+        label: of a version, such as stable or canary.
+        timeout: seconds for a request with all its attempts.
+        attempts: for a request that finds the server UNAVAILABLE.
+        backoff: seconds before the second attempt, on average half of it; doubled for each later one.
+        tls: for https; the system's certificates by default.
+
+    Raises:
+        ConfigError: for a URL that is none, or both version and label.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        model: str = DEFAULT_MODEL,
+        *,
+        version: int | None = None,
+        label: str | None = None,
+        timeout: float = 30.0,
+        attempts: int = 5,
+        backoff: float = 0.2,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        if not url.startswith(("http://", "https://")):
+            raise ConfigError(f"url: found {url!r}, expected http://host:port or https://host:port.")
+        if version is not None and label is not None:
+            raise ConfigError("version and label: found both, expected one of them at the most.")
+        place = f"/versions/{version}" if version is not None else f"/labels/{quote(label, '')}" if label else ""
+        self._url = f"{url.rstrip('/')}/v1/models/{quote(model, '')}{place}:predict"
+        self._timeout = timeout
+        self._attempts = max(1, attempts)
+        self._backoff = backoff
+        self._tls = tls
+        self._known: ModelInfo | None = None
+
+    def info(self) -> ModelInfo:
+        """Returns what the model says of itself; asked once.
+
+        Raises:
+            ServingError: where the server does not answer, or not as a StoryGAN does.
+        """
+        if self._known is None:
+            (answer,) = self._predict(INFO, [""], self._timeout)
+            self._known = ModelInfo.read(answer if isinstance(answer, str) else "")
+        return self._known
+
+    def generate(self, sentences: Sequence[str], seed: int | None = None, timeout: float | None = None) -> Story:
+        """Draws a story.
+
+        Args:
+            sentences: T of them.
+            seed: whole number; a hash of the sentences where not given.
+            timeout: seconds; by default that of the client.
+
+        Raises:
+            ServingError: with the status: INVALID_ARGUMENT for a story that cannot be drawn.
+        """
+        return self.generate_many([sentences], None if seed is None else [seed], timeout)[0]
+
+    def generate_many(
+        self, stories: Sequence[Sequence[str]], seeds: Sequence[int] | None = None, timeout: float | None = None
+    ) -> list[Story]:
+        """Draws stories in one request; `error.rows` tells which of them were refused. See `generate`."""
+        info = self.info()
+        if any(len(story) != info.frames for story in stories):
+            self._known = None  # another model may be served by now
+            info = self.info()
+        check_stories(stories, seeds, info.frames)
+        signature, instances = SERVING_DEFAULT, [dict[str, Any](sentences=list(story)) for story in stories]
+        if seeds is not None:
+            signature, instances = GENERATE, _with_seeds(instances, seeds)
+        answers = self._predict(signature, instances, timeout or self._timeout)
+        try:
+            errors = [row["error"] for row in answers]
+            pictures = [[base64.b64decode(frame["b64"]) for frame in row["image_bytes"]] for row in answers]
+        except (KeyError, TypeError, binascii.Error) as error:
+            raise ServingError("INTERNAL", f"found an answer without error and image_bytes ({error!r}).") from error
+        return read_stories(stories, seeds, errors, pictures, info)
+
+    def _predict(self, signature: str, instances: list[Any], timeout: float) -> list[Any]:
+        body = json.dumps({"signature_name": signature, "instances": instances}).encode()
+        deadline = time.monotonic() + timeout
+        for attempt in range(self._attempts):
+            try:
+                return self._post(body, deadline)
+            except ServingError as error:
+                pause = random.uniform(0, self._backoff * 2**attempt)
+                last = attempt + 1 == self._attempts or time.monotonic() + pause >= deadline
+                if error.status != "UNAVAILABLE" or last:
+                    raise
+                time.sleep(pause)
+        raise AssertionError("the last attempt returns or raises")
+
+    def _post(self, body: bytes, deadline: float) -> list[Any]:
+        request = urllib.request.Request(self._url, body, {"Content-Type": "application/json"})
+        seconds = max(0.001, deadline - time.monotonic())
+        try:
+            with urllib.request.urlopen(request, timeout=seconds, context=self._tls) as response:
+                predictions: list[Any] = json.load(response)["predictions"]
+                return predictions
+        except urllib.error.HTTPError as error:
+            raise ServingError(STATUS.get(error.code, "INTERNAL"), _reason(error)) from error
+        except TimeoutError as error:
+            raise ServingError("DEADLINE_EXCEEDED", f"{self._url}: no answer in time") from error
+        except (urllib.error.URLError, OSError) as error:
+            late = isinstance(getattr(error, "reason", None), TimeoutError)
+            raise ServingError("DEADLINE_EXCEEDED" if late else "UNAVAILABLE", f"{self._url}: {error}") from error
+        except (KeyError, TypeError, ValueError) as error:
+            raise ServingError("INTERNAL", f"{self._url}: found an answer without predictions ({error!r})") from error
+
+
+def _with_seeds(instances: list[dict[str, Any]], seeds: Sequence[int]) -> list[dict[str, Any]]:
+    return [row | {"seed": seed} for row, seed in zip(instances, seeds, strict=True)]
+
+
+def _reason(error: urllib.error.HTTPError) -> str:
+    """Returns the server's words."""
+    text = error.read().decode(errors="replace")
+    try:
+        return str(json.loads(text)["error"])
+    except (KeyError, TypeError, ValueError):
+        return text.strip() or f"HTTP {error.code}"

@@ -1,0 +1,1 @@
+"""What TensorFlow Serving is run with: configuration, docker-compose, kustomize. `docs/serving.md` says how."""
