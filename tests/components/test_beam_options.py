@@ -7,7 +7,7 @@ from apache_beam.options.pipeline_options import DirectOptions, FlinkRunnerOptio
 from apache_beam.runners import create_runner
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-from pipeline.beam_options import beam_options, runner_arguments
+from components.beam_options import beam_options, runner_arguments
 from storygan_tf.errors import ConfigError
 
 
