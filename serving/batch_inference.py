@@ -186,22 +186,31 @@ def _missing(batch: Batch, plan: _Plan) -> list[int]:
 def _draw(batch: Batch, plan: _Plan, missing: Sequence[int]) -> None:
     """Draws shards on Beam."""
     remove_folder(f"{batch.out}/{_FAILED}")
-    options = PipelineOptions(beam_options(batch.beam_args))
     try:
-        with _progress(batch, plan, len(missing)), beam.Pipeline(options=options) as pipeline:
-            # What can fail is told by files: it then has its own words on every runner.
-            _ = (
-                pipeline
-                | "Shards" >> beam.Create(missing, reshuffle=True)
-                | "Draw" >> beam.ParDo(_DrawShard(batch, plan.shards))
-            )
+        with _progress(batch, plan, len(missing)):
+            _run_pipeline(batch, plan, missing)
+    except Exception as error:
+        lines = [line for line in str(error).splitlines() if line.strip()] or ["no message"]
+        raise BatchFailedError(f"{type(error).__name__}: {lines[-1]}. {_stays(batch, plan)}") from error
     finally:
         close_generators()
     for path in list_files(f"{batch.out}/{_FAILED}/*"):
-        raise BatchFailedError(
-            f"{read_file(path).decode()} {plan.shards - len(_missing(batch, plan))} of {plan.shards} parts are written "
-            "and stay: the same command goes on with the others."
+        raise BatchFailedError(f"{read_file(path).decode()} {_stays(batch, plan)}")
+
+
+def _run_pipeline(batch: Batch, plan: _Plan, missing: Sequence[int]) -> None:
+    with beam.Pipeline(options=PipelineOptions(beam_options(batch.beam_args))) as pipeline:
+        # What a user can mend is told by files: it then has its own words on every runner.
+        _ = (
+            pipeline
+            | "Shards" >> beam.Create(missing, reshuffle=True)
+            | "Draw" >> beam.ParDo(_DrawShard(batch, plan.shards))
         )
+
+
+def _stays(batch: Batch, plan: _Plan) -> str:
+    whole = plan.shards - len(_missing(batch, plan))
+    return f"{whole} of {plan.shards} parts are written and stay: the same command goes on with the others."
 
 
 class _DrawShard(beam.DoFn):

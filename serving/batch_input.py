@@ -133,7 +133,7 @@ def _reader_of(path: str) -> Callable[[Path, str], Iterator[Row]]:
         return _lines
     if name.endswith(".parquet"):
         return _table_rows
-    if ".tfrecord" in name or name.endswith(".gz"):
+    if ".tfrecord" in name or (name.endswith(".gz") and ".json" not in name):
         return _records
     raise DataError(f"--input {path}: found another ending, expected .jsonl, .parquet, .tfrecord or .gz (TFRecords).")
 

@@ -75,7 +75,9 @@ def batch(
     from serving.batch_inference import Batch, run_batch
 
     out = output.rstrip("/")
-    counts = run_batch(Batch(given, out, source, seed, layout.value, split, batch_size, beam_args=beam_args))
+    # Workers may have another working directory.
+    place = out if "://" in out else str(Path(out).absolute())
+    counts = run_batch(Batch(given, place, source, seed, layout.value, split, batch_size, beam_args=beam_args))
     _tell(out, layout, counts)
     if not counts["written"]:
         raise DataError(
