@@ -12,7 +12,7 @@ PARALLEL := -n 2 --dist loadfile
 ROOMS := storygan_tf storygan_cli components pipeline serving
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-slow test-all test-gpu prove-kills prove-fuzz prove-flink flink-up flink-down lint format lock clean clean-env
+.PHONY: help setup run test test-slow test-all test-gpu prove-kills prove-fuzz prove-flink prove-newest-tf prove-reloads prove-malformed prove-soak flink-up flink-down lint format lock clean clean-env
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -43,6 +43,19 @@ prove-fuzz: setup  ## damage data sets of every layout 2,000 times: every story 
 
 prove-flink: setup  ## prepare stories on a Flink cluster, whose task managers are killed: the same records
 	STORYGAN_FLINK=full $(PYTEST) -s tests/end_to_end/test_flink.py
+
+prove-newest-tf: setup  ## load the export where only the newest TensorFlow is installed: the same pictures
+	$(PYTEST) -s tests/storygan_tf/test_export.py -k newest
+
+# The next three ask the local server, or with STORYGAN_SERVING_TARGET=host:port a real one (docs/serving.md).
+prove-reloads: setup  ## replace the served model five times under 10,000 requests, roll it back: none fails
+	STORYGAN_REQUESTS=10000 $(PYTEST) -s tests/serving/test_reloads.py
+
+prove-malformed: setup  ## send a server 5,000 malformed requests: each gets its status, good ones succeed
+	STORYGAN_MALFORMED=5000 $(PYTEST) -s tests/serving/test_malformed.py
+
+prove-soak: setup  ## ask a server for 30 minutes without a pause: its memory stays
+	STORYGAN_SOAK_MINUTES=30 $(PYTEST) -s tests/serving/test_soak.py
 
 flink-up: setup  ## start a Flink cluster of local processes (Java 17 and Maven)
 	$(BIN)/python scripts/flink/cluster.py up --port $(FLINK_PORT)

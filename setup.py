@@ -21,6 +21,7 @@ BASE = [
     "keras==2.15.0",
     "tensorflow-addons==0.23.0",  # its last release
     "tensorflow-hub==0.15.0",  # 0.16 asks for the separate package tf-keras
+    "tensorflow-serving-api==2.15.1",  # the same release as TensorFlow; an export's warm-up requests are its messages
     "setuptools<81",  # tensorflow_hub imports pkg_resources, which setuptools 81 dropped
     "numpy<2",  # TensorFlow 2.15 is compiled against NumPy 1
     "pillow>=10",
@@ -46,7 +47,6 @@ PARQUET = ["pyarrow>=10", "pyarrow-hotfix>=0.6"]
 
 # Clients, and the development server.
 SERVING = [
-    "tensorflow-serving-api==2.15.1",  # the same release as TensorFlow
     "grpcio>=1.48",
     "grpcio-health-checking<1.49",  # 1.49 asks for protobuf 4
     "grpcio-reflection<1.49",

@@ -1,6 +1,7 @@
 """Times a served model at 1, 4, 16 and 64 callers, with and without batching, beside calls within this process.
 
-`.venv/bin/python benchmarks/serving_load.py [--preset paper | --model M] [--seconds 20] [--callers 1 4 16 64]`
+    .venv/bin/python benchmarks/serving_load.py [--preset paper] [--weights float16] [--seconds 20] [--callers 1 4 16]
+    .venv/bin/python benchmarks/serving_load.py --model M
 
 The floor is the SavedModel called in this process, one caller with one story, and one caller with batches of every
 size of batching.config, of which the best counts. Then a server is asked: the local one in a process of its own, or,
@@ -84,14 +85,25 @@ class _Vectorizer(tf.Module):
         return embed(sentences, self.size)
 
 
-def export_preset(preset: str, path: Path) -> None:
-    """Writes a model of a preset's widths that was never trained: it takes as long as a trained one."""
+def export_preset(preset: str, path: Path, *, half: bool) -> None:
+    """Writes a model of a preset's widths that was never trained: it takes as long as a trained one.
+
+    Args:
+        preset: its name.
+        path: version directory.
+        half: whether weights are kept as float16.
+    """
     settings = presets.load(preset)
     generator = StoryGenerator(settings.model)
     generator(tf.zeros([1, settings.model.frames, settings.model.sentence_size]))
     story = [f"A red cube is in place {number}." for number in range(settings.model.frames)]
     vectorizer = _Vectorizer(settings.model.sentence_size)
-    export_storygan(generator, vectorizer, describe(settings, [story], []), path)
+    export_storygan(generator, vectorizer, describe(settings, [story], []), path, half=half)
+
+
+def megabytes(folder: Path) -> float:
+    """Returns the size of all files in a folder."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
 
 
 def timed(name: str, call: Callable[[], object], seconds: float, rows: int) -> Measured:
@@ -205,18 +217,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", help="as in every command; by default an untrained one of the preset's widths")
     parser.add_argument("--preset", default="paper")
+    parser.add_argument(
+        "--weights", choices=["float32", "float16"], default="float32", help="how the preset's model keeps them"
+    )
     parser.add_argument("--callers", type=int, nargs="+", default=[1, 4, 16, 64])
     parser.add_argument("--seconds", type=float, default=20, help="for each setting")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         if not given.model:
-            export_preset(given.preset, Path(folder) / "1")
+            export_preset(given.preset, Path(folder) / "1", half=given.weights == "float16")
         saved = SavedStoryGAN(given.model or Path(folder) / "1")
         story, model = saved.info["examples"][0], saved.path
         del saved
+        what = f"{given.model or f'{given.preset}, {given.weights}'}, {megabytes(model):.1f} MB"
         sizes = read_text(BATCHING, BatchingParameters, "batching.config").allowed_batch_sizes
         measured = floors(model, story, sizes, given.seconds) + served(model, story, given.callers, given.seconds)
-    print(f"{given.model or given.preset}, {os.cpu_count()} CPU cores ({platform.processor() or platform.machine()})")
+    print(f"{what}, {os.cpu_count()} CPU cores ({platform.processor() or platform.machine()})")
     print(table(measured))
     print(json.dumps([dataclasses.asdict(row) for row in measured]))
 

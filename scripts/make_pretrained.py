@@ -11,24 +11,16 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import sys
 from pathlib import Path
 
-import numpy as np
-import tensorflow as tf
-
-from storygan_tf.config import Settings, StoryGANConfig
 from storygan_tf.datasets.files import whole_folder
 from storygan_tf.errors import ModelError, StoryGANError
 from storygan_tf.evaluation.figures import FIGURES
-from storygan_tf.export import INFO_FILE, export_storygan
-from storygan_tf.generator import StoryGenerator
-from storygan_tf.initial import load_initial
 from storygan_tf.lineage import LINEAGE_FILE, Lineage, lineage_of, model_fingerprint
 from storygan_tf.model_card import MODEL_CARD
-from storygan_tf.places import ASSETS_EXTRA, PRETRAINED
-from storygan_tf.weights import assign_weights, read_weights
+from storygan_tf.places import ASSETS_EXTRA, PRETRAINED, find_model
+from storygan_tf.reexport import Rounding, reexport
 
 LIMIT = 12_000_000
 """Bytes that a model may take in the package."""
@@ -45,11 +37,8 @@ REQUIRED = (
 )
 """Figures that card and lineage must tell."""
 
-SEEDS = 16
-"""Samples of each suggested story by which pictures are compared."""
-
-
-_NOTE = "## As it ships"
+GREY_LEVELS = 1
+"""By which a pixel may differ from the trained model's."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,14 +47,6 @@ class Papers:
 
     card: str
     lineage: Lineage
-
-
-@dataclasses.dataclass(frozen=True)
-class Rounding:
-    """How far pictures of rounded weights are from those of the weights as they were, in grey levels."""
-
-    most: int
-    mean: float
 
 
 def make(source: str, out: Path) -> Rounding:
@@ -81,20 +62,9 @@ def make(source: str, out: Path) -> Rounding:
     Raises:
         ModelError: for a model that is refused.
     """
-    initial = load_initial(source)
-    papers = read_papers(initial.path)
-    trained = tf.saved_model.load(str(initial.path))
+    read_papers(find_model(source))
     with whole_folder(out) as aside:
-        export_storygan(
-            _generator(initial.path, initial.model),
-            trained.vectorizer,
-            json.loads((initial.path / ASSETS_EXTRA / INFO_FILE).read_text(encoding="utf-8")),
-            aside,
-            Settings.from_json(json.dumps(papers.lineage.settings)).data.max_sentence_length,
-            half=True,
-        )
-        rounding = compare(trained, tf.saved_model.load(str(aside)))
-        _write_papers(aside, papers, rounding)
+        rounding = reexport(source, aside, half=True, most=GREY_LEVELS)
         _check_size(aside)
     return rounding
 
@@ -119,45 +89,6 @@ def read_papers(version: Path) -> Papers:
     if not lineage.blessed:
         raise ModelError(f"{version}: was not blessed: {lineage.reason}")
     return Papers(card, lineage)
-
-
-def compare(trained: tf.Module, rounded: tf.Module) -> Rounding:
-    """Compares the pictures of two exports on the stories that the model suggests.
-
-    Raises:
-        ModelError: where a pixel differs by more than one grey level.
-    """
-    info = json.loads(trained.signatures["info"](query=tf.constant([""]))["info"].numpy()[0])
-    sentences = tf.constant([story for story in info["examples"] for _ in range(SEEDS)])
-    seeds = tf.range(len(sentences), dtype=tf.int64)
-    before, after = (
-        model.signatures["generate_raw"](sentences=sentences, seed=seeds)["images"].numpy().astype(int)
-        for model in (trained, rounded)
-    )
-    difference = np.abs(before - after)
-    if difference.max() > 1:
-        raise ModelError(f"float16 weights change a picture by {difference.max()} grey levels, expected 1 at the most.")
-    return Rounding(int(difference.max()), float(difference.mean()))
-
-
-def _generator(version: Path, config: StoryGANConfig) -> StoryGenerator:
-    generator = StoryGenerator(config, name="generator")
-    generator(tf.zeros([1, config.frames, config.sentence_size]))
-    assign_weights(generator, read_weights(version), str(version))
-    return generator
-
-
-def _write_papers(aside: Path, papers: Papers, rounding: Rounding) -> None:
-    note = (
-        f"{_NOTE}\n\nThe generator's weights are kept as float16 (batch normalisation as float32) and computed "
-        f"with as float32. Over {SEEDS} samples of each suggested story a pixel differs from the trained model's by "
-        f"{rounding.most} grey level at the most, {rounding.mean:.4f} on average. The figures above are the trained "
-        f"model's, SHA-256 `{papers.lineage.model_sha256}`.\n"
-    )
-    lineage = dataclasses.replace(papers.lineage, model_sha256=model_fingerprint(aside))
-    card = papers.card.partition(_NOTE)[0].rstrip("\n")
-    (aside / ASSETS_EXTRA / MODEL_CARD).write_text(f"{card}\n\n{note}", encoding="utf-8")
-    (aside / ASSETS_EXTRA / LINEAGE_FILE).write_text(lineage.to_json(), encoding="utf-8")
 
 
 def _check_size(folder: Path) -> None:

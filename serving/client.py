@@ -146,6 +146,13 @@ class _Asker:
         self.known = ModelInfo.read(answer[0] if len(answer) else b"", response.model_spec.version.value)
         return self.known
 
+    def forgets(self, stories: Sequence[Sequence[str]], info: ModelInfo) -> bool:
+        """Whether stories are not of the length that was told: another model may be served by now, and is asked."""
+        if all(len(story) == info.frames for story in stories):
+            return False
+        self.known = None
+        return True
+
     def story_request(
         self, stories: Sequence[Sequence[str]], seeds: Sequence[int] | None, info: ModelInfo
     ) -> predict_pb2.PredictRequest:
@@ -246,6 +253,8 @@ class StoryClient:
     ) -> list[Story]:
         """Draws stories in one request; `error.rows` tells which of them were refused. See `generate`."""
         info = self.info()
+        if self._asker.forgets(stories, info):
+            info = self.info()
         response = self._ask(self._asker.story_request(stories, seeds, info), timeout)
         return self._asker.stories(stories, seeds, response, info)
 
@@ -299,6 +308,8 @@ class AsyncStoryClient:
     ) -> list[Story]:
         """See `StoryClient.generate_many`."""
         info = await self.info()
+        if self._asker.forgets(stories, info):
+            info = await self.info()
         response = await self._ask(self._asker.story_request(stories, seeds, info), timeout)
         return self._asker.stories(stories, seeds, response, info)
 

@@ -107,6 +107,9 @@ class RestStoryClient:
     ) -> list[Story]:
         """Draws stories in one request; `error.rows` tells which of them were refused. See `generate`."""
         info = self.info()
+        if any(len(story) != info.frames for story in stories):
+            self._known = None  # another model may be served by now
+            info = self.info()
         check_stories(stories, seeds, info.frames)
         signature, instances = SERVING_DEFAULT, [dict[str, Any](sentences=list(story)) for story in stories]
         if seeds is not None:

@@ -7,12 +7,15 @@ Encoder and PCA are inside (the vectorizer), so that training and serving cannot
 | `serving_default` | `sentences` string [B, T] | `image_bytes` string [B, T] (PNG), `error` string [B] |
 | `generate` | `sentences` string [B, T], `seed` int64 [B] | the same |
 | `generate_raw` | `sentences` string [B, T], `seed` int64 [B] | `images` uint8 [B, T, 64, 64, 3], `error` string [B] |
+| `generate_from_vectors` | `vectors` float32 [B, T, sentence_size], as training records have them (after PCA), `seed` \
+int64 [B] | `image_bytes` string [B, T], `error` string [B] |
 | `generate_from_examples` | `examples` string [B], serialized tf.Examples: `story_id`, `sentences`, optional `seed` | \
 `story_id` string [B], `image_bytes` string [B, T], `error` string [B] |
 | `info` | `query` string [B], ignored | `info` string [B], JSON |
 
-A wrong T fails the request. A blank or over-long sentence fails its row alone: `error` says what is wrong with it, its
-pictures are empty. Without a seed it is a hash of the sentences.
+A wrong T fails the request. A blank or over-long sentence, or a vector that is none, fails its row alone: `error` says
+what is wrong with it, its pictures are empty. Without a seed it is a hash of the sentences. Requests of all signatures
+lie in `assets.extra`, for TensorFlow Serving to warm up with.
 """
 
 from __future__ import annotations
@@ -33,6 +36,7 @@ from storygan_tf.datasets.files import whole_folder
 from storygan_tf.errors import ModelError
 from storygan_tf.generator import StoryGenerator
 from storygan_tf.places import ASSETS_EXTRA
+from storygan_tf.warm_up import write_warm_up
 from storygan_tf.weights import assign_weights, weights_of
 
 INFO_FILE = "storygan.json"
@@ -40,6 +44,12 @@ INFO_FILE = "storygan.json"
 
 NOT_FINITE = "the model drew values that are not numbers (NaN or infinite); its weights are damaged, train it again."
 """What is wrong with a row of good sentences that a broken model drew."""
+
+NOT_FINITE_OF_VECTORS = (
+    "the model drew values that are not numbers (NaN or infinite); the vectors are far from those that it was trained "
+    "on, or its weights are damaged."
+)
+"""What is wrong with such a row of vectors."""
 
 Outputs = dict[str, tf.Tensor]
 
@@ -68,11 +78,14 @@ class StoryGANExport(tf.Module):
     def signatures(self) -> dict[str, Any]:
         """Returns the signatures by name."""
         sentences = tf.TensorSpec([None, None], tf.string, "sentences")
+        # Of static dimensions TensorFlow would fold the assertions away, and answer with `Matrix size-incompatible`.
+        vectors = tf.TensorSpec([None, None, None], tf.float32, "vectors")
         seed = tf.TensorSpec([None], tf.int64, "seed")
         return {
             "serving_default": tf.function(self._serve, [sentences]),
             "generate": tf.function(self._generate.png, [sentences, seed]),
             "generate_raw": tf.function(self._generate.raw, [sentences, seed]),
+            "generate_from_vectors": tf.function(self._generate.png_of_vectors, [vectors, seed]),
             "generate_from_examples": tf.function(self._from_examples, [tf.TensorSpec([None], tf.string, "examples")]),
             "info": tf.function(self._answer, [tf.TensorSpec([None], tf.string, "query")]),
         }
@@ -102,7 +115,7 @@ class StoryGANExport(tf.Module):
 
 
 class _PictureMaker:
-    """Sentences and seeds to pictures; not tracked by the export."""
+    """Sentences or vectors, and seeds, to pictures; not tracked by the export."""
 
     def __init__(self, generator: StoryGenerator, vectorizer: tf.Module, max_sentence_length: int) -> None:
         self.generator = generator
@@ -112,30 +125,46 @@ class _PictureMaker:
 
     def raw(self, sentences: tf.Tensor, seed: tf.Tensor) -> Outputs:
         """Returns `images` uint8 [B, T, 64, 64, 3], zeros in a bad row, and `error` string [B]."""
-        sentences = self._check_frames(sentences)
+        sentences = self._checked("sentences", sentences, [self.frames])
         error = row_errors(sentences, self.max_sentence_length)
         vectors = self.vectorizer(tf.reshape(sentences, [-1]))
         vectors = tf.reshape(vectors, [-1, self.frames, self.generator.config.sentence_size])
+        return self._drawn(vectors, seed, error, NOT_FINITE)
+
+    def png(self, sentences: tf.Tensor, seed: tf.Tensor) -> Outputs:
+        """Returns `image_bytes` string [B, T], empty in a bad row, and `error` string [B]."""
+        return self._encoded(self.raw(sentences, seed))
+
+    def png_of_vectors(self, vectors: tf.Tensor, seed: tf.Tensor) -> Outputs:
+        """Returns the same as `png`, of sentence vectors float32 [B, T, sentence_size]."""
+        vectors = self._checked("vectors", vectors, [self.frames, self.generator.config.sentence_size])
+        return self._encoded(self._drawn(vectors, seed, vector_errors(vectors), NOT_FINITE_OF_VECTORS))
+
+    def _checked(self, name: str, tensor: tf.Tensor, shape: Sequence[int]) -> tf.Tensor:
+        """Returns a tensor of shape [B, *shape]; another fails when the graph runs."""
+        told = ", ".join(["B", *map(str, shape)])
+        message = f"This model tells stories of {self.frames} sentences: {name} must be of shape [{told}]."
+        with tf.control_dependencies([tf.debugging.assert_equal(tf.shape(tensor)[1:], shape, message)]):
+            # What has fewer or more dimensions, as servers let it come, may slip through the comparison.
+            return tf.ensure_shape(tensor, [None, *shape])
+
+    def _drawn(self, vectors: tf.Tensor, seed: tf.Tensor, error: tf.Tensor, not_finite: str) -> Outputs:
+        message = "seed must be of shape [B]: one a story."
+        with tf.control_dependencies([tf.debugging.assert_equal(tf.shape(seed), tf.shape(vectors)[:1], message)]):
+            seed = tf.identity(seed)
         drawn = self.generator(vectors, training=False, seed=seed).images
         finite = tf.reduce_all(tf.math.is_finite(drawn), axis=[1, 2, 3, 4])
-        error = tf.where(finite | (error != ""), error, NOT_FINITE)
+        error = tf.where(finite | (error != ""), error, not_finite)
         images = to_uint8(drawn)
         good = tf.cast(error == "", tf.uint8)
         return {"images": images * good[:, tf.newaxis, tf.newaxis, tf.newaxis, tf.newaxis], "error": error}
 
-    def png(self, sentences: tf.Tensor, seed: tf.Tensor) -> Outputs:
-        """Returns `image_bytes` string [B, T], empty in a bad row, and `error` string [B]."""
-        outputs = self.raw(sentences, seed)
+    def _encoded(self, outputs: Outputs) -> Outputs:
         frames = tf.reshape(outputs["images"], [-1, IMAGE_SIZE, IMAGE_SIZE, 3])
         encoded = tf.map_fn(tf.io.encode_png, frames, fn_output_signature=tf.string)
         encoded = tf.reshape(encoded, [-1, self.frames])
         good = outputs["error"][:, tf.newaxis] == ""
         return {"image_bytes": tf.where(good, encoded, ""), "error": outputs["error"]}
-
-    def _check_frames(self, sentences: tf.Tensor) -> tf.Tensor:
-        message = f"This model tells stories of {self.frames} sentences: sentences must be of shape [B, {self.frames}]."
-        with tf.control_dependencies([tf.debugging.assert_equal(tf.shape(sentences)[1], self.frames, message)]):
-            return tf.identity(sentences)
 
 
 def hashed_seeds(sentences: tf.Tensor) -> tf.Tensor:
@@ -155,6 +184,15 @@ def row_errors(sentences: tf.Tensor, max_length: int) -> tf.Tensor:
         f"is longer than {max_length} characters; shorten it.",
     )
     message = tf.strings.join(["sentence ", tf.strings.as_string(first + 1), " ", reason])
+    return tf.where(tf.reduce_any(bad, axis=1), message, "")
+
+
+def vector_errors(vectors: tf.Tensor) -> tf.Tensor:
+    """Returns what is wrong with each row: float32 [B, T, sentence_size] -> string [B], empty where it is good."""
+    bad = ~tf.reduce_all(tf.math.is_finite(vectors), axis=2)
+    first = tf.argmax(tf.cast(bad, tf.int32), axis=1)
+    told = " has values that are not numbers (NaN or infinite)."
+    message = tf.strings.join(["the vector of sentence ", tf.strings.as_string(first + 1), told])
     return tf.where(tf.reduce_any(bad, axis=1), message, "")
 
 
@@ -180,6 +218,7 @@ def describe(
         "preset": settings.preset,
         "model": dataclasses.asdict(settings.model),
         "encoder": settings.data.encoder,
+        "max_sentence_length": settings.data.max_sentence_length,
         "training_seed": settings.training.seed,
         "examples": [list(story) for story in examples],
         "labels": list(labels),
@@ -244,6 +283,7 @@ def export_storygan(
             extra = aside / ASSETS_EXTRA
             extra.mkdir()
             (extra / INFO_FILE).write_text(json.dumps(info, indent=1, sort_keys=True))
+            write_warm_up(aside, generator.config)
     except (OSError, tf.errors.OpError) as error:
         raise ModelError(
             f"export {target}: could not be written ({error}). Free some space or choose another place."

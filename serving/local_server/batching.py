@@ -244,8 +244,8 @@ class BatchingRunner:
 
     def _merge(self, calls: Sequence[Call]) -> Call:
         first = calls[0]
-        rows = sum(_rows(call) for call in calls)
-        padding = next((size for size in self._options.allowed_batch_sizes if size >= rows), rows) - rows
+        count = sum(_rows(call) for call in calls)
+        padding = next((size for size in self._options.allowed_batch_sizes if size >= count), count) - count
         feeds = {}
         for name in first.feeds:
             arrays = [call.feeds[name] for call in calls]
@@ -257,7 +257,8 @@ class BatchingRunner:
                     "Set pad_variable_length_inputs to true, or ensure that all tensors with the same name have equal "
                     "dimensions starting with the first dim.",
                 )
-            feeds[name] = np.concatenate([*arrays, *[arrays[-1][:1]] * padding])
+            rows = np.concatenate(arrays)
+            feeds[name] = np.concatenate([rows, *[rows[-1:]] * padding])
         return dataclasses.replace(first, feeds=feeds)
 
     def close(self) -> None:

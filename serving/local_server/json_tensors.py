@@ -39,6 +39,13 @@ def read_request(body: bytes, request: predict_pb2.PredictRequest, inputs_of: Ca
     Raises:
         StatusError: INVALID_ARGUMENT.
     """
+    try:
+        return _read(body, request, inputs_of)
+    except RecursionError:
+        raise invalid("JSON Parse error: Terminate parsing due to lists within lists. at offset: 0") from None
+
+
+def _read(body: bytes, request: predict_pb2.PredictRequest, inputs_of: Callable[[str], Inputs]) -> bool:
     document = _parse(body)
     name = document.get("signature_name", "")
     if not isinstance(name, str):
@@ -72,7 +79,7 @@ def _parse(body: bytes) -> dict[str, Any]:
         raise invalid(f"JSON Parse error: Invalid encoding in string. at offset: {error.start}") from None
     except json.JSONDecodeError as error:
         raise invalid(f"JSON Parse error: {error.msg}. at offset: {error.pos}") from None
-    except (RecursionError, ValueError) as error:  # nested too deeply, or a number of thousands of digits
+    except ValueError as error:  # a number of thousands of digits
         raise invalid(f"JSON Parse error: {error}. at offset: 0") from None
     if not isinstance(document, dict):
         raise invalid(f"JSON Value: {_shown(document)} Is not object")
@@ -182,7 +189,8 @@ def _scalar(dtype: tf.DType) -> Callable[[tensor_pb2.TensorProto, Any], None]:
     def add(proto: tensor_pb2.TensorProto, value: Any) -> None:
         number = isinstance(value, int | float) and not isinstance(value, bool)
         fits = isinstance(value, bool) if dtype.is_bool else number and (dtype.is_floating or isinstance(value, int))
-        if not fits or (dtype.is_integer and not dtype.min <= value <= dtype.max):
+        limits = dtype if dtype.is_integer else tf.float64
+        if not fits or (isinstance(value, int) and not limits.min <= value <= limits.max):
             raise _type_error(value, dtype)
         getattr(proto, field).append(value)
 

@@ -146,9 +146,10 @@ async def _read(request: web.Request) -> bytes:
 def _spec(name: str, number: str | None, label: str | None) -> model_pb2.ModelSpec:
     spec = model_pb2.ModelSpec(name=unquote(name))
     if number:
-        if int(number) >= 2**63:
+        digits = number.lstrip("0") or "0"
+        if len(digits) > 19 or int(digits) >= 2**63:  # Python reads no numbers of thousands of digits
             raise invalid(f"Failed to convert version: {number} to numeric.")
-        spec.version.value = int(number)
+        spec.version.value = int(digits)
     if label:
         spec.version_label = unquote(label)
     return spec

@@ -21,8 +21,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from serving.local_server.predict import Call, prepare, respond
 from serving.local_server.status import StatusError, invalid
-
-WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
+from storygan_tf.warm_up import WARM_UP_FILE
 
 MOST_WARMUP_RECORDS = 1000
 
@@ -128,7 +127,7 @@ def warm_up(servable: Servable, path: Path, iterations: int = 1) -> int:
     Raises:
         StatusError: for a request that cannot be read or run: the version must not be served.
     """
-    file = path / WARMUP_FILE
+    file = path / WARM_UP_FILE
     if not file.is_file():
         return 0
     count = 0

@@ -7,7 +7,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import status_pb2
 
 LONGEST = 1024
-"""Characters of a message; a longer one is cut."""
+"""Bytes of a message; a longer one is cut."""
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -27,8 +27,9 @@ class StatusError(Exception):
 
     @property
     def details(self) -> str:
-        """The message as it goes over the wire."""
-        return self.message if len(self.message) <= LONGEST else f"{self.message[:LONGEST]}...TRUNCATED"
+        """The message as it goes over the wire, where each byte that is not ASCII takes three and 8 kB are too many."""
+        told = self.message.encode(errors="replace")
+        return told.decode() if len(told) <= LONGEST else f"{told[:LONGEST].decode(errors='ignore')}...TRUNCATED"
 
     @classmethod
     def of(cls, error: BaseException) -> StatusError:

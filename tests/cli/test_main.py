@@ -71,7 +71,18 @@ def test_version():
 
 
 @pytest.mark.parametrize(
-    "command", [(), ("run",), ("generate",), ("data",), ("data", "render"), ("data", "check"), ("data", "show")]
+    "command",
+    [
+        (),
+        ("run",),
+        ("generate",),
+        ("export",),
+        ("serve",),
+        ("data",),
+        ("data", "render"),
+        ("data", "check"),
+        ("data", "show"),
+    ],
 )
 def test_help_shows_an_example(command):
     done = storygan(*command, "--help")

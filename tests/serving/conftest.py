@@ -1,16 +1,27 @@
-"""Small models, and the local server in a thread of this process."""
+"""Small models, the local server in a thread of this process or as another one, and callers that load it."""
 
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
+import dataclasses
+import functools
+import json
+import os
+import shutil
 import socket
+import subprocess
+import sys
 import threading
+import time
 from pathlib import Path
 
 import grpc
 import pytest
-from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
+from tensorflow_serving.apis import model_service_pb2_grpc, predict_pb2, prediction_service_pb2_grpc
+
+ROOT = Path(__file__).parents[2]
 
 
 def free_port() -> int:
@@ -20,7 +31,10 @@ def free_port() -> int:
 
 
 def make_model(path: Path, offset: float = 2.0) -> Path:
-    """Writes a version whose `serving_default` is x / 2 + offset; `add` has two inputs, `slow` loops n times."""
+    """Writes a version whose `serving_default` is x / 2 + offset; `add` has two inputs, `slow` loops n times.
+
+    `whole` tells the offset twice: of the weights, and of the graph.
+    """
     import tensorflow as tf
 
     module = tf.Module()
@@ -46,7 +60,12 @@ def make_model(path: Path, offset: float = 2.0) -> Path:
     def shout(texts):
         return {"raw_bytes": texts, "upper": tf.strings.upper(texts)}
 
-    signatures = {"serving_default": half, "add": add, "slow": slow, "shout": shout}
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.int64, "n")])
+    def whole(n):
+        shape = tf.shape(n)
+        return {"of_weights": tf.fill(shape, module.offset), "of_graph": tf.fill(shape, tf.constant(offset))}
+
+    signatures = {"serving_default": half, "add": add, "slow": slow, "shout": shout, "whole": whole}
     tf.saved_model.save(module, str(path), signatures=signatures)
     return path
 
@@ -155,3 +174,185 @@ def new_model():
 def port_finder():
     """Gives `free_port`."""
     return free_port
+
+
+@contextlib.contextmanager
+def process(folder: Path, *flags, command=("serving.local_server",)):
+    """Gives a server process; its log is `folder / "log"`."""
+    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": str(ROOT)}
+    with (folder / "log").open("w") as log:
+        started = subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-m", *command, *map(str, flags)],
+            stdout=log,
+            stderr=log,
+            env=environment,
+            cwd=folder,
+        )
+        try:
+            yield started
+        finally:
+            started.kill()
+            started.wait()
+
+
+def wait_for(log: Path, words: str, seconds: float = 90) -> None:
+    for _ in range(int(seconds * 10)):
+        if words in log.read_text():
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"{words!r} did not come within {seconds} s:\n{log.read_text()}")
+
+
+class Load:
+    """Callers that send a request again and again, until told to end; `read` makes an answer of each response."""
+
+    def __init__(self, target: str, callers: int, made, read, pause: float = 0.0) -> None:
+        self.answers: list = []
+        self.failures: collections.Counter[str] = collections.Counter()
+        self._made, self._read, self._pause = made, read, pause
+        self._end = threading.Event()
+        self._channel = grpc.insecure_channel(target, [("grpc.max_receive_message_length", -1)])
+        self._threads = [threading.Thread(target=self._call) for _ in range(callers)]
+        for thread in self._threads:
+            thread.start()
+
+    def _call(self) -> None:
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
+        while not self._end.wait(self._pause):
+            try:
+                self.answers.append(self._read(stub.Predict(self._made, 60)))
+            except grpc.RpcError as error:
+                self.failures[f"{error.code().name}: {error.details()}"] += 1
+
+    def until(self, count: int, seconds: float = 600) -> None:
+        """Waits for so many answers."""
+        end = time.monotonic() + seconds
+        while len(self.answers) < count:
+            assert time.monotonic() < end, f"{len(self.answers)} answers within {seconds} s, expected {count}"
+            time.sleep(0.02)
+
+    def end(self) -> None:
+        self._end.set()
+        for thread in self._threads:
+            thread.join()
+        self._channel.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error) -> None:
+        self.end()
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """A server of a StoryGAN in a process of its own, to be proven.
+
+    Attributes:
+        target: host:port of its gRPC.
+        rest: the same of REST; empty for none.
+        pid: its process; empty where that is not known.
+    """
+
+    target: str
+    rest: str
+    pid: str
+
+    @functools.cached_property
+    def stories(self) -> list[list[str]]:
+        """Those that the model offers to draw."""
+        with grpc.insecure_channel(self.target) as channel:
+            stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+            answer = stub.Predict(self.request("info", query=[b""]), 60)
+        return json.loads(answer.outputs["info"].string_val[0])["examples"]
+
+    @property
+    def frames(self) -> int:
+        return len(self.stories[0])
+
+    def request(self, signature: str, **inputs) -> predict_pb2.PredictRequest:
+        import tensorflow as tf
+
+        made = predict_pb2.PredictRequest()
+        made.model_spec.name = "storygan"
+        made.model_spec.signature_name = signature
+        for name, values in inputs.items():
+            made.inputs[name].CopyFrom(tf.make_tensor_proto(values))
+        return made
+
+    def memory(self) -> float:
+        """Returns its resident megabytes; 0 where they are not known."""
+        if not self.pid:
+            return 0.0
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return int(status.partition("VmRSS:")[2].split()[0]) / 1024
+
+
+@contextlib.contextmanager
+def proven(folder: Path, *flags):
+    """Gives the server that the environment names, or the local one with the pretrained model."""
+    from storygan_tf.places import PRETRAINED
+
+    if target := os.environ.get("STORYGAN_SERVING_TARGET"):
+        given = (os.environ.get(f"STORYGAN_SERVING_{name}", "") for name in ("REST", "PID"))
+        yield Subject(target, *given)
+        return
+    base, port, rest = folder / "models", free_port(), free_port()
+    base.mkdir()
+    (base / "1").symlink_to(PRETRAINED / "blocks", target_is_directory=True)
+    given = [f"--port={port}", f"--rest_api_port={rest}", "--model_name=storygan", f"--model_base_path={base}"]
+    with process(folder, *given, *flags) as started:
+        with grpc.insecure_channel(f"localhost:{port}") as channel:
+            grpc.channel_ready_future(channel).result(timeout=120)
+        yield Subject(f"localhost:{port}", f"localhost:{rest}", str(started.pid))
+        assert started.poll() is None, "the server has ended"
+
+
+@pytest.fixture
+def prove(tmp_path):
+    """Gives `proven`: a context manager of flags to a `Subject`."""
+    return functools.partial(proven, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def deployed_batching():
+    """The flags of batching as it is deployed."""
+    from serving import tf_serving
+
+    config = Path(tf_serving.__file__).parent / "kustomize" / "base" / "config" / "batching.config"
+    return ["--enable_batching", f"--batching_parameters_file={config}"]
+
+
+@pytest.fixture(scope="session")
+def start_process():
+    """Gives `process`: a context manager of a folder and flags to a server process."""
+    return process
+
+
+@pytest.fixture(scope="session")
+def wait_for_words():
+    """Gives `wait_for`: a log and words that are to come."""
+    return wait_for
+
+
+@pytest.fixture(scope="session")
+def load():
+    """Gives `Load`."""
+    return Load
+
+
+@pytest.fixture
+def models(new_model, tmp_path):
+    """A model base directory with version 1, and what puts another into it: version n has offset n."""
+    base = tmp_path / "models"
+    base.mkdir()
+
+    def put(number: int, damaged: bool = False, into: Path = base) -> None:
+        aside = new_model(tmp_path / f"made-{number}", float(number))
+        if damaged:
+            (aside / "saved_model.pb").write_bytes(b"damaged")
+        shutil.copytree(aside, into / f".{number}")  # another file system, perhaps
+        (into / f".{number}").rename(into / str(number))
+
+    put(1)
+    return base, put

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 from concurrent.futures import ThreadPoolExecutor
 
@@ -91,12 +92,13 @@ class Scripted(prediction_service_pb2_grpc.PredictionServiceServicer):
     def __init__(self, script) -> None:
         self.script = list(script)
         self.requests = []
+        self.frames = 2
 
     def Predict(self, request, context):  # noqa: N802
         response = predict_pb2.PredictResponse()
         response.model_spec.version.value = 1
         if request.model_spec.signature_name == "info":
-            told = json.dumps({"frames": 2, "examples": [], "words": []})
+            told = json.dumps({"frames": self.frames, "examples": [], "words": []})
             response.outputs["info"].CopyFrom(tf.make_tensor_proto([told]))
             return response
         self.requests.append(request)
@@ -124,9 +126,9 @@ def scripted(*script, credentials=None):
         server.stop(None).wait()
 
 
-def pictures(response, rows=1, png=None) -> None:
+def pictures(response, rows=1, png=None, frames=2) -> None:
     png = png or tf.io.encode_png(np.zeros([4, 4, 3], np.uint8)).numpy()
-    response.outputs["image_bytes"].CopyFrom(tf.make_tensor_proto([[png, png]] * rows))
+    response.outputs["image_bytes"].CopyFrom(tf.make_tensor_proto([[png] * frames] * rows))
     response.outputs["error"].CopyFrom(tf.make_tensor_proto([""] * rows))
 
 
@@ -200,6 +202,23 @@ def test_the_length_is_checked_before_anything_is_sent():
         with pytest.raises(ServingError, match="expected a whole number of 64 bits"):
             client.generate(["a", "b"], 2**63)
     assert servicer.requests == []
+
+
+def test_a_model_of_another_length_may_take_its_place():
+    async def ask(target, servicer):
+        async with AsyncStoryClient(target) as client:
+            assert (await client.info()).frames == 2
+            servicer.frames = 3
+            return await client.generate(["a", "b", "c"])
+
+    step = functools.partial(pictures, frames=3)
+    with scripted(step, step) as (servicer, target):
+        with StoryClient(target) as client:
+            assert client.info().frames == 2
+            servicer.frames = 3
+            assert len(client.generate(["a", "b", "c"]).frames) == 3
+        servicer.frames = 2
+        assert len(asyncio.run(ask(target, servicer)).frames) == 3
 
 
 def test_answers_that_cannot_be_used():

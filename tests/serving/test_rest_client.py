@@ -107,6 +107,17 @@ def test_unavailable_is_tried_again_and_nothing_else(script):
         RestStoryClient(script.url).info()
 
 
+def test_a_model_of_another_length_may_take_its_place(script):
+    told = json.dumps({"frames": 3, "examples": [], "words": []})
+    script.answers[:] = [INFO, (200, json.dumps({"predictions": [told]}).encode()), (404, b"{}")]
+    client = RestStoryClient(script.url)
+    assert client.info().frames == 2
+    with pytest.raises(ServingError, match="NOT_FOUND"):
+        client.generate(["a", "b", "c"])
+    assert client.info().frames == 3
+    assert script.answers == []
+
+
 @pytest.mark.parametrize(
     ("answer", "status"),
     [

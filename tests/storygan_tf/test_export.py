@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import pickle
 import signal
 import subprocess
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
+from tensorflow_serving.apis import prediction_log_pb2
 
 from storygan_tf import records
 from storygan_tf.config import StoryGANConfig
@@ -23,7 +25,9 @@ from storygan_tf.embedded_encoder import embed
 from storygan_tf.errors import ModelError
 from storygan_tf.export import export_storygan, row_errors
 from storygan_tf.generator import StoryGenerator
+from storygan_tf.places import find_model
 from storygan_tf.storygan import to_uint8
+from storygan_tf.warm_up import WARM_UP_FILE, warm_up_inputs
 
 CONFIG = StoryGANConfig(
     frames=3,
@@ -83,6 +87,13 @@ def model(generator, tmp_path_factory) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def half_model(generator, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("half") / "1"
+    export_storygan(generator, Vectorizer(), INFO, path, MAX_LENGTH, half=True)
+    return path
+
+
 # Asks every signature. Runs isolated (`python -I`): neither this project nor its settings are on its path.
 CLIENT = """
 import pickle, sys
@@ -103,6 +114,7 @@ for name, arguments in pickle.load(open(questions_path, "rb")):
         answers["results"].append({key: value.numpy() for key, value in outputs.items()})
     except tf.errors.InvalidArgumentError as error:
         answers["results"].append(str(error))
+answers["tensorflow"] = tf.__version__
 answers["modules"] = [name for name in sys.modules if name.split(".")[0] in ("storygan_tf", "tensorflow_hub", "tfx")]
 pickle.dump(answers, open(answers_path, "wb"))
 """
@@ -118,6 +130,9 @@ def example(number: int, sentences: list[str], seed: int | None) -> bytes:
 def questions() -> dict[str, tuple[str, dict[str, Any]]]:
     def ask(name: str, sentences: list, seeds: list[int] | None = None) -> tuple[str, dict[str, Any]]:
         return name, {"sentences": (sentences, "string")} | ({"seed": (seeds, "int64")} if seeds is not None else {})
+
+    def ask_vectors(vectors: np.ndarray, seeds: list[int] = SEEDS) -> tuple[str, dict[str, Any]]:
+        return "generate_from_vectors", {"vectors": (vectors, "float32"), "seed": (seeds, "int64")}
 
     def ask_examples(serialized: list[bytes]) -> tuple[str, dict[str, Any]]:
         return "generate_from_examples", {"examples": (serialized, "string")}
@@ -135,6 +150,11 @@ def questions() -> dict[str, tuple[str, dict[str, Any]]]:
         "raw_other_seeds": ask("generate_raw", STORIES, [seed + 1 for seed in SEEDS]),
         "raw_bad": ask("generate_raw", BAD, [0] * len(BAD)),
         "raw_wrong_frames": ask("generate_raw", [[*row, "One more."] for row in STORIES], SEEDS),
+        "raw_one_seed": ask("generate_raw", STORIES, SEEDS[:1]),
+        "vectors": ask_vectors(vectors_of(STORIES)),
+        "vectors_bad": ask_vectors(bad_vectors()),
+        "vectors_wrong_frames": ask_vectors(vectors_of(STORIES)[:, :2]),
+        "vectors_wrong_size": ask_vectors(vectors_of(STORIES)[:, :, :5]),
         "examples_seeds": ask_examples([example(n, STORIES[n], SEEDS[n]) for n in range(3)]),
         "examples_hashed": ask_examples([example(n, STORIES[n], None) for n in range(3)]),
         "examples_mixed": ask_examples([example(0, STORIES[0], None), example(1, STORIES[1], SEEDS[1])]),
@@ -146,15 +166,31 @@ def questions() -> dict[str, tuple[str, dict[str, Any]]]:
     }
 
 
-@pytest.fixture(scope="module")
-def answers(model, tmp_path_factory) -> dict[str, Any]:
-    folder = tmp_path_factory.mktemp("client")
-    (folder / "questions").write_bytes(pickle.dumps(list(questions().values())))
-    command = [sys.executable, "-I", "-c", CLIENT, str(model), str(folder / "questions"), str(folder / "answers")]
+def vectors_of(stories: list[list[str]]) -> np.ndarray:
+    flat = tf.constant([sentence for story in stories for sentence in story])
+    return Vectorizer()(flat).numpy().reshape(len(stories), 3, 6)
+
+
+def bad_vectors() -> np.ndarray:
+    vectors = vectors_of(STORIES)
+    vectors[0, 1, 2] = np.nan
+    vectors[2, 2, 5] = -np.inf
+    return vectors
+
+
+def asked(python: Path | str, model: Path, asks: dict[str, tuple[str, dict[str, Any]]], folder: Path) -> dict[str, Any]:
+    """Returns what an export answers in a process of its own, which imports TensorFlow alone."""
+    (folder / "questions").write_bytes(pickle.dumps(list(asks.values())))
+    command = [str(python), "-I", "-c", CLIENT, str(model), str(folder / "questions"), str(folder / "answers")]
     ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr[-3000:]
     found = pickle.loads((folder / "answers").read_bytes())
-    return found | dict(zip(questions(), found["results"], strict=True))
+    return found | dict(zip(asks, found["results"], strict=True))
+
+
+@pytest.fixture(scope="module")
+def answers(model, tmp_path_factory) -> dict[str, Any]:
+    return asked(sys.executable, model, questions(), tmp_path_factory.mktemp("client"))
 
 
 def pixels(image_bytes: np.ndarray) -> np.ndarray:
@@ -162,7 +198,7 @@ def pixels(image_bytes: np.ndarray) -> np.ndarray:
 
 
 def difference(one: np.ndarray, other: np.ndarray) -> int:
-    return int(np.abs(one.astype(int) - other.astype(int)).max())
+    return int(np.abs(one.astype(int) - other.astype(int)).max(initial=0))
 
 
 def test_the_client_needed_tensorflow_only(answers):
@@ -176,6 +212,7 @@ def test_signatures(answers):
         "serving_default": (sentences, pictures),
         "generate": (sentences | seed, pictures),
         "generate_raw": (sentences | seed, {"images": "uint8", "error": "string"}),
+        "generate_from_vectors": ({"vectors": ("float32", [None] * 3)} | seed, pictures),
         "generate_from_examples": ({"examples": ("string", [None])}, pictures | {"story_id": "string"}),
         "info": ({"query": ("string", [None])}, {"info": "string"}),
     }
@@ -258,6 +295,31 @@ def test_another_number_of_sentences_is_told(answers, question):
     assert "stories of 3 sentences: sentences must be of shape [B, 3]" in answers[question]
 
 
+@pytest.mark.parametrize("question", ["vectors_wrong_frames", "vectors_wrong_size"])
+def test_vectors_of_another_shape_are_told(answers, question):
+    assert "stories of 3 sentences: vectors must be of shape [B, 3, 6]" in answers[question]
+
+
+def test_another_number_of_seeds_is_told(answers):
+    assert "seed must be of shape [B]: one a story." in answers["raw_one_seed"]
+
+
+def test_vectors_give_the_pictures_of_their_sentences(answers):
+    assert list(answers["vectors"]["error"]) == [b""] * 3
+    assert difference(pixels(answers["vectors"]["image_bytes"]), answers["raw"]["images"]) <= 1
+
+
+def test_a_vector_that_is_none_is_told_and_the_others_are_drawn(answers):
+    answer = answers["vectors_bad"]
+    assert [text.decode() for text in answer["error"]] == [
+        "the vector of sentence 2 has values that are not numbers (NaN or infinite).",
+        "",
+        "the vector of sentence 3 has values that are not numbers (NaN or infinite).",
+    ]
+    assert [set(row) == {b""} for row in answer["image_bytes"]] == [True, False, True]
+    assert difference(pixels(answer["image_bytes"][1:2])[0], answers["raw"]["images"][1]) <= 1
+
+
 def test_an_example_with_another_number_of_sentences_fails(answers):
     assert "sentences" in answers["examples_wrong_frames"]
 
@@ -282,7 +344,121 @@ def test_the_first_bad_sentence_of_a_row_is_named():
     ]
 
 
+# Weights kept as float16
+
+
+def test_float16_weights_take_half_the_space(model, half_model):
+    """But for batch normalisation, a larger part of a model as small as this."""
+
+    def kinds(version: Path) -> dict[str, int]:
+        saved = tf.train.load_checkpoint(str(version / "variables" / "variables"))
+        types = saved.get_variable_to_dtype_map()
+        shapes = saved.get_variable_to_shape_map()
+        mine = [name for name in types if name.startswith("generator_variables/")]
+        return {name: int(np.prod(shapes[name])) * types[name].size for name in mine}
+
+    whole, half = kinds(model), kinds(half_model)
+    assert whole.keys() == half.keys()
+    assert 0.5 <= sum(half.values()) / sum(whole.values()) < 0.55
+
+
+def test_float16_weights_draw_the_same_by_the_same_signatures(half_model, answers, tmp_path):
+    """Within two grey levels of 255."""
+    half = asked(sys.executable, half_model, questions(), tmp_path)
+    assert half["signatures"] == answers["signatures"]
+    for question in ("raw", "raw_other_seeds", "raw_bad"):
+        assert 0 < difference(half[question]["images"], answers[question]["images"]) <= 2
+        assert list(half[question]["error"]) == list(answers[question]["error"])
+    for question in ("vectors", "generate", "serve"):
+        assert difference(pixels(half[question]["image_bytes"]), pixels(answers[question]["image_bytes"])) <= 2
+
+
+# The newest TensorFlow
+
+NEWEST_PYTHON = "STORYGAN_NEWEST_PYTHON"
+"""Names another Python, where the newest TensorFlow asks for a newer one than this."""
+
+
+@pytest.fixture(scope="module")
+def newest_python(tmp_path_factory) -> str:
+    """A Python with the newest TensorFlow of the index, and what that brings with it."""
+    environment = tmp_path_factory.mktemp("newest") / "venv"
+    python = environment / "bin" / "python"
+    uv("venv", "--no-python-downloads", "--python", os.environ.get(NEWEST_PYTHON, sys.executable), str(environment))
+    uv("pip", "install", "--python", str(python), "--only-binary", ":all:", "tensorflow")
+    return str(python)
+
+
+def uv(*arguments: str, **options: Any) -> str:
+    command = [sys.executable, "-m", "uv", "--quiet", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_newest_tensorflow_draws_the_same(newest_python, model, half_model, answers, tmp_path):
+    """Every signature of both kinds of export, and the model that ships; pictures within one grey level."""
+    newest = asked(newest_python, model, questions(), tmp_path)
+    compiled = uv("pip", "compile", "--no-python-downloads", "--python-version", "3.13", "-", input="tensorflow")
+    assert f"tensorflow=={newest['tensorflow']}\n" in compiled, f"not the newest; name another Python: {NEWEST_PYTHON}"
+    same_answers(newest, answers)
+    for version, asks in ((half_model, questions()), (find_model("blocks"), questions_to_blocks())):
+        newest, here = (asked(python, version, asks, tmp_path) for python in (newest_python, sys.executable))
+        same_answers(newest, here)
+    print(f"\nTensorFlow {newest['tensorflow']} draws the same as {here['tensorflow']}")
+
+
+def questions_to_blocks() -> dict[str, tuple[str, dict[str, Any]]]:
+    stories = json.loads((find_model("blocks") / "assets.extra" / "storygan.json").read_text())["examples"]
+    sentences = {"sentences": (stories, "string")}
+    return {
+        "raw": ("generate_raw", sentences | {"seed": ([1] * len(stories), "int64")}),
+        "serve": ("serving_default", sentences),
+    }
+
+
+def same_answers(newest: dict[str, Any], here: dict[str, Any]) -> None:
+    assert newest["modules"] == []
+    assert newest["signatures"] == here["signatures"]
+    for one, other in zip(newest["results"], here["results"], strict=True):
+        assert isinstance(one, str) == isinstance(other, str), (one, other)
+        if isinstance(one, str):
+            continue
+        assert one.keys() == other.keys()
+        for name in one:
+            if name == "images":
+                assert difference(one[name], other[name]) <= 1
+            elif name == "image_bytes":
+                same_pngs(one[name], other[name])
+            else:
+                assert list(one[name]) == list(other[name])
+
+
+def same_pngs(one: np.ndarray, other: np.ndarray) -> None:
+    np.testing.assert_array_equal(one == b"", other == b"")
+    drawn = one != b""
+    if drawn.any():
+        assert difference(pixels(one[drawn][np.newaxis]), pixels(other[drawn][np.newaxis])) <= 1
+
+
 # Writing
+
+
+def test_warm_up_requests_ask_every_signature(model):
+    inputs = warm_up_inputs(CONFIG)
+    signatures = tf.saved_model.load(str(model)).signatures
+    logs = [
+        prediction_log_pb2.PredictionLog.FromString(record)
+        for record in tf.data.TFRecordDataset(str(model / WARM_UP_FILE)).as_numpy_iterator()
+    ]
+    requests = {log.predict_log.request.model_spec.signature_name: log.predict_log.request for log in logs}
+    assert requests.keys() == inputs.keys() == signatures.keys()
+    for name, request in requests.items():
+        answer = signatures[name](**{key: tf.constant(tf.make_ndarray(value)) for key, value in request.inputs.items()})
+        assert all(len(value) == 1 for value in answer.values())
+        assert answer.get("error", tf.constant([b""])).numpy()[0] == b""
 
 
 def test_info_lies_beside_the_model(model):

@@ -92,6 +92,19 @@ def test_a_batch_never_exceeds_its_size_and_is_padded_to_an_allowed_one():
     assert answers == [2, 1, 3]
 
 
+def test_a_request_without_rows_is_merged_like_any_other():
+    async def scenario(runner, version, recorder):
+        first = await busy(runner, version)
+        others = [asyncio.create_task(runner.run(version, call(*range(n), dtype=np.int64), None)) for n in (3, 0)]
+        await asyncio.sleep(0)
+        recorder.gate.set()
+        answers = [len((await other)[0]) for other in others]
+        await first
+        return recorder.sizes, answers
+
+    assert run(scenario, max_batch_size=4, allowed_batch_sizes=(1, 4)) == ([1, 4], [3, 0])
+
+
 def test_other_outputs_are_another_batch():
     async def scenario(runner, version, recorder):
         first = await busy(runner, version)

@@ -102,11 +102,15 @@ def test_bad_requests(server, asked, code, text):
     assert (caught.value.code().name, caught.value.details()[: len(text)]) == (code, text)
 
 
-def test_long_messages_are_cut(server):
+@pytest.mark.parametrize("letter", ["s", "\u00fc", "\U0001f3a8"])
+def test_long_messages_are_cut(server, letter):
+    """Counted in bytes: gRPC carries no status of more than 8 kB."""
     with server.predictions() as stub, pytest.raises(grpc.RpcError) as caught:
-        stub.Predict(request(signature="s" * 2000, x=X), 30)
-    assert len(caught.value.details()) == 1024 + len("...TRUNCATED")
-    assert caught.value.details().endswith("...TRUNCATED")
+        stub.Predict(request(signature=letter * 2000, x=X), 30)
+    assert caught.value.code().name == "FAILED_PRECONDITION"
+    told = caught.value.details()
+    assert told.endswith("...TRUNCATED")
+    assert 1020 < len(told.removesuffix("...TRUNCATED").encode()) <= 1024
 
 
 def test_a_deadline_ends_a_run(server):

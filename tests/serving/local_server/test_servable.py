@@ -9,9 +9,10 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
-from serving.local_server.servable import WARMUP_FILE, Servable, warm_up
+from serving.local_server.servable import Servable, warm_up
 from serving.local_server.status import StatusError
 from serving.local_server.tensors import to_array, to_proto
+from storygan_tf.warm_up import WARM_UP_FILE
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,7 @@ def record(**inputs) -> bytes:
 
 
 def write(path, records):
-    file = path / WARMUP_FILE
+    file = path / WARM_UP_FILE
     file.parent.mkdir(parents=True)
     with tf.io.TFRecordWriter(str(file)) as writer:
         for line in records:

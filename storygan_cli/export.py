@@ -1,0 +1,35 @@
+"""`storygan export`: a model exported anew, its weights in float32 or kept as float16."""
+
+from __future__ import annotations
+
+import enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+EPILOG = "Example: storygan export --model runs/quick --weights float16 --out models/storygan/1"
+
+
+class Weights(str, enum.Enum):
+    """How weights are kept; they are computed with as float32 in either case."""
+
+    float32 = "float32"
+    float16 = "float16"
+
+
+def export(
+    model: Annotated[
+        str,
+        typer.Option(help="A pretrained name, a run directory, a model base directory or a version directory."),
+    ],
+    out: Annotated[Path, typer.Option(help="The version directory to write; an export that is there is replaced.")],
+    weights: Annotated[Weights, typer.Option(help="float16 takes half the space.")] = Weights.float32,
+) -> None:
+    """Export a trained model anew, with the signatures of this version of storygan."""
+    from storygan_tf.reexport import reexport
+
+    rounding = reexport(model, out, half=weights is Weights.float16)
+    size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
+    print(f"export     {out}, {size / 1e6:.1f} MB, weights kept as {weights.value}")
+    print(f"pictures   differ by {rounding.most} grey levels at the most ({rounding.mean:.4f} on average)")
