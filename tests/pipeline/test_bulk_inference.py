@@ -15,13 +15,30 @@ from tfx.utils import path_utils
 from components.beam_options import beam_options
 from pipeline.bulk_inference import DRAWN, ERROR, bulk_inferrer
 from storygan_tf import records
-from storygan_tf.places import find_model
+from storygan_tf.config import Settings, StoryGANConfig
+from storygan_tf.export import describe, export_storygan
+from storygan_tf.generator import StoryGenerator
 from storygan_tf.saved import SavedStoryGAN
+
+STORIES = [[f"{word} sentence {number}." for word in ("A", "Another", "The last")] for number in (1, 22, 333)]
+
+
+class LengthVectorizer(tf.Module):
+    """A sentence's length as its vector."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+    def __call__(self, sentences):
+        return tf.tile(tf.cast(tf.strings.length(sentences), tf.float32)[:, tf.newaxis], [1, 8])
 
 
 @pytest.fixture(scope="module")
-def saved():
-    return SavedStoryGAN("blocks")
+def saved(tmp_path_factory):
+    generator = StoryGenerator(StoryGANConfig(frames=3, sentence_size=8, noise_size=2, generator_width=8))
+    generator(tf.zeros([1, 3, 8]))
+    path = tmp_path_factory.mktemp("export") / "1"
+    info = describe(Settings(model=generator.config), STORIES, [])
+    export_storygan(generator, LengthVectorizer(), info, path)
+    return SavedStoryGAN(path)
 
 
 @pytest.fixture
@@ -36,14 +53,14 @@ def inputs(saved, tmp_path):
         (tmp_path / "examples" / f"Split-{split}").mkdir(parents=True)
         path = tmp_path / "examples" / f"Split-{split}" / "data_tfrecord-00000-of-00001.gz"
         with tf.io.TFRecordWriter(str(path), "GZIP") as writer:
-            for number, story in enumerate(saved.info["examples"]):
+            for number, story in enumerate(STORIES):
                 blank = split == "test" and number == 2
-                example = records.story_example(f"{split}{number}", [" ", *story[1:]] if blank else story, [b"png"] * 4)
+                example = records.story_example(f"{split}{number}", [" ", *story[1:]] if blank else story, [b"png"] * 3)
                 example.features.feature[records.SEED].int64_list.value.append(number)
                 writer.write(example.SerializeToString())
     model = standard_artifacts.Model()
     model.uri = str(tmp_path / "model")
-    shutil.copytree(find_model("blocks"), path_utils.serving_model_path(model.uri))
+    shutil.copytree(saved.path, path_utils.serving_model_path(model.uri))
     blessing = standard_artifacts.ModelBlessing()
     blessing.uri = str(tmp_path / "blessing")
     return {"examples": [examples], "model": [model], "model_blessing": [blessing]}
@@ -74,7 +91,7 @@ def test_the_stories_of_a_split_are_drawn_as_the_model_draws_them(inputs, saved,
         one.features.feature[records.STORY_ID].bytes_list.value[0]: one for one in infer(inputs, 1, tmp_path / "out")
     }
     assert sorted(found) == [b"test0", b"test1", b"test2"]
-    drawn = saved.generate(saved.info["examples"][:2], [0, 1])
+    drawn = saved.generate(STORIES[:2], [0, 1])
     for number, frames in enumerate(drawn):
         features = found[b"test%d" % number].features.feature
         pictures = [np.asarray(Image.open(io.BytesIO(png))) for png in features[DRAWN].bytes_list.value]
