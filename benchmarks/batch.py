@@ -4,11 +4,13 @@
 
 The floor is the export's signature `generate`, called in one process with batches of several sizes, of which the best
 counts; its pictures are dropped. The batch job does the same on Beam (FnApiRunner: one worker in memory, more in
-processes), with that batch size, from lines of JSON to pictures, manifest and counts on disk. Every sentence differs.
+processes), with its own default batch size, from lines of JSON to pictures, manifest and counts on disk. Every sentence
+differs.
 
-Each measurement has a fresh process. What a few stories take is start-up (imports, the model, Beam); the rate is given
-with it and without. CPU time tells more than time where something else runs on the machine. Memory is the peak of the
-process (VmHWM), and that of it and its children together (the sum of Pss); ratios are to the smallest size.
+Each measurement has a fresh process, whose imports do not count. What a few stories take is start-up (the model, Beam);
+the rate is given with it and without. CPU time tells more than time where something else runs on the machine. Memory is
+the peak of the process (VmHWM), and that of it and its children together (the sum of Pss); it is compared from the
+sizes on where every batch is full.
 """
 
 from __future__ import annotations
@@ -44,7 +46,7 @@ SHARE, SHARED_FROM = 0.8, 1000
 """Of the floor's rate that the rate without start-up has to reach, from so many stories on."""
 
 GROWTH = 1.1
-"""How much more memory than the smallest size any other may take."""
+"""How much more memory than the first of these sizes the others may take."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,18 +114,18 @@ def measure(stories: int, work: Callable[..., object], *arguments: object) -> Ru
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_measured, args=(work, arguments, sender))
-    began = time.perf_counter()
     process.start()
     sender.close()
     together = max(watched(process))
     if process.exitcode:
         raise SystemExit(f"{stories} stories: failed (exit code {process.exitcode}).")
-    return Run(stories, time.perf_counter() - began, *receiver.recv(), together)
+    return Run(stories, *receiver.recv(), together)
 
 
 def _measured(work: Callable[..., object], arguments: Sequence[object], sender: Connection) -> None:
+    began, cpu = time.perf_counter(), cpu_seconds()
     work(*arguments)
-    sender.send((cpu_seconds(), peak_megabytes()))
+    sender.send((time.perf_counter() - began, cpu_seconds() - cpu, peak_megabytes()))
 
 
 def in_fresh_process(work: Callable[..., Any], *arguments: object) -> Any:
@@ -132,14 +134,14 @@ def in_fresh_process(work: Callable[..., Any], *arguments: object) -> Any:
         return pool.apply(work, arguments)
 
 
-def print_floor(found: dict[int, tuple[float, float]]) -> int:
-    """Prints the floor, and returns the best batch size."""
+def print_floor(found: dict[int, tuple[float, float]]) -> tuple[float, float]:
+    """Prints the floor, and returns its rate and its CPU milliseconds a story at the best batch size."""
     print("| batch | stories/s | CPU ms a story |\n|---|---|---|")
     for size, (rate, cpu) in found.items():
         print(f"| {size} | {rate:.1f} | {cpu:.2f} |")
     best = max(found, key=lambda size: found[size][0])
     print(f"\nfloor: batches of {best}, {found[best][0]:.1f} stories/s\n", flush=True)
-    return best
+    return found[best]
 
 
 def print_runs(runs: Iterator[Run], rate: float, cpu: float) -> None:
@@ -153,31 +155,35 @@ def print_runs(runs: Iterator[Run], rate: float, cpu: float) -> None:
     start = next(runs)
     print(f"start-up and {start.stories} stories: {start.seconds:.1f} s, {start.cpu:.1f} s CPU, {start.peak:.0f} MB\n")
     heads = ["stories", "seconds", "stories/s", "of the floor", "without start-up", "of the floor", "CPU ms a story"]
-    heads += ["of the floor's", "peak MB", "ratio", "with children", "ratio"]
+    heads += ["of the floor's", "peak MB", "with children"]
     print(f"| {' | '.join(heads)} |\n|" + "---|" * len(heads), flush=True)
-    first = None
+    first, missed = None, []
     for run in runs:
-        first = first or run
-        fresh = run.stories - start.stories
-        rates = (run.stories / run.seconds, fresh / (run.seconds - start.seconds))
-        spent = 1000 * (run.cpu - start.cpu) / fresh
-        figures = [
-            f"{figure:.1f} | {figure / base:.2f}"
-            for figure, base in zip((*rates, spent), (rate, rate, cpu), strict=True)
+        figures = _figures(run, start)
+        shares = [
+            f"{figure:.1f} | {figure / base:.2f}" for figure, base in zip(figures, (rate, rate, cpu), strict=True)
         ]
-        memory = [
-            f"{getattr(run, name):.0f} | {getattr(run, name) / getattr(first, name):.2f}"
-            for name in ("peak", "together")
-        ]
-        print(f"| {run.stories:,} | {run.seconds:.1f} | {' | '.join(figures + memory)} |", flush=True)
-        _print_missed(run, first, rates[1] / rate)
+        memory = f"{run.peak:.0f} | {run.together:.0f}"
+        print(f"| {run.stories:,} | {run.seconds:.1f} | {' | '.join(shares)} | {memory} |", flush=True)
+        if run.stories >= SHARED_FROM:
+            first = first or run
+            missed += _missed(run, first, figures[1] / rate)
+    print("\n".join(["", *missed]) if missed else "\nno target is missed")
 
 
-def _print_missed(run: Run, first: Run, share: float) -> None:
-    if run.stories >= SHARED_FROM and share < SHARE:
-        print(f"\nmissed: {share:.2f} of the floor, expected {SHARE}\n")
-    if run.together > GROWTH * first.together:
-        print(f"\nmissed: {run.together:.0f} MB, expected at most {GROWTH * first.together:.0f}\n")
+def _figures(run: Run, start: Run) -> tuple[float, float, float]:
+    """Returns stories a second, the same without start-up, and CPU milliseconds a story without start-up."""
+    fresh = run.stories - start.stories
+    return run.stories / run.seconds, fresh / (run.seconds - start.seconds), 1000 * (run.cpu - start.cpu) / fresh
+
+
+def _missed(run: Run, first: Run, share: float) -> Iterator[str]:
+    if share < SHARE:
+        yield f"missed: {run.stories:,} stories: {share:.2f} of the floor's rate, expected {SHARE}"
+    for what in ("peak", "together"):
+        found, allowed = getattr(run, what), GROWTH * getattr(first, what)
+        if found > allowed:
+            yield f"missed: {run.stories:,} stories: {found:.0f} MB, expected at most {allowed:.0f}"
 
 
 def main() -> None:
@@ -199,7 +205,7 @@ def main() -> None:
             in_fresh_process(export_preset, given.preset, Path(model))
         frames = int(in_fresh_process(frames_of, model))
         found = in_fresh_process(floor, model, given.floor_seconds)
-        best = print_floor(found)
+        floor_rate, floor_cpu = print_floor(found)
 
         def run(size: int) -> Run:
             write_stories(folder / f"{size}.jsonl", size, frames)
@@ -208,13 +214,12 @@ def main() -> None:
                 str(folder / f"out-{size}"),
                 SavedSource(model),
                 layout=given.layout,
-                batch_size=best,
                 beam_args=runner_arguments(None, given.workers),
             )
             return measure(size, draw, batch)
 
         run(START_UP_STORIES - 1)  # the first process of all fills caches
-        print_runs(map(run, (START_UP_STORIES, *given.sizes)), *found[best])
+        print_runs(map(run, (START_UP_STORIES, *given.sizes)), floor_rate, floor_cpu)
 
 
 if __name__ == "__main__":

@@ -64,6 +64,9 @@ class Source(Protocol):
     def version(self) -> str:
         """Of the model."""
 
+    def __hash__(self) -> int:
+        """Tells sources apart, of which a process opens each once."""
+
     def told(self) -> dict[str, Any]:
         """Returns what must be the same for pictures to be the same: JSON values."""
 
