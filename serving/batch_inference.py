@@ -247,6 +247,8 @@ def _draw_shard(batch: Batch, shard: ShardFiles) -> None:
     batches = _batched([row for row in rows if isinstance(row, Task)], batch.batch_size)
     drawn = _without_refused(draw_all(open_generator(batch.source), batches), rejects)
     entries = shard.write(out, aside, drawn, batch.source.version)
+    places = [row.file if isinstance(row, Reject) else row.place for row in rows]
+    rejects.sort(key=lambda reject: places.index(reject.file))
     write_lines(_outcome_file(out, shard.number), [_json_line(len(entries)), *map(to_line, rejects)], aside)
     write_lines(f"{out}/{shard.manifest}", map(_json_line, entries), aside)
 

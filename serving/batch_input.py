@@ -166,7 +166,8 @@ def _line_values(line: bytes) -> dict[str, Any]:
 
 def _table_rows(path: Path, name: str) -> Iterator[Row]:
     try:
-        with load_parquet().ParquetFile(path) as file:
+        # With a buffer, row groups are read piece by piece, and may be as large as the file.
+        with load_parquet().ParquetFile(path, buffer_size=_BLOCK) as file:
             names = file.schema_arrow.names
             if not set(COLUMNS[:2]) <= set(names):
                 raise DataError(f"{path}: found the columns {', '.join(names)}; expected {', '.join(COLUMNS[:2])}.")
