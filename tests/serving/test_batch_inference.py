@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from components.beam_options import runner_arguments
-from serving.batch_generators import SavedSource, ServedSource
+from serving.batch_generators import SavedSource, ServedSource, close_generators
 from serving.batch_inference import Batch, BatchFailedError, run_batch
 from storygan_tf.config import DataConfig
 from storygan_tf.datasets import open_dataset
@@ -26,6 +26,15 @@ from storygan_tf.story_records import StoryRecords
 
 BLOCKS = SavedSource(str(find_model("blocks")))
 SHARD = 4
+
+
+@pytest.fixture(scope="module", autouse=True)
+def model_that_stays_loaded():
+    """Saves each test loading it anew."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("serving.batch_inference.close_generators", lambda: None)
+        yield
+    close_generators()
 
 
 @pytest.fixture(scope="module")
@@ -196,7 +205,9 @@ def test_the_model_is_loaded_once_a_process(given, tmp_path, monkeypatch, mode):
 
     monkeypatch.setattr("serving.batch_generators.SavedStoryGAN", Counted)
     workers = None if mode == "in-memory" else 2
+    close_generators()
     run_batch(batch_of(given, tmp_path / "out", beam_args=runner_arguments(mode, workers)))
+    close_generators()
     assert len(loads) == 1
 
 
