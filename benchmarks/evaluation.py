@@ -30,9 +30,9 @@ import numpy as np
 import tensorflow as tf
 from usage import cpu_seconds, peak_megabytes, watched
 
+from components.beam_options import beam_options
 from components.story_evaluator.beam_evaluation import evaluate_on_beam
 from components.story_example_gen.executor import SHARD_STORIES
-from pipeline.beam_options import beam_options
 from storygan_tf import records
 from storygan_tf.config import EvaluationConfig, StoryGANConfig
 from storygan_tf.datasets import Story, load_frames, open_dataset, source_of

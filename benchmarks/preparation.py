@@ -29,7 +29,7 @@ import tensorflow as tf
 from PIL import Image, ImageDraw
 from usage import cpu_seconds, peak_megabytes, watched
 
-from pipeline.beam_options import runner_arguments
+from components.beam_options import runner_arguments
 from pipeline.preparation import Preparation, prepare
 from pipeline.vectors import BATCH
 from storygan_tf import presets

@@ -42,20 +42,42 @@ def write_records(path: str, contents: Iterable[bytes], aside: str) -> int:
 
 def write_file(path: str, content: bytes, aside: str) -> None:
     """Writes a file; as `write_records`."""
+    write_files([(path, content)], aside)
+
+
+def write_files(contents: Iterable[tuple[str, bytes]], aside: str) -> None:
+    """Writes files of (path, content), each whole or not at all; as `write_records`."""
     with _spool(aside) as spool:
-        spool.write_bytes(content)
+        for path, content in contents:
+            spool.write_bytes(content)
+            _publish(spool, path, aside)
+
+
+def write_lines(path: str, lines: Iterable[bytes], aside: str) -> None:
+    """Writes a file, a line at a time; as `write_records`."""
+    with _spool(aside) as spool:
+        with spool.open("wb") as file:
+            file.writelines(lines)
         _publish(spool, path, aside)
 
 
 def read_records(path: str) -> Iterator[bytes]:
     """Yields what `write_records` wrote, a record at a time."""
-    with contextlib.ExitStack() as stack:
-        local = path
-        if _is_remote(path):
-            local = str(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="storygan-")), "records"))
-            with FileSystems.open(path, compression_type=_RAW) as source, Path(local).open("wb") as target:
-                shutil.copyfileobj(source, target)
+    with local_file(path) as local:
         yield from tf.data.TFRecordDataset(local, compression_type="GZIP").as_numpy_iterator()
+
+
+@contextlib.contextmanager
+def local_file(path: str) -> Iterator[str]:
+    """Gives a file's path on this machine; one that lies elsewhere is copied, and the copy goes with the context."""
+    if not _is_remote(path):
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="storygan-") as folder:
+        local = Path(folder, "copy")
+        with FileSystems.open(path, compression_type=_RAW) as source, local.open("wb") as target:
+            shutil.copyfileobj(source, target)
+        yield str(local)
 
 
 def list_files(pattern: str) -> list[str]:

@@ -15,8 +15,8 @@ from typing import Any
 from apache_beam import Pipeline
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from components.beam_options import beam_options
 from components.story_evaluator.beam_evaluation import evaluate_on_beam
-from pipeline.beam_options import beam_options
 from pipeline.examples import example_parts, make_examples
 from pipeline.inputs import INPUTS_FILE, Inputs, judge_fingerprint
 from pipeline.made import STAMP, make_once

@@ -8,8 +8,8 @@ from typing import Any
 
 from tfx.types import standard_artifacts
 
+from components.beam_options import beam_options
 from components.story_example_gen import executor
-from pipeline.beam_options import beam_options
 from pipeline.settings import EXAMPLE_GEN_SETTINGS
 from storygan_tf.config import Settings
 from storygan_tf.datasets.fingerprint import data_fingerprint

@@ -17,7 +17,7 @@ from ml_metadata.proto import metadata_store_pb2
 from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 from tfx.utils import path_utils
 
-from pipeline.beam_options import beam_options
+from components.beam_options import beam_options
 from pipeline.destination import Destination
 from pipeline.inputs import Inputs, judge_fingerprint, networks_fingerprint
 from pipeline.log_file import logged

@@ -14,6 +14,7 @@ from components.serving_check.component import ServingCheck
 from components.story_evaluator.component import StoryEvaluator
 from components.story_example_gen.component import StoryExampleGen
 from components.story_validator.component import StoryValidator
+from pipeline.bulk_inference import bulk_inferrer
 from pipeline.settings import (
     EVALUATOR_SETTINGS,
     EXAMPLE_GEN_SETTINGS,
@@ -162,6 +163,8 @@ def create_pipeline(
             filesystem=tfx.proto.PushDestination.Filesystem(base_directory=serving_dir)
         ),
     )
+    split = settings.serving.bulk_infer
+    inferrers = [bulk_inferrer(examples, model, evaluator.outputs["blessing"], split)] if split else []
     return tfx.dsl.Pipeline(
         pipeline_name=PIPELINE_NAME,
         pipeline_root=pipeline_root,
@@ -176,6 +179,7 @@ def create_pipeline(
             evaluator,
             serving_check,
             pusher,
+            *inferrers,
         ],
         enable_cache=True,
         metadata_connection_config=sqlite_metadata_connection_config(metadata_path),

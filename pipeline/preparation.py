@@ -18,7 +18,7 @@ from typing import Any
 from apache_beam import Pipeline
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipeline.beam_options import FN_API_RUNNER, beam_options
+from components.beam_options import FN_API_RUNNER, beam_options
 from pipeline.examples import example_parts, make_examples
 from pipeline.log_file import errors_logged, logged
 from pipeline.made import STAMP, is_made, make_once, stamp

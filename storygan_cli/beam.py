@@ -26,6 +26,6 @@ BeamOptions = Annotated[
 
 def beam_arguments(runner: str | None, workers: int | None, given: list[str] | None) -> list[str]:
     """Returns Beam's options for the command line's."""
-    from pipeline.beam_options import runner_arguments
+    from components.beam_options import runner_arguments
 
     return runner_arguments(runner, workers, given or [])

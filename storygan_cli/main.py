@@ -18,7 +18,7 @@ import typer
 import typer.core
 
 import storygan_tf
-from storygan_cli import compare, data, evaluate, export, generate, lineage, prepare, run, serve, train
+from storygan_cli import batch, compare, data, evaluate, export, generate, lineage, prepare, run, serve, train
 from storygan_tf.errors import StoryGANError
 
 DEBUG_VARIABLE = "STORYGAN_DEBUG"
@@ -70,6 +70,7 @@ app.command(epilog=run.EPILOG)(run.run)
 app.command(epilog=prepare.EPILOG)(prepare.prepare)
 app.command(epilog=train.EPILOG)(train.train)
 app.command(epilog=generate.EPILOG)(generate.generate)
+app.command(epilog=batch.EPILOG)(batch.batch)
 app.command(epilog=export.EPILOG)(export.export)
 app.command(epilog=serve.EPILOG, context_settings=serve.CONTEXT)(serve.serve)
 app.command(epilog=evaluate.EPILOG)(evaluate.evaluate)

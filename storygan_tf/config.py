@@ -338,6 +338,17 @@ class EvaluationConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class ServingConfig:
+    """What a run does with a model that passed the gate, beside pushing it.
+
+    Attributes:
+        bulk_infer: split whose stories TFX's BulkInferrer draws (`docs/batch.md`); empty for none, and no such step.
+    """
+
+    bulk_infer: Literal["", "train", "val", "test"] = ""
+
+
+@dataclasses.dataclass(frozen=True)
 class Settings:
     """Everything that a run is made of."""
 
@@ -346,6 +357,7 @@ class Settings:
     training: TrainConfig = TrainConfig()
     data: DataConfig = DataConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    serving: ServingConfig = ServingConfig()
 
     def to_json(self, *parts: str) -> str:
         """Returns the settings, or just the named parts of them, as one line of JSON with sorted keys.

@@ -10,7 +10,7 @@ Encoder and PCA are inside (the vectorizer), so that training and serving cannot
 | `generate_from_vectors` | `vectors` float32 [B, T, sentence_size], as training records have them (after PCA), `seed` \
 int64 [B] | `image_bytes` string [B, T], `error` string [B] |
 | `generate_from_examples` | `examples` string [B], serialized tf.Examples: `story_id`, `sentences`, optional `seed` | \
-`story_id` string [B], `image_bytes` string [B, T], `error` string [B] |
+`story_id` string [B, 1], `image_bytes` string [B, T], `error` string [B, 1] |
 | `info` | `query` string [B], ignored | `info` string [B], JSON |
 
 A wrong T fails the request. A blank or over-long sentence, or a vector that is none, fails its row alone: `error` says
@@ -108,7 +108,10 @@ class StoryGANExport(tf.Module):
         given = tf.reshape(tf.sparse.to_dense(parsed[records.SEED]), [tf.size(examples), -1])
         first = tf.pad(given, [[0, 0], [0, 1]])[:, 0]
         seeds = tf.where(counts > 0, first, hashed_seeds(sentences))
-        return {records.STORY_ID: parsed[records.STORY_ID]} | self._generate.png(sentences, seeds)
+        outputs = self._generate.png(sentences, seeds)
+        # Of an output of rank 1 TFX's BulkInferrer makes scalars, and it takes no strings that are.
+        column = {records.STORY_ID: parsed[records.STORY_ID], "error": outputs["error"]}
+        return outputs | {name: values[:, tf.newaxis] for name, values in column.items()}
 
     def _answer(self, query: tf.Tensor) -> Outputs:
         return {"info": tf.fill(tf.shape(query), self._info)}

@@ -68,12 +68,11 @@ class SavedStoryGAN:
                     f"story {' / '.join(story)[:80]!r}: found {len(story)} sentences, expected {self.frames}: "
                     f"this model tells stories of {self.frames}."
                 )
-        sentences = tf.constant([list(story) for story in stories], tf.string)
-        outputs = self._ask(sentences, seeds)
-        for row, error in enumerate(outputs["error"].numpy()):
+        pictures, errors = self.pictures(stories, seeds)
+        for row, error in enumerate(errors):
             if error:
-                raise ModelError(f"story {row + 1}: {error.decode()}")
-        decoded = [tf.io.decode_png(image).numpy() for image in outputs["image_bytes"].numpy().ravel()]
+                raise ModelError(f"story {row + 1}: {error}")
+        decoded = [tf.io.decode_png(image).numpy() for story in pictures for image in story]
         shapes = {frame.shape for frame in decoded}
         if len(decoded) != len(stories) * self.frames or len(shapes) != 1:
             raise ModelError(
@@ -81,6 +80,21 @@ class SavedStoryGAN:
                 f"stories, expected {self.frames} a story, all of one shape."
             )
         return np.stack(decoded).reshape(len(stories), self.frames, *decoded[0].shape)
+
+    def pictures(
+        self, stories: Sequence[Sequence[str]], seeds: Sequence[int] | None = None
+    ) -> tuple[list[list[bytes]], list[str]]:
+        """Draws stories, of which some may be bad.
+
+        Args:
+            stories: [batch] of T sentences each.
+            seeds: [batch] whole numbers; a hash of the sentences where not given.
+
+        Returns:
+            [batch] of T PNGs each, and [batch] of what is wrong with a story, empty where it is good.
+        """
+        outputs = self._ask(tf.constant([list(story) for story in stories], tf.string), seeds)
+        return outputs["image_bytes"].numpy().tolist(), [error.decode() for error in outputs["error"].numpy()]
 
     def _ask(self, sentences: tf.Tensor, seeds: Sequence[int] | None) -> dict[str, tf.Tensor]:
         signatures = self._loaded.signatures

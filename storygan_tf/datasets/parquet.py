@@ -137,8 +137,8 @@ class ParquetStories(ListReader):
                 yield from _rows_of(table)
             except DataError:
                 raise
-            except _damage() as error:
-                raise _unreadable(table, error) from error
+            except table_damage() as error:
+                raise unreadable_table(table, error) from error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -237,7 +237,7 @@ def _images_of(table: Path, changed: int, size: int, group: int) -> Any:
             return file.read_row_group(group, ["images"], use_threads=False).column("images")
     except FileNotFoundError:
         raise
-    except _damage() as error:
+    except table_damage() as error:
         raise UnusablePictureError("damaged table") from error
 
 
@@ -255,14 +255,15 @@ def load_parquet() -> Any:
     return parquet
 
 
-def _damage() -> tuple[type[Exception], ...]:
+def table_damage() -> tuple[type[Exception], ...]:
     """Returns what Arrow raises for damaged files, and `pyarrow_hotfix` for hostile ones."""
     import pyarrow
 
     return pyarrow.ArrowException, OSError, ValueError, LookupError, RuntimeError
 
 
-def _unreadable(table: Path, error: Exception) -> DataError:
+def unreadable_table(table: Path, error: Exception) -> DataError:
+    """Returns the error that tells a user of a damaged table."""
     return DataError(
         f"{table}: damaged, or no Parquet file that can be read ({type(error).__name__}: {error}). Write it again."
     )

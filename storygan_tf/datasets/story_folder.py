@@ -41,7 +41,7 @@ class StoryFolder(ListReader):
         for number, line in self._lines():
             values: dict[str, Any] = {}
             with contextlib.suppress(BadValueError):
-                values = _parse(line)
+                values = parse_line(line)
             yield number, values
 
     def _lines(self) -> Iterator[tuple[int, bytes]]:
@@ -60,7 +60,7 @@ class StoryFolder(ListReader):
         for number, line in self._lines():
             story_id, entry = f"line {number}", f"{STORIES_FILE}:{number}"
             try:
-                values = _parse(line)
+                values = parse_line(line)
                 story_id = text(values, "story_id")
                 require(story_id not in seen, "duplicate story_id")
                 seen.add(story_id)
@@ -75,7 +75,8 @@ class StoryFolder(ListReader):
         return read_story(story_id, values, len(images), files, self._max_sentence_length)
 
 
-def _parse(line: bytes) -> dict[str, Any]:
+def parse_line(line: bytes) -> dict[str, Any]:
+    """Returns what a line says; raises BadValueError where it is no JSON object."""
     try:
         values = json.loads(line.decode())
     except UnicodeDecodeError:

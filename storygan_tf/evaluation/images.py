@@ -26,6 +26,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -113,6 +114,24 @@ _LAYOUTS = {
 }
 
 LAYOUTS = ("auto", *_LAYOUTS)
+
+
+def frame_path(layout: str, story: int, frame: int, frames: int) -> str:
+    """Returns where a frame lies below the folder of frames.
+
+    Args:
+        layout: one of `LAYOUTS` but `auto`.
+        story: position among all test stories, from 0, in the layout's order.
+        frame: its number in the story, from 0.
+        frames: T.
+    """
+    rule = _LAYOUTS[layout]
+    return f"{rule.below}/{rule.name(story, frame, frames)}".lstrip("/")
+
+
+def order_of(layout: str) -> Callable[[str], Any] | None:
+    """Returns by what a layout sorts story ids; None where it takes stories as they are stored."""
+    return _numbers_by_value if _LAYOUTS[layout].sort else None
 
 
 def stored_test_ids(folder: str | Path, data: DataConfig) -> list[str]:

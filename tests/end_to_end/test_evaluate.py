@@ -15,8 +15,8 @@ from tfx.proto import pusher_pb2
 from tfx.types import standard_artifacts
 from tfx.utils import proto_utils
 
+from components.beam_options import beam_options
 from components.story_evaluator.executor import Executor
-from pipeline.beam_options import beam_options
 from pipeline.local_runner import Outputs
 from storygan_tf.datasets.fingerprint import data_fingerprint
 from storygan_tf.evaluation.images import write_images

@@ -56,6 +56,15 @@ def test_the_steps_stand_in_their_order(create):
     assert list(create())[-1] == "Pusher"
 
 
+def test_bulk_inference_is_off_by_default_and_obeys_the_blessing(create):
+    steps = create(QUICK.override(["serving.bulk_infer=test"]))
+    assert set(steps) == {*STEPS, "BulkInferrer"}
+    inferrer = steps["BulkInferrer"]
+    assert json.loads(inferrer.exec_properties["data_spec"]) == {"example_splits": ["test"]}
+    assert json.loads(inferrer.exec_properties["model_spec"]) == {"model_signature_name": ["generate_from_examples"]}
+    assert inferrer.inputs["model_blessing"].producer_component_id == "StoryEvaluator"
+
+
 def test_nothing_is_touched(create, tmp_path):
     create()
     assert list(tmp_path.iterdir()) == []
@@ -74,6 +83,7 @@ def test_changed_data_changes_what_the_first_step_is_given(create):
         ("data.encoder=other", ["Transform", "Trainer"]),
         ("training.init_from=other", ["Transform", "Trainer"]),
         ("data.test_fraction=0.5", ["StoryExampleGen"]),
+        ("serving.bulk_infer=test", []),
         ("model.labels=9", ["ExampleValidator", "Trainer"]),
         ("model.frames=5", ["StoryExampleGen", "ExampleValidator", "JudgeTrainer", "Transform", "Trainer"]),
     ],

@@ -58,7 +58,7 @@ def _served(given: Sequence[str]) -> list[str]:
     """Returns options in which LOOPBACK has become the address of this process's own pool of workers."""
     if LOOPBACK not in given or any(PROCESS_WORKERS in argument for argument in given):
         return list(given)
-    from pipeline.worker_pool import serve_workers
+    from components.worker_pool import serve_workers
 
     others = [argument for argument in given if argument != LOOPBACK]
     return [*others, "--environment_type=EXTERNAL", f"--environment_config={serve_workers()}"]

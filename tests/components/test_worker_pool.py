@@ -13,7 +13,7 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.worker.sdk_worker import SdkHarness
 from apache_beam.transforms.environments import ExternalEnvironment
 
-from pipeline.worker_pool import serve_workers
+from components.worker_pool import serve_workers
 
 OPTIONS = PipelineOptions(["--sdk_container_image=none"])
 

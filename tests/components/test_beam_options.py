@@ -13,8 +13,8 @@ from apache_beam.options.pipeline_options import (
 from apache_beam.runners import create_runner
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-from pipeline.beam_options import beam_options, runner_arguments
-from pipeline.worker_pool import serve_workers
+from components.beam_options import beam_options, runner_arguments
+from components.worker_pool import serve_workers
 from storygan_tf.errors import ConfigError
 
 

@@ -1,0 +1,302 @@
+"""What a batch is to draw: rows of JSON lines, Parquet or TFRecords, cut into shards.
+
+Rows are read once, one after the other, and written down again a shard a file, checked: so every format is read by one
+worker after the other at any place, a story id that comes twice is found, and none of it takes memory that grows.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+import json
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import tensorflow as tf
+from google.protobuf.message import DecodeError
+
+from components.record_files import list_files, local_file
+from storygan_tf import records
+from storygan_tf.config import DataConfig
+from storygan_tf.datasets.parquet import load_parquet, table_damage, unreadable_table
+from storygan_tf.datasets.reader import BadValueError, require
+from storygan_tf.datasets.story import SPLITS, Reject, Story, split_of
+from storygan_tf.datasets.story_folder import parse_line
+from storygan_tf.datasets.values import text, texts
+from storygan_tf.errors import DataError
+from storygan_tf.evaluation.sources import story_seed
+
+SHARD_ROWS = 256
+"""Rows that one worker draws and writes as a whole: what a killed job repeats at the most, for each of its workers."""
+
+MAX_LINE = 1 << 20
+"""Bytes that a line may have."""
+
+COLUMNS = (records.STORY_ID, records.SENTENCES, records.SEED, "split")
+"""Of a table; the first two must be there."""
+
+_ROWS = 64
+"""Rows of a table that are read at a time."""
+
+_BLOCK = 1 << 20
+
+_GZIP = b"\x1f\x8b"
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A story to draw.
+
+    Attributes:
+        story_id: its name.
+        sentences: any number of them.
+        seed: of its noise.
+        position: among the rows that name a story, from 0.
+        place: file and line, row or record.
+    """
+
+    story_id: str
+    sentences: tuple[str, ...]
+    seed: int
+    position: int
+    place: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """What a file says at one place.
+
+    Attributes:
+        place: file and line, row or record, from 1.
+        values: what is said there; nothing where it cannot be understood.
+        reason: why not.
+    """
+
+    place: str
+    values: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    reason: str = ""
+
+
+class InputFiles:
+    """The files that a batch is read from.
+
+    Args:
+        given: a file, or a pattern of files, in any of Beam's file systems.
+
+    Raises:
+        DataError: where there is none, or one of another kind.
+    """
+
+    def __init__(self, given: str) -> None:
+        if Path(given).is_dir():
+            raise DataError(f"--input {given}: found a folder, expected files: name one, or a pattern: '{given}/*.gz'.")
+        self._paths = list_files(given)
+        if not self._paths:
+            raise DataError(f"--input {given}: found no such file, expected stories in .jsonl, .parquet or .tfrecord.")
+        self._readers = [_reader_of(path) for path in self._paths]
+        self._names = _short_names(self._paths)
+
+    def sha256(self) -> str:
+        """Returns a digest of the files' names and contents."""
+        digest = hashlib.sha256()
+        for path, name in zip(self._paths, self._names, strict=True):
+            with local_file(path) as local, Path(local).open("rb") as file:
+                digest.update(f"{name} {Path(local).stat().st_size}\n".encode())
+                while block := file.read(_BLOCK):
+                    digest.update(block)
+        return digest.hexdigest()
+
+    def rows(self) -> Iterator[Row]:
+        """Yields what the files say, row by row.
+
+        Raises:
+            DataError: where a file cannot be read as a whole.
+        """
+        for path, name, read in zip(self._paths, self._names, self._readers, strict=True):
+            with local_file(path) as local:
+                yield from read(Path(local), name)
+
+
+def _short_names(paths: list[str]) -> list[str]:
+    """Returns paths relative to the deepest folder that holds them all."""
+    folders = [path.rpartition("/")[0] + "/" for path in paths]
+    shared = "".join(same[0] for same in itertools.takewhile(lambda at: len(set(at)) == 1, zip(*folders, strict=False)))
+    return [path[shared.rfind("/") + 1 :] for path in paths]
+
+
+def _reader_of(path: str) -> Callable[[Path, str], Iterator[Row]]:
+    name = path.rpartition("/")[2]
+    if name.endswith(".jsonl"):
+        return _lines
+    if name.endswith(".parquet"):
+        return _table_rows
+    if ".tfrecord" in name or (name.endswith(".gz") and ".json" not in name):
+        return _records
+    raise DataError(f"--input {path}: found another ending, expected .jsonl, .parquet, .tfrecord or .gz (TFRecords).")
+
+
+def _lines(path: Path, name: str) -> Iterator[Row]:
+    try:
+        with path.open("rb") as file:
+            for number, line in _bounded_lines(file):
+                if line.strip():
+                    yield _understood(f"{name}:{number}", _line_values, line)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}).") from error
+
+
+def _bounded_lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    """Yields each line's number and content; of one that is too long no more than shows that it is."""
+    for number in itertools.count(1):
+        line = rest = file.readline(MAX_LINE + 1)
+        if not line:
+            return
+        while rest and not rest.endswith(b"\n"):
+            rest = file.readline(MAX_LINE)
+        yield number, line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+
+
+def _line_values(line: bytes) -> dict[str, Any]:
+    require(len(line) <= MAX_LINE, f"line of more than {MAX_LINE} bytes")
+    return parse_line(line)
+
+
+def _table_rows(path: Path, name: str) -> Iterator[Row]:
+    try:
+        # With a buffer, row groups are read piece by piece, and may be as large as the file.
+        with load_parquet().ParquetFile(path, buffer_size=_BLOCK) as file:
+            names = file.schema_arrow.names
+            if not set(COLUMNS[:2]) <= set(names):
+                raise DataError(f"{path}: found the columns {', '.join(names)}; expected {', '.join(COLUMNS[:2])}.")
+            number = itertools.count(1)
+            for batch in file.iter_batches(_ROWS, columns=[name for name in COLUMNS if name in names]):
+                for row in range(len(batch)):
+                    yield _understood(f"{name}:{next(number)}", _cells, batch, row)
+    except DataError:
+        raise
+    except table_damage() as error:
+        raise unreadable_table(path, error) from error
+
+
+def _cells(batch: Any, row: int) -> dict[str, Any]:
+    try:
+        return {name: batch.column(name)[row].as_py() for name in batch.schema.names}
+    except UnicodeDecodeError:
+        raise BadValueError("not UTF-8") from None
+
+
+def _records(path: Path, name: str) -> Iterator[Row]:
+    with path.open("rb") as file:
+        compression = "GZIP" if file.read(2) == _GZIP else ""
+    number = 0
+    try:
+        for content in tf.data.TFRecordDataset(str(path), compression).as_numpy_iterator():
+            number += 1
+            yield _understood(f"{name}:{number}", _features, content)
+    except tf.errors.OpError as error:
+        raise DataError(
+            f"{path}: record {number + 1} cannot be read ({error.message}); expected a whole TFRecord file."
+        ) from error
+
+
+def _features(content: bytes) -> dict[str, Any]:
+    """Returns what a serialized tf.Example says of a story."""
+    try:
+        features = tf.train.Example.FromString(content).features.feature
+    except DecodeError:
+        raise BadValueError("not a tf.Example") from None
+    values: dict[str, Any] = {}
+    try:
+        if records.SENTENCES in features:
+            values[records.SENTENCES] = [item.decode() for item in features[records.SENTENCES].bytes_list.value]
+        for item in features[records.STORY_ID].bytes_list.value:
+            values[records.STORY_ID] = item.decode()
+    except UnicodeDecodeError:
+        raise BadValueError("not UTF-8") from None
+    for seed in features[records.SEED].int64_list.value:
+        values[records.SEED] = seed
+    return values
+
+
+def _understood(place: str, read: Callable[..., dict[str, Any]], *content: Any) -> Row:
+    try:
+        return Row(place, read(*content))
+    except BadValueError as error:
+        return Row(place, reason=error.reason)
+
+
+class Checker:
+    """Makes stories to draw of rows, or says why not. It remembers the ids that it has seen, on disk.
+
+    Args:
+        seed: of stories that have none of their own.
+        split: whose stories are taken; None for all rows.
+        order: by what ids must be in order; None for any order.
+    """
+
+    def __init__(self, seed: int, split: str | None = None, order: Callable[[str], Any] | None = None) -> None:
+        self._seed = seed
+        self._split = split
+        self._order = order
+        self._last: str | None = None
+        self._position = 0
+        self._seen = sqlite3.connect("")  # a temporary file, which goes with the connection
+        self._seen.execute("CREATE TABLE seen (story_id TEXT PRIMARY KEY) WITHOUT ROWID")
+
+    def checked(self, rows: Iterable[Row]) -> Iterator[Task | Reject]:
+        """Yields a story to draw or a reject for each row of the split, in their order.
+
+        Raises:
+            DataError: where the ids are not in order and must be.
+        """
+        for row in rows:
+            story_id = row.place
+            try:
+                require(not row.reason, row.reason)
+                story_id = text(row.values, records.STORY_ID)
+                if self._is_wanted(story_id, row.values.get("split")):
+                    position = self._next_position(story_id, row.place)
+                    yield self._task(story_id, row, position)
+            except BadValueError as error:
+                yield Reject(story_id, row.place, error.reason)
+
+    def _is_wanted(self, story_id: str, split: Any) -> bool:
+        if self._split is None:
+            return True
+        require(split is None or split in SPLITS, f"split is none of {', '.join(SPLITS)}")
+        return split_of(Story(story_id, split, (), ()), DataConfig.test_fraction) == self._split
+
+    def _next_position(self, story_id: str, place: str) -> int:
+        if self._order and self._last is not None and self._order(story_id) < self._order(self._last):
+            raise DataError(
+                f"{place}: found story {story_id!r} after {self._last!r}; this layout numbers stories in the order of "
+                "their ids: sort the input by them, or choose another layout."
+            )
+        self._last, self._position = story_id, self._position + 1
+        return self._position - 1
+
+    def _task(self, story_id: str, row: Row, position: int) -> Task:
+        new = self._seen.execute("INSERT OR IGNORE INTO seen VALUES (?)", [story_id]).rowcount
+        require(bool(new), "duplicate story_id")
+        sentences = texts(row.values, records.SENTENCES)
+        seed = row.values.get(records.SEED)
+        seed = story_seed(self._seed, story_id) if seed is None else seed
+        whole = isinstance(seed, int) and not isinstance(seed, bool)
+        require(whole and -(2**63) <= seed < 2**63, "seed is not a whole number of 64 bits")
+        return Task(story_id, sentences, seed, position, row.place)
+
+
+def to_line(entry: Task | Reject) -> bytes:
+    """Returns an entry of a shard as a line of JSON."""
+    return json.dumps(dataclasses.asdict(entry)).encode() + b"\n"
+
+
+def from_line(line: bytes) -> Task | Reject:
+    """Returns what `to_line` wrote."""
+    values = json.loads(line)
+    if "reason" in values:
+        return Reject(**values)
+    return Task(**values | {"sentences": tuple(values["sentences"])})

@@ -1,0 +1,100 @@
+"""Where the pictures of a batch go: files, records, or the layouts that `storygan evaluate --images` reads."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from components.record_files import write_files, write_records
+from serving.batch_generators import Drawn
+from serving.batch_input import Task
+from storygan_tf import records
+from storygan_tf.evaluation import images
+
+FILES, RECORDS = "files", "tfrecord"
+
+LAYOUTS = (FILES, RECORDS, *(layout for layout in images.LAYOUTS if layout != "auto"))
+"""How pictures may be laid out."""
+
+IMAGES_FOLDER = "images"
+RECORDS_FOLDER = "records"
+
+
+def order_of(layout: str) -> Callable[[str], Any] | None:
+    """Returns by what the ids of a layout's stories must be in order; None for any order."""
+    return None if layout in (FILES, RECORDS) else images.order_of(layout)
+
+
+@dataclasses.dataclass(frozen=True)
+class ShardFiles:
+    """The names of what is written of a shard.
+
+    Attributes:
+        number: of the shard, from 0.
+        count: of all shards.
+        layout: one of `LAYOUTS`.
+    """
+
+    number: int
+    count: int
+    layout: str
+
+    @property
+    def manifest(self) -> str:
+        """The shard's part of the manifest, which is written last."""
+        return f"manifest/manifest-{self._part}.jsonl"
+
+    @property
+    def records(self) -> str:
+        """The shard's records, where the layout is `tfrecord`."""
+        return f"{RECORDS_FOLDER}/stories-{self._part}.gz"
+
+    @property
+    def _part(self) -> str:
+        return f"{self.number:05d}-of-{self.count:05d}"
+
+    def picture(self, position: int, frame: int, frames: int) -> str:
+        """Returns the name of a frame's file, frames counted from 0."""
+        if self.layout == FILES:
+            return f"{IMAGES_FOLDER}/{self.number:05d}/{position:07d}_{frame + 1}.png"
+        return f"{IMAGES_FOLDER}/{images.frame_path(self.layout, position, frame, frames)}"
+
+    def write(self, out: str, aside: str, drawn: Iterable[tuple[Task, Drawn]], version: str) -> list[dict[str, Any]]:
+        """Writes stories' pictures, one story after the other, and returns their entries of the manifest.
+
+        Args:
+            out: folder of all output.
+            aside: folder for what is not whole yet.
+            drawn: stories that were drawn.
+            version: of the model.
+        """
+        entries: list[dict[str, Any]] = []
+        if self.layout == RECORDS:
+            write_records(f"{out}/{self.records}", self._examples(drawn, version, entries), aside)
+        else:
+            pictures = self._pictures(drawn, version, entries)
+            write_files(((f"{out}/{name}", content) for name, content in pictures), aside)
+        return entries
+
+    def _pictures(
+        self, drawn: Iterable[tuple[Task, Drawn]], version: str, entries: list[dict[str, Any]]
+    ) -> Iterator[tuple[str, bytes]]:
+        for task, outcome in drawn:
+            count = len(outcome.frames)
+            names = [self.picture(task.position, frame, count) for frame in range(count)]
+            entries.append(_entry(task, version) | {"images": names})
+            yield from zip(names, outcome.frames, strict=True)
+
+    def _examples(
+        self, drawn: Iterable[tuple[Task, Drawn]], version: str, entries: list[dict[str, Any]]
+    ) -> Iterator[bytes]:
+        for task, outcome in drawn:
+            entries.append(_entry(task, version) | {"record": self.records, "number": len(entries)})
+            example = records.story_example(task.story_id, task.sentences, outcome.frames)
+            example.features.feature[records.SEED].int64_list.value.append(task.seed)
+            yield example.SerializeToString(deterministic=True)
+
+
+def _entry(task: Task, version: str) -> dict[str, Any]:
+    return {"story_id": task.story_id, "sentences": list(task.sentences), "seed": task.seed, "version": version}

@@ -1,0 +1,146 @@
+"""Who draws a batch: a model in this process, a server; how many batches at a time."""
+
+from __future__ import annotations
+
+import io
+import threading
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from serving.batch_generators import Drawn, SavedSource, ServedSource, close_generators, draw_all, open_generator
+from serving.batch_input import Task
+from serving.errors import ServingError
+from storygan_tf.errors import ModelError
+from storygan_tf.places import find_model
+from storygan_tf.saved import SavedStoryGAN
+
+BLOCKS = SavedSource(str(find_model("blocks")))
+
+
+@pytest.fixture(scope="module")
+def saved():
+    return SavedStoryGAN("blocks")
+
+
+@pytest.fixture(scope="module")
+def tasks(saved):
+    """Six stories; 2 is too short, 3 is blank."""
+    stories = [list(story) for story in saved.info["examples"]] * 2
+    stories[2] = stories[2][:3]
+    stories[3] = [stories[3][0], " ", *stories[3][2:]]
+    return [Task(f"s{number}", tuple(story), 10 + number, number, "") for number, story in enumerate(stories)]
+
+
+def pixels(drawn: Drawn) -> np.ndarray:
+    return np.stack([np.asarray(Image.open(io.BytesIO(frame))) for frame in drawn.frames])
+
+
+def check(found, tasks, saved):
+    """Compares what was drawn with what the model draws of each story alone: to a grey level."""
+    assert [task for task, _ in found] == tasks
+    errors = [drawn.error for _, drawn in found]
+    assert errors[2:4] == ["3 sentences, expected 4", "sentence 2 is blank; write at least one word."]
+    assert not any(errors[:2] + errors[4:])
+    for task, drawn in found:
+        if not drawn.error:
+            expected = saved.generate([task.sentences], [task.seed])[0]
+            np.testing.assert_allclose(pixels(drawn).astype(int), expected.astype(int), atol=1)
+
+
+def halves(tasks):
+    return [tasks[:3], tasks[3:]]
+
+
+def test_a_model_in_this_process_draws_what_it_can(tasks, saved):
+    generator = open_generator(BLOCKS)
+    check(list(draw_all(generator, halves(tasks))), tasks, saved)
+
+
+def test_a_server_draws_the_same(tasks, saved, blocks_server):
+    source = ServedSource(blocks_server.target, concurrency=2).pinned()
+    assert source.told() == {"version": "1", "served_name": "storygan"}
+    check(list(draw_all(source.opened(), halves(tasks))), tasks, saved)
+
+
+def test_a_batch_that_a_server_refuses_as_a_whole_is_told_story_by_story(blocks_server):
+    blank = Task("s", (" ",) * 4, 1, 0, "")
+    drawn = list(draw_all(ServedSource(blocks_server.target).opened(), [[blank, blank]]))
+    assert [outcome.error for _, outcome in drawn] == ["sentence 1 is blank; write at least one word."] * 2
+
+
+def test_a_version_that_the_server_has_not_is_an_error(blocks_server):
+    source = ServedSource(blocks_server.target, number=7)
+    with pytest.raises(ServingError, match="NOT_FOUND"):
+        source.opened()
+
+
+def test_no_server_is_an_error(port_finder):
+    with pytest.raises(ServingError, match="UNAVAILABLE"):
+        ServedSource(f"localhost:{port_finder()}", timeout=5).pinned()
+
+
+def test_a_model_is_loaded_once_by_many_threads(monkeypatch):
+    loads = []
+
+    class Counted(SavedStoryGAN):
+        def __init__(self, model):
+            loads.append(model)
+            time.sleep(0.05)
+            super().__init__(model)
+
+    monkeypatch.setattr("serving.batch_generators.SavedStoryGAN", Counted)
+    close_generators()
+    threads = [threading.Thread(target=open_generator, args=[BLOCKS]) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert loads == [BLOCKS.path]
+    close_generators()
+
+
+class Counting:
+    """Draws nothing, and counts how many batches it is asked for at a time."""
+
+    frames = 1
+    concurrency = 3
+
+    def __init__(self):
+        self.now = self.most = 0
+        self.lock = threading.Lock()
+
+    def draw(self, stories, seeds):
+        with self.lock:
+            self.now += 1
+            self.most = max(self.most, self.now)
+        time.sleep(0.02)
+        with self.lock:
+            self.now -= 1
+        return [Drawn([bytes([seed])]) for seed in seeds]
+
+
+def test_batches_are_drawn_a_few_at_a_time_and_come_in_order():
+    generator, taken = Counting(), []
+
+    def batches():
+        for number in range(12):
+            taken.append(number)
+            yield [Task(f"s{number}", ("a",), number, number, "")]
+
+    drawn = draw_all(generator, batches())
+    assert next(drawn)[1].frames == [b"\0"]
+    assert len(taken) == generator.concurrency + 1
+    assert [outcome.frames[0][0] for _, outcome in drawn] == list(range(1, 12))
+    assert generator.most == generator.concurrency
+
+
+def test_what_fails_in_a_thread_is_raised():
+    class Failing(Counting):
+        def draw(self, stories, seeds):
+            raise ModelError("out of paint")
+
+    with pytest.raises(ModelError, match="out of paint"):
+        list(draw_all(Failing(), [[Task("s", ("a",), 1, 0, "")]] * 9))
