@@ -59,7 +59,6 @@ def _work(harness: _Harness) -> None:
         logging.getLogger(__name__).info("a worker lost its connection: %s", error)
 
 
-@functools.cache
 def serve_workers() -> str:
     """Returns the address of this process's pool, which is started by the first call and ends with the process."""
     address, _server = _serve()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from storygan_cli.beam import BeamOptions, BeamRunner, BeamWorkers, beam_arguments
+from storygan_cli.settings import Assignments
 from storygan_tf.errors import ConfigError, ModelError
 
 if TYPE_CHECKING:
@@ -52,9 +53,7 @@ def evaluate(
     preset: Annotated[
         str | None, typer.Option(help="Settings to start from: quick or paper; by default the model's own.")
     ] = None,
-    assignments: Annotated[
-        list[str] | None, typer.Option("--set", help="One setting, key=value; may be repeated.", metavar="KEY=VALUE")
-    ] = None,
+    assignments: Assignments = None,
     gate: Annotated[bool, typer.Option("--gate", help="End with exit code 1 where a threshold is missed.")] = False,
     beam_runner: BeamRunner = None,
     beam_workers: BeamWorkers = None,

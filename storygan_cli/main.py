@@ -106,8 +106,6 @@ def _options(
 def silence_libraries() -> None:
     """Turns off what TensorFlow, absl and Python's warnings would print; call it before TensorFlow is imported."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # For Beam's worker processes, and for this one, which has read it already.
-    os.environ.setdefault("PYTHONWARNINGS", "ignore")
     warnings.simplefilter("ignore")
     for name in ("absl", "tensorflow", "apache_beam"):
         logging.getLogger(name).setLevel(logging.ERROR)

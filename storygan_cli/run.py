@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from storygan_cli.beam import BeamOptions, BeamRunner, BeamWorkers, beam_arguments
-from storygan_cli.prepare import assignments_of
-from storygan_cli.train import INTERRUPTED, TERMINATED, start_settings
+from storygan_cli.settings import Assignments, Encoder, MaxRejectFraction, Preset, Stories, story_settings
+from storygan_cli.train import INTERRUPTED, TERMINATED
 
 if TYPE_CHECKING:
     from pipeline.local_runner import RunResult
@@ -19,15 +19,9 @@ EPILOG = "Example: storygan run --data runs/data/quick --out runs/quick --preset
 
 
 def run(
-    data: Annotated[Path, typer.Option(help="Folder of stories, in any layout that `storygan data check` knows.")],
+    data: Stories,
     out: Annotated[Path, typer.Option(help="Run directory; the same command goes on there after an interruption.")],
-    preset: Annotated[
-        str | None,
-        typer.Option(
-            help="Settings to start from: quick, blocks, paper, pororo or flintstones; by default quick, or "
-            "--init-from's own."
-        ),
-    ] = None,
+    preset: Preset = None,
     init_from: Annotated[
         str | None,
         typer.Option(
@@ -35,15 +29,9 @@ def run(
             "base directory or a version directory."
         ),
     ] = None,
-    assignments: Annotated[
-        list[str] | None, typer.Option("--set", help="One setting, key=value; may be repeated.", metavar="KEY=VALUE")
-    ] = None,
-    encoder: Annotated[
-        str | None, typer.Option(help="Sentence encoder: a hub handle, a SavedModel's path or 'embedded'.")
-    ] = None,
-    max_reject_fraction: Annotated[
-        float | None, typer.Option(help="Fail when more than this fraction of stories has to be set aside.")
-    ] = None,
+    assignments: Assignments = None,
+    encoder: Encoder = None,
+    max_reject_fraction: MaxRejectFraction = None,
     beam_runner: BeamRunner = None,
     beam_workers: BeamWorkers = None,
     beam: BeamOptions = None,
@@ -53,10 +41,7 @@ def run(
 ) -> None:
     """Train, judge and export a StoryGAN from a folder of stories."""
     beam_args = beam_arguments(beam_runner, beam_workers, beam)
-    given = {"data.encoder": encoder, "data.max_reject_fraction": max_reject_fraction}
-    settings, initial = start_settings(preset, init_from, [*(assignments or []), *assignments_of(given)])
-    if initial:
-        initial.check(settings)
+    settings, _ = story_settings(preset, init_from, assignments, encoder, max_reject_fraction)
     from pipeline.run_directory import RunDirectory
 
     claimed = RunDirectory.claim(out, settings, data, reconfigure)

@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from storygan_cli.settings import Assignments, Preset, start_settings
+
 if TYPE_CHECKING:
     import tensorflow as tf
 
-    from storygan_tf.config import Settings
-    from storygan_tf.initial import Initial
     from storygan_tf.task import TrainingTask
-
-DEFAULT_PRESET = "quick"
 
 WORKER_LOST = 75
 """Exit code where another worker is gone: a failure that passes when all are started again (EX_TEMPFAIL)."""
@@ -36,13 +34,8 @@ def train(
     out: Annotated[
         Path, typer.Option(help="Folder for the model, shared between workers; the same command goes on there.")
     ],
-    preset: Annotated[
-        str | None,
-        typer.Option(help="Settings to start from: quick, blocks or paper; by default quick, or the initial model's."),
-    ] = None,
-    assignments: Annotated[
-        list[str] | None, typer.Option("--set", help="One setting, key=value; may be repeated.", metavar="KEY=VALUE")
-    ] = None,
+    preset: Preset = None,
+    assignments: Assignments = None,
     strategy: Annotated[
         str | None, typer.Option(help="auto, one-device, mirrored, multi-worker (TF_CONFIG names them) or tpu.")
     ] = None,
@@ -76,22 +69,6 @@ def train(
 
 def _assignments(**given: object) -> list[str]:
     return [f"training.{name}={json.dumps(value)}" for name, value in given.items() if value is not None]
-
-
-def start_settings(
-    preset: str | None, init_from: str | None, assignments: list[str]
-) -> tuple[Settings, Initial | None]:
-    """Returns the settings, and the model that the training starts from; not checked yet whether it can."""
-    from storygan_tf import presets
-
-    if init_from is None:
-        return presets.load(preset or DEFAULT_PRESET).override(assignments), None
-    from storygan_tf.initial import load_initial
-    from storygan_tf.places import same_everywhere
-
-    initial = load_initial(same_everywhere(init_from))
-    start = presets.load(preset or initial.preset)
-    return start.override([f"training.init_from={initial.where}", *assignments]), initial
 
 
 def _run(task: TrainingTask, data: Path, reconfigure: bool) -> None:

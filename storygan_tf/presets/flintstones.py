@@ -14,25 +14,10 @@ the paper's, as in the preset `paper`.
 
 from __future__ import annotations
 
-from storygan_tf.config import PhaseConfig, Settings, StoryGANConfig, TrainConfig
+import dataclasses
 
-SETTINGS = Settings(
-    preset="flintstones",
-    model=StoryGANConfig(frames=5, labels=7),
-    training=TrainConfig(
-        phases=(
-            PhaseConfig(
-                name="adversarial",
-                epochs=120,
-                schedule="joint",
-                image_batch=24,
-                story_batch=24,
-                generator_steps=2,
-                decay="halving",
-                mismatched=True,
-                label_weight=1.0,
-                generator_label_weight=0.4,
-            ),
-        ),
-    ),
+from storygan_tf.presets import pororo
+
+SETTINGS = dataclasses.replace(
+    pororo.SETTINGS, preset="flintstones", model=dataclasses.replace(pororo.SETTINGS.model, labels=7)
 )

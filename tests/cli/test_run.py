@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from storygan_cli.main import app
-from storygan_cli.train import start_settings
+from storygan_cli.settings import start_settings
 from storygan_tf import presets
 from storygan_tf.errors import ConfigError, ModelError
 from storygan_tf.initial import load_initial

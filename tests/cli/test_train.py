@@ -15,7 +15,8 @@ import pytest
 from typer.testing import CliRunner
 
 from storygan_cli.main import app
-from storygan_cli.train import TERMINATED, _assignments, start_settings
+from storygan_cli.settings import start_settings
+from storygan_cli.train import TERMINATED, _assignments
 from storygan_tf import presets
 from storygan_tf.errors import ConfigError, DataError, ModelError
 from storygan_tf.history import read_history
