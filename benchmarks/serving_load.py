@@ -3,8 +3,8 @@
     .venv/bin/python benchmarks/serving_load.py [--preset paper] [--weights float16] [--seconds 20] [--callers 1 4 16]
     .venv/bin/python benchmarks/serving_load.py --model M
 
-The floor is the SavedModel called in this process, one caller with one story, and one caller with batches of every
-size of batching.config, of which the best counts. Then a server is asked: the local one in a process of its own, or,
+The floor is the SavedModel called in this process, one caller with one story, and one caller with batches of several
+sizes up to that of batching.config, of which the best counts. Then a server is asked: the local one in a process of its own, or,
 with `STORYGAN_SERVING_TARGET=host:port`, one that runs already and serves the same model. A caller sends one story
 and waits for its pictures before it sends the next; the callers are coroutines of one process, so that they cost
 little beside the server. Stories a second and the 50th and 99th percentile of a request are printed as a table, and
@@ -230,7 +230,8 @@ def main() -> None:
         story, model = saved.info["examples"][0], saved.path
         del saved
         what = f"{given.model or f'{given.preset}, {given.weights}'}, {megabytes(model):.1f} MB"
-        sizes = read_text(BATCHING, BatchingParameters, "batching.config").allowed_batch_sizes
+        most = read_text(BATCHING, BatchingParameters, "batching.config").max_batch_size.value
+        sizes = [2**power for power in range(most.bit_length()) if 2**power <= most]
         measured = floors(model, story, sizes, given.seconds) + served(model, story, given.callers, given.seconds)
     print(f"{what}, {os.cpu_count()} CPU cores ({platform.processor() or platform.machine()})")
     print(table(measured))

@@ -27,6 +27,9 @@ T = TypeVar("T")
 
 SIGNATURE_DEF = "signature_def"
 
+SMALL = 2**14
+"""Bytes of a message that is read or written faster than a thread takes to wake up beside a model that is run."""
+
 
 class Core:
     """Answers requests, on the event loop; what takes time goes into threads.
@@ -89,14 +92,18 @@ class Core:
             raise invalid("Missing ModelSpec")
         version = self.manager.find(request.model_spec)
         with version.used() as servable:
-            call = await self._in_thread(lambda: prepare(servable.meta_graph, request, self._check_method))
+            size = request.ByteSize()
+            call = await self._worked(size, lambda: prepare(servable.meta_graph, request, self._check_method))
             started = time.monotonic()
             arrays = await self._runner.run(version, call, deadline)
             self.metrics.ran(request.model_spec.name, time.monotonic() - started)
             name, number = request.model_spec.name, version.number
-            return await self._in_thread(lambda: respond(call, arrays, name, number))
+            size = sum(array.nbytes for array in arrays)
+            return await self._worked(size, lambda: respond(call, arrays, name, number))
 
-    async def _in_thread(self, function: Callable[[], T]) -> T:
+    async def _worked(self, size: int, function: Callable[[], T]) -> T:
+        if size <= SMALL:
+            return function()
         return await asyncio.get_running_loop().run_in_executor(self._threads, function)
 
     def metadata(

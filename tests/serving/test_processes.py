@@ -10,7 +10,12 @@ import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
-from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+from tensorflow_serving.apis import (
+    get_model_status_pb2,
+    model_service_pb2_grpc,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -36,6 +41,9 @@ def test_told_to_end_it_finishes_what_it_has_accepted(
             stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
             long = [stub.Predict.future(request("slow", 50_000), 100) for _ in range(8)]
             callers = load(f"localhost:{port}", 4, request("whole", 1), lambda answer: answer.model_spec.version.value)
+            # It is answered after the server has taken what came before it on the same connection.
+            asked = get_model_status_pb2.GetModelStatusRequest(model_spec={"name": "half"})
+            model_service_pb2_grpc.ModelServiceStub(channel).GetModelStatus(asked, timeout=100)
             time.sleep(1)
             server.send_signal(signal.SIGTERM)
             values = [answer.result().outputs["done"].float_val[0] for answer in long]
