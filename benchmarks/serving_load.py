@@ -4,9 +4,9 @@
     .venv/bin/python benchmarks/serving_load.py --model M
 
 The floor is the SavedModel called in this process, one caller with one story, and one caller with batches of several
-sizes up to that of batching.config, of which the best counts. Then a server is asked: the local one in a process of its own, or,
-with `STORYGAN_SERVING_TARGET=host:port`, one that runs already and serves the same model. A caller sends one story
-and waits for its pictures before it sends the next; the callers are coroutines of one process, so that they cost
+sizes up to that of batching.config, of which the best counts. Then a server is asked: the local one in a process of its
+own, or, with `STORYGAN_SERVING_TARGET=host:port`, one that runs already and serves the same model. A caller sends one
+story and waits for its pictures before it sends the next; the callers are coroutines of one process, so that they cost
 little beside the server. Stories a second and the 50th and 99th percentile of a request are printed as a table, and
 as a line of JSON.
 """
