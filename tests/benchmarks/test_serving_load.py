@@ -26,7 +26,7 @@ def test_figures_of_requests():
 @pytest.mark.slow
 def test_a_short_run():
     program = [sys.executable, "-W", "ignore", str(ROOT / "benchmarks" / "serving_load.py")]
-    options = ["--model", "blocks", "--seconds", "2", "--callers", "1", "4"]
+    options = ["--model", "blocks", "--seconds", "1", "--callers", "1", "4"]
     environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": str(ROOT)}
     environment.pop("STORYGAN_SERVING_TARGET", None)
     done = subprocess.run([*program, *options], capture_output=True, text=True, env=environment, cwd=ROOT)

@@ -211,11 +211,12 @@ def test_a_killed_run_is_finished_by_a_rerun(cli, story_folder, tmp_path, step):
     assert len(versions(tmp_path / "run")) == 1
 
 
-def test_a_training_that_is_asked_to_stop_saves_and_goes_on(cli, story_folder, tmp_path):
-    data = story_folder(tmp_path / "data", train=10, test=4)
-    arguments = cli.tiny_run(data, tmp_path / "run", "training.phases.warm_up.epochs=60")
-    with cli.start(*arguments) as running:
-        while running.poll() is None and not list((tmp_path / "run").glob("work/*/checkpoints/00*")):
+def test_a_training_that_is_asked_to_stop_saves_and_goes_on(run_to_change, cli):
+    data, run_dir = run_to_change
+    arguments = cli.tiny_run(data, run_dir, "training.phases.warm_up.epochs=60")
+    before = set(run_dir.glob("work/*/checkpoints/00*"))
+    with cli.start(*arguments, "--reconfigure") as running:
+        while running.poll() is None and not set(run_dir.glob("work/*/checkpoints/00*")) - before:
             time.sleep(0.1)
         running.send_signal(signal.SIGTERM)
         printed = running.stdout.read()
@@ -224,8 +225,8 @@ def test_a_training_that_is_asked_to_stop_saves_and_goes_on(cli, story_folder, t
     assert "The same command goes on from the last checkpoint." in printed
     done = cli(*arguments)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert len(read_history(tmp_path / "run")) == 61
-    assert len(versions(tmp_path / "run")) == 1
+    assert len(read_history(run_dir)) == 61
+    assert len(versions(run_dir)) == 2
 
 
 def test_a_failed_step_is_named_with_its_reason_in_the_last_lines(run_to_change, cli):
