@@ -195,20 +195,33 @@ def test_an_edit_of_project_code_runs_again_what_depends_on_it(run_to_change, cl
     assert executed(done.stdout) == ["Trainer", "StoryEvaluator", "ServingCheck", "Pusher"]
 
 
-@pytest.mark.parametrize("step", ["Transform", "StoryEvaluator"])
-def test_a_killed_run_is_finished_by_a_rerun(cli, story_folder, tmp_path, step):
-    data = story_folder(tmp_path / "data", train=10, test=4)
-    arguments = cli.tiny_run(data, tmp_path / "run")
+def kill_within(cli, arguments, step):
     with cli.start(*arguments) as running:
         for line in running.stdout:
             if line.strip().endswith(f"] {step}"):
                 break
         time.sleep(2)
         running.send_signal(signal.SIGKILL)
+
+
+def test_a_first_run_that_is_killed_is_finished_by_a_rerun(cli, story_folder, tmp_path):
+    data = story_folder(tmp_path / "data", train=10, test=4)
+    arguments = cli.tiny_run(data, tmp_path / "run")
+    kill_within(cli, arguments, "Transform")
     assert not list(tmp_path.glob("run/serving_model/storygan/*"))
     done = cli(*arguments)
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(versions(tmp_path / "run")) == 1
+
+
+def test_a_run_that_is_killed_while_it_judges_is_finished_by_a_rerun(run_to_change, cli):
+    data, run_dir = run_to_change
+    arguments = cli.tiny_run(data, run_dir, "training.seed=5")
+    kill_within(cli, [*arguments, "--reconfigure"], "StoryEvaluator")
+    assert len(versions(run_dir)) == 1
+    done = cli(*arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(versions(run_dir)) == 2
 
 
 def test_a_training_that_is_asked_to_stop_saves_and_goes_on(run_to_change, cli):
