@@ -85,7 +85,7 @@ class _Vectorizer(tf.Module):
         return embed(sentences, self.size)
 
 
-def export_preset(preset: str, path: Path, *, half: bool) -> None:
+def export_preset(preset: str, path: Path, *, half: bool = False) -> None:
     """Writes a model of a preset's widths that was never trained: it takes as long as a trained one.
 
     Args:

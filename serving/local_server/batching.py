@@ -216,31 +216,33 @@ class BatchingRunner:
         return min(ready, key=lambda queue: queue[0].opened, default=None)
 
     async def _process(self, batch: _Batch) -> None:
+        # A caller whose deadline has passed, or who has gone, no longer waits for an answer.
+        waiting = [task for task in batch.tasks if not task.answer.done()]
+        parts: list[list[np.ndarray]] = []
+        failure = None
         try:
-            # A caller whose deadline has passed, or who has gone, no longer waits for an answer.
-            waiting = [task for task in batch.tasks if not task.answer.done()]
-            if waiting:
-                await self._answer(batch.version, waiting)
+            parts = await self._run_merged(batch.version, waiting) if waiting else []
+        except Exception as error:
+            failure = StatusError.of(error)
         finally:
+            # The next batch is drawn while these callers are answered.
             self._free += 1
             self._start_ready()
+        for number, task in enumerate(waiting):
+            if task.answer.done():
+                continue
+            if failure:
+                task.answer.set_exception(failure)
+            else:
+                task.answer.set_result(parts[number])
 
-    async def _answer(self, version: Version, tasks: Sequence[_Task]) -> None:
-        try:
-            call = self._merge([task.call for task in tasks])
-            seconds = _longest([task.deadline for task in tasks])
-            servable = version.servable
-            assert servable is not None
-            arrays = await run_held(self._threads, version, lambda: servable.call(call, seconds))
-            parts = _split(arrays, call, tasks)
-        except Exception as error:
-            for task in tasks:
-                if not task.answer.done():
-                    task.answer.set_exception(StatusError.of(error))
-            return
-        for task, part in zip(tasks, parts, strict=True):
-            if not task.answer.done():
-                task.answer.set_result(part)
+    async def _run_merged(self, version: Version, tasks: Sequence[_Task]) -> list[list[np.ndarray]]:
+        call = self._merge([task.call for task in tasks])
+        seconds = _longest([task.deadline for task in tasks])
+        servable = version.servable
+        assert servable is not None
+        arrays = await run_held(self._threads, version, lambda: servable.call(call, seconds))
+        return _split(arrays, call, tasks)
 
     def _merge(self, calls: Sequence[Call]) -> Call:
         first = calls[0]
