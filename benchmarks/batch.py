@@ -21,14 +21,13 @@ import json
 import multiprocessing
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from multiprocessing.connection import Connection
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 from serving_load import export_preset
-from usage import cpu_seconds, peak_megabytes, watched
+from usage import cpu_seconds, used
 
 from components.beam_options import runner_arguments
 from serving.batch_generators import SavedSource
@@ -111,21 +110,8 @@ def draw(batch: Batch) -> None:
 
 def measure(stories: int, work: Callable[..., object], *arguments: object) -> Run:
     """Measures work in a fresh process."""
-    context = multiprocessing.get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_measured, args=(work, arguments, sender))
-    process.start()
-    sender.close()
-    together = max(watched(process))
-    if process.exitcode:
-        raise SystemExit(f"{stories} stories: failed (exit code {process.exitcode}).")
-    return Run(stories, *receiver.recv(), together)
-
-
-def _measured(work: Callable[..., object], arguments: Sequence[object], sender: Connection) -> None:
-    began, cpu = time.perf_counter(), cpu_seconds()
-    work(*arguments)
-    sender.send((time.perf_counter() - began, cpu_seconds() - cpu, peak_megabytes()))
+    usage = used(f"{stories} stories", work, *arguments)
+    return Run(stories, usage.seconds, usage.cpu, usage.peak, usage.together)
 
 
 def in_fresh_process(work: Callable[..., Any], *arguments: object) -> Any:

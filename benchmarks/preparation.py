@@ -17,17 +17,15 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import multiprocessing
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageDraw
-from usage import cpu_seconds, peak_megabytes, watched
+from usage import used
 
 from components.beam_options import runner_arguments
 from pipeline.preparation import Preparation, prepare
@@ -107,21 +105,8 @@ def make_pool(folder: Path) -> None:
 
 def measure(work: Callable[..., float], stories: int, *arguments: object) -> Run:
     """Measures work in a fresh process; it returns the seconds that it spent in image codecs."""
-    context = multiprocessing.get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_measured, args=(work, arguments, sender))
-    process.start()
-    sender.close()
-    together = max(watched(process))
-    if process.exitcode:
-        raise SystemExit(f"{stories} stories: failed (exit code {process.exitcode}).")
-    return Run(stories, *receiver.recv(), together)
-
-
-def _measured(work: Callable[..., float], arguments: tuple[object, ...], sender: Connection) -> None:
-    began, cpu = time.perf_counter(), cpu_seconds()
-    codec = work(*arguments)
-    sender.send((time.perf_counter() - began, cpu_seconds() - cpu, codec, peak_megabytes()))
+    usage = used(f"{stories} stories", work, *arguments)
+    return Run(stories, usage.seconds, usage.cpu, usage.result, usage.peak, usage.together)
 
 
 def loop(data: Path) -> float:

@@ -3,10 +3,63 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import multiprocessing
 import resource
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Usage:
+    """What work took in a process of its own.
+
+    Attributes:
+        seconds: from the start of the work to its end.
+        cpu: seconds of processor time, of all processes.
+        peak: of the process, MB.
+        together: of all its processes, MB.
+        result: what the work gave.
+    """
+
+    seconds: float
+    cpu: float
+    peak: float
+    together: float
+    result: Any
+
+
+def used(name: str, work: Callable[..., Any], *arguments: object) -> Usage:
+    """Does work in a fresh process, and returns what it took without the process's own start.
+
+    Args:
+        name: of the work, for the message where it fails.
+        work: a function of a module, not a lambda.
+        arguments: for it.
+
+    Raises:
+        SystemExit: where the work failed.
+    """
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_measure, args=(work, arguments, sender))
+    process.start()
+    sender.close()
+    together = max(watched(process))
+    if process.exitcode:
+        raise SystemExit(f"{name}: failed (exit code {process.exitcode}).")
+    seconds, cpu, peak, result = receiver.recv()
+    return Usage(seconds, cpu, peak, together, result)
+
+
+def _measure(work: Callable[..., Any], arguments: Sequence[object], sender: Connection) -> None:
+    began, cpu = time.perf_counter(), cpu_seconds()
+    result = work(*arguments)
+    sender.send((time.perf_counter() - began, cpu_seconds() - cpu, peak_megabytes(), result))
 
 
 def cpu_seconds() -> float:
