@@ -163,14 +163,6 @@ def add_file(data: Path) -> None:
     (data / "note.txt").write_text("one more file")
 
 
-def test_a_replaced_image_runs_everything_again(run_to_change, cli):
-    data, run_dir = run_to_change
-    replace_image(data)
-    done = cli(*cli.tiny_run(data, run_dir))
-    assert done.returncode == 0, done.stderr
-    assert executed(done.stdout) == list(STEPS)
-
-
 @pytest.mark.parametrize("change", [edit_line, add_file])
 def test_other_changes_of_the_data_are_noticed_by_the_first_step(run_to_change, cli, change):
     data, run_dir = run_to_change
@@ -195,13 +187,17 @@ def test_an_edit_of_project_code_runs_again_what_depends_on_it(run_to_change, cl
     assert executed(done.stdout) == ["Trainer", "StoryEvaluator", "ServingCheck", "Pusher"]
 
 
-def kill_within(cli, arguments, step):
+def kill_within(cli, arguments, step) -> str:
+    """Kills a command within a step, and returns what it had printed."""
+    printed = ""
     with cli.start(*arguments) as running:
         for line in running.stdout:
+            printed += line
             if line.strip().endswith(f"] {step}"):
                 break
         time.sleep(2)
         running.send_signal(signal.SIGKILL)
+    return printed
 
 
 def test_a_first_run_that_is_killed_is_finished_by_a_rerun(cli, story_folder, tmp_path):
@@ -214,13 +210,16 @@ def test_a_first_run_that_is_killed_is_finished_by_a_rerun(cli, story_folder, tm
     assert len(versions(tmp_path / "run")) == 1
 
 
-def test_a_run_that_is_killed_while_it_judges_is_finished_by_a_rerun(run_to_change, cli):
+def test_a_replaced_image_runs_everything_again_also_where_the_run_is_killed_while_it_judges(run_to_change, cli):
     data, run_dir = run_to_change
-    arguments = cli.tiny_run(data, run_dir, "training.seed=5")
-    kill_within(cli, [*arguments, "--reconfigure"], "StoryEvaluator")
+    replace_image(data)
+    before = executed(kill_within(cli, cli.tiny_run(data, run_dir), "StoryEvaluator"))
+    assert before == list(STEPS[:7])
     assert len(versions(run_dir)) == 1
-    done = cli(*arguments)
+    done = cli(*cli.tiny_run(data, run_dir))
     assert done.returncode == 0, done.stdout + done.stderr
+    assert cached(done.stdout) == before
+    assert executed(done.stdout) == list(STEPS[7:])
     assert len(versions(run_dir)) == 2
 
 
