@@ -18,6 +18,7 @@ EPILOG = (
 TARGETS = {
     "kubeflow": "pipeline.cluster.kubeflow",
     "vertex": "pipeline.cluster.vertex",
+    "kubeflow-v1": "pipeline.cluster.kubeflow_v1",
 }
 """A module for each target, whose `compile(request, out)` writes the file and returns what to say of it."""
 

@@ -1,0 +1,153 @@
+"""The pipeline as an Argo workflow, for clusters whose Kubeflow Pipelines still has the V1 API.
+
+A step finds its inputs, its cache and its outputs in ML Metadata, which it asks by gRPC. Kubeflow Pipelines 2 is the
+target of `pipeline.cluster.kubeflow`.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from kfp.dsl import ContainerOp
+from kubernetes import client as k8s
+from tfx.orchestration.kubeflow import kubeflow_dag_runner
+from tfx.orchestration.kubeflow.proto import kubeflow_pb2
+
+from pipeline.cluster.settings import ClusterSettings, Request, Secret, StepSettings, Volume
+from pipeline.cluster.submission import Submission
+from storygan_tf.datasets.files import write_whole
+from storygan_tf.errors import ConfigError
+
+NOTICE = (
+    "kubeflow-v1 is for old clusters: the workflow needs Kubeflow Pipelines' V1 API and an ML Metadata gRPC service, "
+    "and Kubeflow Pipelines is removing both. For a new cluster there is --target kubeflow."
+)
+
+COMMAND = ("python", "-m", "pipeline.cluster.step_v1")
+"""What a container runs, in place of TFX's own entry point."""
+
+UI_METADATA = "/tmp/mlpipeline-ui-metadata.json"
+"""Where a step tells Kubeflow's pages of itself. TFX's default is in `/`, which only root may write."""
+
+SERVICE = "METADATA_GRPC_SERVICE_HOST", "METADATA_GRPC_SERVICE_PORT"
+"""Variables of the config map that Kubeflow Pipelines has for this, where settings name no service."""
+
+_BACK_OFF, _FACTOR = "30s", 2.0
+_SUFFIXES = (".yaml", ".yml")
+
+
+def compile(request: Request, out: Path) -> list[str]:
+    """Writes the workflow.
+
+    Args:
+        request: what is compiled.
+        out: a YAML file.
+
+    Returns:
+        What the user should know of it, a line each.
+
+    Raises:
+        ConfigError: for a file of another kind, or data and places that are not on a mounted volume.
+        StoryGANError: see `pipeline.cluster.submission.Submission.of`.
+    """
+    print(f"storygan: {NOTICE}", file=sys.stderr)
+    _check(request, out)
+    submission = Submission.of(request)
+    config = kubeflow_dag_runner.KubeflowDagRunnerConfig(
+        pipeline_operator_funcs=[lambda op: _equip(op, request.cluster)],
+        tfx_image=request.image,
+        kubeflow_metadata_config=_metadata(request.cluster),
+        metadata_ui_path=UI_METADATA,
+    )
+    with tempfile.TemporaryDirectory() as aside:
+        runner = kubeflow_dag_runner.KubeflowDagRunner(aside, "workflow.yaml", config)
+        runner.run(submission.pipeline)
+        write_whole(out, Path(aside, "workflow.yaml").read_bytes())
+    return [*submission.told]
+
+
+def _check(request: Request, out: Path) -> None:
+    if out.suffix not in _SUFFIXES:
+        raise ConfigError(f"--out {out}: found {out.suffix or 'no suffix'}, expected {' or '.join(_SUFFIXES)}.")
+    cluster = request.cluster
+    places = {"--data": request.data, "--root": request.root}
+    places |= {"cluster.serving": cluster.serving, "cluster.work": cluster.work}
+    for name, place in places.items():
+        if "://" in place:
+            raise ConfigError(
+                f"{name} {place}: with kubeflow-v1 steps share a volume; expected an absolute path on one that "
+                'cluster.volumes mounts: --set \'cluster.volumes=[{"claim": "stories", "path": "/mnt/stories"}]\'.'
+            )
+
+
+def _metadata(cluster: ClusterSettings) -> kubeflow_pb2.KubeflowMetadataConfig:
+    """Returns where steps find ML Metadata."""
+    if not cluster.metadata_host:
+        return kubeflow_dag_runner.get_default_kubeflow_metadata_config()
+    config = kubeflow_pb2.KubeflowMetadataConfig()
+    config.grpc_config.grpc_service_host.value = cluster.metadata_host
+    config.grpc_config.grpc_service_port.value = str(cluster.metadata_port)
+    return config
+
+
+# A step's container
+
+
+def _equip(op: ContainerOp, cluster: ClusterSettings) -> ContainerOp:
+    """Gives a step what the settings say."""
+    op.container.command = list(COMMAND)
+    if not cluster.metadata_host:
+        _mount_service(op)
+    if cluster.retries:
+        # Always: also where a node goes away beneath a step, not only where the step fails.
+        op.set_retry(cluster.retries, "Always", _BACK_OFF, _FACTOR)
+    _ask_for(op, cluster.of(op.human_name))
+    for number, volume in enumerate(cluster.volumes):
+        _mount(op, volume, f"volume-{number}")
+    for number, secret in enumerate(cluster.secrets):
+        _give(op, secret, f"secret-{number}")
+    return op
+
+
+def _mount_service(op: ContainerOp) -> None:
+    reference = k8s.V1ConfigMapEnvSource(name="metadata-grpc-configmap", optional=True)
+    op.container.add_env_from(k8s.V1EnvFromSource(config_map_ref=reference))
+
+
+def _ask_for(op: ContainerOp, step: StepSettings) -> None:
+    wanted: list[tuple[Callable[[str, str], Any], str, str]] = []
+    requests, limits = op.container.add_resource_request, op.container.add_resource_limit
+    if step.cpu:
+        wanted.append((requests, "cpu", f"{step.cpu:g}"))
+    if step.memory:
+        wanted += [(requests, "memory", step.memory), (limits, "memory", step.memory)]
+    if step.accelerators:
+        wanted.append((limits, step.accelerator_name, str(step.accelerators)))
+    for add, name, amount in wanted:
+        add(name, amount)
+    for key, value in step.node_labels.items():
+        op.add_node_selector_constraint(key, value)
+    for toleration in step.tolerations or ():
+        given = {name: value for name, value in vars(toleration).items() if value}
+        op.add_toleration(k8s.V1Toleration(**given))
+
+
+def _mount(op: ContainerOp, volume: Volume, name: str) -> None:
+    claim = k8s.V1PersistentVolumeClaimVolumeSource(claim_name=volume.claim)
+    op.add_volume(k8s.V1Volume(name=name, persistent_volume_claim=claim))
+    op.container.add_volume_mount(k8s.V1VolumeMount(name=name, mount_path=volume.path))
+
+
+def _give(op: ContainerOp, secret: Secret, name: str) -> None:
+    """Gives a step a secret by its name; its content is nowhere in the workflow."""
+    if secret.path:
+        op.add_volume(k8s.V1Volume(name=name, secret=k8s.V1SecretVolumeSource(secret_name=secret.name)))
+        op.container.add_volume_mount(k8s.V1VolumeMount(name=name, mount_path=secret.path, read_only=True))
+    else:
+        reference = k8s.V1SecretKeySelector(name=secret.name, key=secret.key)
+        variable = k8s.V1EnvVar(name=secret.env, value_from=k8s.V1EnvVarSource(secret_key_ref=reference))
+        op.container.add_env_variable(variable)
