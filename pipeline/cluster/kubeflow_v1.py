@@ -6,18 +6,23 @@ target of `pipeline.cluster.kubeflow`.
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import yaml
 from kfp.dsl import ContainerOp
 from kubernetes import client as k8s
+from tfx.dsl.components.base import base_beam_component
 from tfx.orchestration.kubeflow import kubeflow_dag_runner
 from tfx.orchestration.kubeflow.proto import kubeflow_pb2
 
-from pipeline.cluster.settings import ClusterSettings, Request, Secret, StepSettings, Volume
+from components.beam_options import LOOPBACK, beam_options
+from pipeline.cluster.settings import ClusterSettings, Request, Secret, Steps, StepSettings, Volume
+from pipeline.cluster.spec import BACKOFF_SECONDS, JUDGE_STEP, check_out, parameter_notes, step_beam
 from pipeline.cluster.submission import Submission
 from storygan_tf.datasets.files import write_whole
 from storygan_tf.errors import ConfigError
@@ -36,27 +41,33 @@ UI_METADATA = "/tmp/mlpipeline-ui-metadata.json"
 SERVICE = "METADATA_GRPC_SERVICE_HOST", "METADATA_GRPC_SERVICE_PORT"
 """Variables of the config map that Kubeflow Pipelines has for this, where settings name no service."""
 
-_BACK_OFF, _FACTOR = "30s", 2.0
-_SUFFIXES = (".yaml", ".yml")
+_ACCOUNT = "pipeline-runner"
+"""Service account that Kubeflow Pipelines has for workflows."""
+
+_COMPILED_AT = "pipelines.kubeflow.org/pipeline_compilation_time"
 
 
 def compile(request: Request, out: Path) -> list[str]:
-    """Writes the workflow.
-
-    Args:
-        request: what is compiled.
-        out: a YAML file.
-
-    Returns:
-        What the user should know of it, a line each.
+    """Writes the workflow, and says on standard error what it needs of a cluster; returns what else to say of it.
 
     Raises:
-        ConfigError: for a file of another kind, or data and places that are not on a mounted volume.
-        StoryGANError: see `pipeline.cluster.submission.Submission.of`.
+        StoryGANError: as `pipeline.cluster.submission.Submission.of`.
+        ConfigError: for data and places that are not on a mounted volume, or Beam options that no cluster can follow.
     """
+    check_out(out, (".yaml", ".yml"))
+    _check_places(request)
+    beam = {step.name: _beam(request, step.name) for step in dataclasses.fields(Steps)}
     print(f"storygan: {NOTICE}", file=sys.stderr)
-    _check(request, out)
     submission = Submission.of(request)
+    for component in submission.pipeline.components:
+        if isinstance(component, base_beam_component.BaseBeamComponent):
+            component.with_beam_pipeline_args(beam[component.id])
+    write_whole(out, yaml.safe_dump(_workflow(request, submission), sort_keys=False, width=120).encode())
+    return [*submission.told, *parameter_notes(submission)]
+
+
+def _workflow(request: Request, submission: Submission) -> dict[str, Any]:
+    """Returns TFX's workflow, with what TFX leaves out: the same for the same request, whenever it is compiled."""
     config = kubeflow_dag_runner.KubeflowDagRunnerConfig(
         pipeline_operator_funcs=[lambda op: _equip(op, request.cluster)],
         tfx_image=request.image,
@@ -64,15 +75,26 @@ def compile(request: Request, out: Path) -> list[str]:
         metadata_ui_path=UI_METADATA,
     )
     with tempfile.TemporaryDirectory() as aside:
-        runner = kubeflow_dag_runner.KubeflowDagRunner(aside, "workflow.yaml", config)
-        runner.run(submission.pipeline)
-        write_whole(out, Path(aside, "workflow.yaml").read_bytes())
-    return [*submission.told]
+        kubeflow_dag_runner.KubeflowDagRunner(aside, "workflow.yaml", config).run(submission.pipeline)
+        workflow: dict[str, Any] = yaml.safe_load(Path(aside, "workflow.yaml").read_text())
+    del workflow["metadata"]["annotations"][_COMPILED_AT]
+    workflow["metadata"]["generateName"] = f"{request.cluster.name}-"
+    workflow["spec"]["serviceAccountName"] = request.cluster.service_account or _ACCOUNT
+    for template in workflow["spec"]["templates"]:
+        if template["name"] == JUDGE_STEP.lower():
+            _leave_uncached(template["container"]["args"])
+    return workflow
 
 
-def _check(request: Request, out: Path) -> None:
-    if out.suffix not in _SUFFIXES:
-        raise ConfigError(f"--out {out}: found {out.suffix or 'no suffix'}, expected {' or '.join(_SUFFIXES)}.")
+def _leave_uncached(arguments: list[str]) -> None:
+    place = arguments.index("--tfx_ir") + 1
+    pipeline = json.loads(arguments[place])
+    for node in pipeline["nodes"]:
+        node["pipelineNode"]["executionOptions"]["cachingOptions"]["enableCache"] = False
+    arguments[place] = json.dumps(pipeline, indent=2)
+
+
+def _check_places(request: Request) -> None:
     cluster = request.cluster
     places = {"--data": request.data, "--root": request.root}
     places |= {"cluster.serving": cluster.serving, "cluster.work": cluster.work}
@@ -82,6 +104,17 @@ def _check(request: Request, out: Path) -> None:
                 f"{name} {place}: with kubeflow-v1 steps share a volume; expected an absolute path on one that "
                 'cluster.volumes mounts: --set \'cluster.volumes=[{"claim": "stories", "path": "/mnt/stories"}]\'.'
             )
+
+
+def _beam(request: Request, step: str) -> list[str]:
+    """Returns Beam's options of a step."""
+    beam = step_beam(request, request.cluster.of(step))
+    if LOOPBACK in beam:
+        raise ConfigError(
+            f"cluster.steps.{step}.beam: found {LOOPBACK}, which is for one machine; expected --environment_type="
+            "EXTERNAL and --environment_config=HOST:PORT of a pool of workers."
+        )
+    return beam_options(beam)
 
 
 def _metadata(cluster: ClusterSettings) -> kubeflow_pb2.KubeflowMetadataConfig:
@@ -104,7 +137,7 @@ def _equip(op: ContainerOp, cluster: ClusterSettings) -> ContainerOp:
         _mount_service(op)
     if cluster.retries:
         # Always: also where a node goes away beneath a step, not only where the step fails.
-        op.set_retry(cluster.retries, "Always", _BACK_OFF, _FACTOR)
+        op.set_retry(cluster.retries, "Always", f"{BACKOFF_SECONDS}s", 2.0)
     _ask_for(op, cluster.of(op.human_name))
     for number, volume in enumerate(cluster.volumes):
         _mount(op, volume, f"volume-{number}")
@@ -119,16 +152,13 @@ def _mount_service(op: ContainerOp) -> None:
 
 
 def _ask_for(op: ContainerOp, step: StepSettings) -> None:
-    wanted: list[tuple[Callable[[str, str], Any], str, str]] = []
-    requests, limits = op.container.add_resource_request, op.container.add_resource_limit
     if step.cpu:
-        wanted.append((requests, "cpu", f"{step.cpu:g}"))
+        op.container.add_resource_request("cpu", f"{step.cpu:g}")
     if step.memory:
-        wanted += [(requests, "memory", step.memory), (limits, "memory", step.memory)]
+        op.container.add_resource_request("memory", step.memory)
+        op.container.add_resource_limit("memory", step.memory)
     if step.accelerators:
-        wanted.append((limits, step.accelerator_name, str(step.accelerators)))
-    for add, name, amount in wanted:
-        add(name, amount)
+        op.container.add_resource_limit(step.accelerator_name, str(step.accelerators))
     for key, value in step.node_labels.items():
         op.add_node_selector_constraint(key, value)
     for toleration in step.tolerations or ():
