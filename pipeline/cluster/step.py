@@ -26,7 +26,7 @@ from tfx.orchestration.portable import outputs_utils
 from tfx.utils import import_utils, name_utils
 
 from components.beam_options import beam_options
-from pipeline.cluster.staging import reachable
+from pipeline.cluster.mirrors import reachable
 from storygan_tf.errors import ConfigError, StoryGANError
 from storygan_tf.interruption import TrainingInterruptedError
 
@@ -151,7 +151,7 @@ def run_step(executor_class: type[base_executor.BaseExecutor], work: Work, beam:
         executor_class: of the step.
         work: what it is to do.
         beam: Beam's options.
-        mirrored: whether artifacts are in the launcher's folders (`pipeline.cluster.staging`).
+        mirrored: whether artifacts are in the launcher's folders (`pipeline.cluster.mirrors`).
     """
     with reachable(work.inputs, work.outputs, mirrored=mirrored):
         executor_class(_context(executor_class, work, beam)).Do(work.inputs, work.outputs, work.properties)
