@@ -1,6 +1,6 @@
-"""The compiled YAML as Kubeflow Pipelines 2's own libraries read it, in an environment of their own.
+"""The compiled files as the clusters' own clients read them.
 
-They cannot be installed beside TFX 1.15, which needs kfp 1.8.
+Those of Kubeflow Pipelines 2 are in an environment of their own: TFX 1.15 needs kfp 1.8.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from pipeline.cluster import kubeflow
+from pipeline.cluster import kubeflow, vertex
 from pipeline.cluster.settings import Request, split_assignments
 from storygan_tf import presets
 
@@ -83,3 +83,30 @@ def test_kfp_2_reads_every_field_and_loads_the_pipeline(kfp2_python, story_folde
     assert read["parameters"] == ["data", "data_fingerprint", "label_names", "settings_json", "training_json"]
     assert read["required"] == []
     assert (read["tasks"], read["executors"]) == (10, 10)
+
+
+VERTEX = """
+import json, sys
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import aiplatform
+
+aiplatform.init(project="project", location="europe-west4", credentials=AnonymousCredentials())
+given = {"training_json": "{}", "data": "gs://bucket/others"}
+job = aiplatform.PipelineJob(display_name="storygan", template_path=sys.argv[1], job_id="s1", parameter_values=given)
+config = job._gca_resource.runtime_config
+told = {**config.parameter_values, **{key: value.string_value for key, value in config.parameters.items()}}
+print(json.dumps([config.gcs_output_directory, told["data"], sorted(told)]))
+"""
+
+
+@pytest.mark.parametrize("version", ["2.0.0", "2.1.0"])
+def test_vertex_client_takes_the_job_and_changes_its_parameters(version, tmp_path):
+    cluster, _ = split_assignments([f"cluster.schema={version}"])
+    out = tmp_path / "job.json"
+    root = "gs://bucket/storygan"
+    vertex.compile(Request("example/storygan:1", "gs://bucket/stories", root, presets.load("quick"), cluster), out)
+    command = [sys.executable, "-W", "ignore", "-c", VERTEX, str(out)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    parameters = ["data", "data_fingerprint", "label_names", "settings_json", "training_json"]
+    assert json.loads(done.stdout) == [f"{root}/pipeline_root", "gs://bucket/others", parameters]
