@@ -78,7 +78,7 @@ format: setup  ## mend what ruff can mend
 # What is locked stays as it is where setup.py allows it; `make lock UPGRADE=--upgrade` takes the newest of everything.
 # The platform is the oldest that scripts/setup_env.sh lets through.
 lock: setup  ## write requirements.lock from setup.py
-	$(BIN)/uv pip compile setup.py $(addprefix --extra ,pipeline render eval parquet serving kubeflow dev) --output-file requirements.lock \
+	$(BIN)/uv pip compile setup.py $(addprefix --extra ,pipeline render eval parquet serving kubeflow s3 dev) --output-file requirements.lock \
 		--python-version 3.10 --python-platform x86_64-manylinux_2_28 --custom-compile-command "make lock" --quiet $(UPGRADE)
 
 clean:  ## remove what tools left behind
