@@ -60,7 +60,8 @@ ENV PATH=/opt/storygan/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
 
-USER storygan
+# By number: a cluster that forbids root does not know names.
+USER 1000
 WORKDIR /data
 VOLUME /data/runs
 ENTRYPOINT ["storygan"]

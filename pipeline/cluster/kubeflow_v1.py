@@ -81,17 +81,19 @@ def _workflow(request: Request, submission: Submission) -> dict[str, Any]:
     workflow["metadata"]["generateName"] = f"{request.cluster.name}-"
     workflow["spec"]["serviceAccountName"] = request.cluster.service_account or _ACCOUNT
     for template in workflow["spec"]["templates"]:
-        if template["name"] == JUDGE_STEP.lower():
-            _leave_uncached(template["container"]["args"])
+        if "container" in template:
+            _mend_step(template["container"]["args"])
     return workflow
 
 
-def _leave_uncached(arguments: list[str]) -> None:
+def _mend_step(arguments: list[str]) -> None:
+    """Gives TFX's own words for a step an order that does not change; the judge is not to be taken from the cache."""
     place = arguments.index("--tfx_ir") + 1
     pipeline = json.loads(arguments[place])
-    for node in pipeline["nodes"]:
-        node["pipelineNode"]["executionOptions"]["cachingOptions"]["enableCache"] = False
-    arguments[place] = json.dumps(pipeline, indent=2)
+    for node in (node["pipelineNode"] for node in pipeline["nodes"]):
+        if node["nodeInfo"]["id"] == JUDGE_STEP:
+            node["executionOptions"]["cachingOptions"]["enableCache"] = False
+    arguments[place] = json.dumps(pipeline, indent=1, sort_keys=True)
 
 
 def _check_places(request: Request) -> None:
@@ -137,7 +139,7 @@ def _equip(op: ContainerOp, cluster: ClusterSettings) -> ContainerOp:
         _mount_service(op)
     if cluster.retries:
         # Always: also where a node goes away beneath a step, not only where the step fails.
-        op.set_retry(cluster.retries, "Always", f"{BACKOFF_SECONDS}s", 2.0)
+        op.set_retry(str(cluster.retries), "Always", f"{BACKOFF_SECONDS}s", "2")
     _ask_for(op, cluster.of(op.human_name))
     for number, volume in enumerate(cluster.volumes):
         _mount(op, volume, f"volume-{number}")

@@ -1,9 +1,9 @@
 """An Argo workflow without a cluster: each template's container command as a process, in the order of the DAG.
 
-Done as Argo does: parameters are put into templates, of which none may be left; a step starts when those that it depends
-on have succeeded; one that fails is run again as its `retryStrategy` says, at once; variables come from the pod's labels,
-secrets and config maps; artifacts are read after the step. Not done: images (Python and the sources stand for them),
-volumes (they must be at the same path here), resources and tolerations.
+Done as Argo does: parameters are put into templates, of which none may be left; a step starts when those that it
+depends on have succeeded; one that fails is run again as its `retryStrategy` says, at once; variables come from the
+pod's labels, secrets and config maps; artifacts are read after the step. Not done: images (Python and the sources stand
+for them), volumes (they must be at the same path here), resources and tolerations.
 """
 
 from __future__ import annotations
