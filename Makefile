@@ -76,20 +76,13 @@ format: setup  ## mend what ruff can mend
 	$(BIN)/ruff format .
 
 # What is locked stays as it is where setup.py allows it; `make lock UPGRADE=--upgrade` takes the newest of everything.
-<<<<<<< HEAD
 # The platform is the oldest that scripts/setup_env.sh lets through. What the extra `gpu` adds is for the image alone.
 COMPILE = $(BIN)/uv pip compile setup.py --python-version 3.10 --python-platform x86_64-manylinux_2_28 --quiet
 lock: setup  ## write requirements.lock and requirements.gpu.lock from setup.py
-	$(COMPILE) $(addprefix --extra ,pipeline render eval parquet serving kubeflow dev) --output-file requirements.lock \
+	$(COMPILE) $(addprefix --extra ,pipeline render eval parquet serving kubeflow s3 dev) --output-file requirements.lock \
 		--custom-compile-command "make lock" $(UPGRADE)
 	{ echo "# What the extra \`gpu\` adds to requirements.lock; made by \`make lock\`."; \
 		$(COMPILE) --extra gpu --constraint requirements.lock --no-annotate --no-header | grep ^nvidia-; } >requirements.gpu.lock
-=======
-# The platform is the oldest that scripts/setup_env.sh lets through.
-lock: setup  ## write requirements.lock from setup.py
-	$(BIN)/uv pip compile setup.py $(addprefix --extra ,pipeline render eval parquet serving kubeflow s3 dev) --output-file requirements.lock \
-		--python-version 3.10 --python-platform x86_64-manylinux_2_28 --custom-compile-command "make lock" --quiet $(UPGRADE)
->>>>>>> 6b6c419329c76ccca4aef9e09d5dc49d5be432bb
 
 clean:  ## remove what tools left behind
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
