@@ -5,6 +5,7 @@
 #       -v "$PWD/runs:/data/runs" --entrypoint first-run storygan
 #
 # The second command is the first run: pictures in runs/quick. Without --entrypoint the arguments are those of `storygan`.
+# With `--build-arg EXTRA=gpu` the image has NVIDIA's CUDA libraries, too; the driver is the host's (docs/kubeflow.md).
 
 # Any image with Python 3.10 in /usr/local, glibc 2.28 or newer and apt-get.
 ARG BASE=python:3.10-slim
@@ -24,9 +25,11 @@ RUN python -m venv /opt/storygan
 WORKDIR /src
 
 # The packages change seldom, the project often: a layer each.
-COPY requirements.lock ./
+ARG EXTRA=
+COPY requirements.lock requirements.gpu.lock ./
 RUN /opt/storygan/bin/pip install --no-cache-dir "uv==$(sed -n 's/^uv==\([^ ]*\).*/\1/p' requirements.lock)" \
-    && /opt/storygan/bin/uv pip sync --python /opt/storygan/bin/python --build-constraints requirements.lock requirements.lock
+    && /opt/storygan/bin/uv pip sync --python /opt/storygan/bin/python --build-constraints requirements.lock \
+        requirements.lock ${EXTRA:+requirements.$EXTRA.lock}
 
 COPY setup.py pyproject.toml README.md LICENSE ./
 COPY storygan_tf ./storygan_tf
@@ -45,11 +48,10 @@ LABEL org.opencontainers.image.title="storygan" \
 COPY --from=builder /opt/storygan /opt/storygan
 COPY --chmod=755 scripts/first_run.sh /usr/local/bin/first-run
 
-# With `docker run --user` the process may have no entry in passwd, so its name is given here, and its home is a folder that
-# anyone may write.
-RUN useradd --uid 1000 --home-dir /data --no-create-home storygan \
-    && install --directory --mode 1777 /data \
-    && install --directory --owner storygan --group storygan /data/runs
+# With `docker run --user`, and on clusters that choose a number themselves, the process may have no entry in passwd. So its
+# name is given below, and its home and working directory is a folder that anyone may write.
+RUN useradd --uid 1000 --home-dir /data --no-create-home storygan
+RUN install --directory --mode 1777 /data /data/runs
 
 ENV PATH=/opt/storygan/bin:$PATH \
     HOME=/data \
@@ -58,7 +60,8 @@ ENV PATH=/opt/storygan/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
 
-USER storygan
+# By number: a cluster that forbids root does not know names.
+USER 1000
 WORKDIR /data
 VOLUME /data/runs
 ENTRYPOINT ["storygan"]

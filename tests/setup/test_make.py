@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import re
 import shutil
@@ -98,13 +99,17 @@ def test_make_help_lists_every_target(make):
 # The lock
 
 
-def locked() -> dict[str, str]:
-    lines = (ROOT / "requirements.lock").read_text().splitlines()
+LOCKS = ("requirements.lock", "requirements.gpu.lock")
+
+
+def locked(file: str = LOCKS[0]) -> dict[str, str]:
+    lines = (ROOT / file).read_text().splitlines()
     return dict(line.split("==") for line in lines if line and not line.lstrip().startswith("#"))
 
 
-def test_the_lock_names_versions_alone():
-    for line in (ROOT / "requirements.lock").read_text().splitlines():
+@pytest.mark.parametrize("file", LOCKS)
+def test_the_lock_names_versions_alone(file):
+    for line in (ROOT / file).read_text().splitlines():
         assert line.lstrip().startswith("#") or re.fullmatch(r"[a-z0-9-]+==[\w.+]+", line), line
         assert "://" not in line
         assert "--" not in line
@@ -169,7 +174,7 @@ def test_the_wheel_says_what_it_needs(wheel):
 
 
 def test_the_lock_follows_setup_py(wheel):
-    """An edit of setup.py without `make lock` would be noticed here. The GPU's packages are not locked."""
+    """An edit of setup.py without `make lock` would be noticed here."""
     metadata = next(name for name in wheel.namelist() if name.endswith("METADATA"))
     lines = re.findall("^Requires-Dist: (.*)$", wheel.read(metadata).decode(), re.MULTILINE)
     requirements = [Requirement(line) for line in lines if 'extra == "gpu"' not in line]
@@ -181,3 +186,12 @@ def test_the_lock_follows_setup_py(wheel):
         r"^([a-z0-9-]+)==.*\n(?:    # .*\n)*?    #(?: via|  ) storygan \(setup\.py\)", lock, re.MULTILINE
     )
     assert {requirement.name for requirement in requirements} == set(direct)
+
+
+def test_the_lock_for_gpus_is_what_tensorflow_asks_for():
+    """By TensorFlow's own metadata: what its extra `and-cuda` adds, and nothing more."""
+    asked = map(Requirement, importlib.metadata.requires("tensorflow") or ())
+    wanted = {one.name: str(one.specifier).removeprefix("==") for one in asked if "and-cuda" in str(one.marker)}
+    found = locked("requirements.gpu.lock")
+    assert found == wanted
+    assert not set(found) & set(locked())
