@@ -165,10 +165,13 @@ class Copy:
         self.cut_off = STORING in names
         self._stored = {name: (-1, -1) for name in names if name != STORING}
 
-    def store(self) -> None:
+    def store(self, *, whole: bool = True) -> None:
         """Stores what changed, and removes what is gone; files of `LAST` after all others.
 
         Left out is what is still being written. What others put into the folder meanwhile stays.
+
+        Args:
+            whole: whether this makes good what was cut off; else the folder stays marked.
 
         Raises:
             BucketError: where the bucket cannot be written.
@@ -177,10 +180,11 @@ class Copy:
             states = self._states()
             changed = [name for name, state in states.items() if self._stored.get(name) != state]
             gone = [name for name in self._stored if name not in states]
-            if changed or gone or self.cut_off:
-                with _marked(self.uri):
+            made_good = self.cut_off and whole
+            if changed or gone or made_good:
+                with _marked(self.uri, stays=self.cut_off and not whole):
                     self._store(states, changed, gone)
-                self.cut_off = False
+            self.cut_off = self.cut_off and not whole
 
     def _store(self, states: dict[str, tuple[int, int]], changed: list[str], gone: list[str]) -> None:
         # What says that others are whole goes before they change.
@@ -240,19 +244,21 @@ def kept(uri: str, seconds: float | None = STORE_SECONDS) -> Iterator[Copy]:
         ended = threading.Event()
         thread = threading.Thread(target=_keep_storing, args=(copy, ended, seconds), daemon=True)
         thread.start()
+        whole = False
         try:
             yield copy
+            whole = True
         finally:
             ended.set()
             thread.join()
-            copy.store()
+            copy.store(whole=whole)
 
 
 def _keep_storing(copy: Copy, ended: threading.Event, seconds: float | None) -> None:
     while not ended.wait(seconds):
         # A bucket that is out of reach for a while may be back the next time; the last time tells the error.
         with contextlib.suppress(BucketError, OSError):
-            copy.store()
+            copy.store(whole=False)
 
 
 def _unfinished(name: str) -> bool:
@@ -280,14 +286,15 @@ def _fetch_files(uri: str, names: Iterable[str], local: Path) -> None:
 
 
 @contextlib.contextmanager
-def _marked(uri: str) -> Iterator[None]:
-    """Marks a folder as not whole; after an error the mark stays."""
+def _marked(uri: str, *, stays: bool) -> Iterator[None]:
+    """Marks a folder as not whole; after an error, or where it is to, the mark stays."""
     bucket, key = _parse(f"{uri}/{STORING}")
     with tempfile.NamedTemporaryFile(prefix="storygan-") as empty:
         store_file(Path(empty.name), f"{uri}/{STORING}")
     yield
-    with _told(uri):
-        _store(uri).delete(bucket, [key])
+    if not stays:
+        with _told(uri):
+            _store(uri).delete(bucket, [key])
 
 
 def _all(function: Callable[[str], None], names: Iterable[str]) -> None:
@@ -394,6 +401,16 @@ def _connect(scheme: str) -> _Store:
     if importlib.util.find_spec(module.partition(".")[0]) is None:
         raise BucketError(f"{scheme}://: needs the package {module}. Install it: pip install 'storygan[{extra}]'")
     return _S3() if scheme == "s3" else _GCS()
+
+
+def check_access(uri: str) -> None:
+    """Tells at once what Beam's workers would try for minutes: that there are no credentials, or no client.
+
+    Raises:
+        BucketError: where one of them is missing.
+    """
+    if is_remote(uri):
+        _store(uri)
 
 
 def forget_connections() -> None:

@@ -103,6 +103,12 @@ def prepare(preparation: Preparation, report: Callable[[str], None] = print) -> 
     return dict(json.loads((out / COUNTS_FILE).read_text()))
 
 
+def forget_unfinished(out: Path) -> None:
+    """Removes prepared stories that nobody has said to be whole: a copy of which only a part had been stored."""
+    if not (out / STAMP).is_file():
+        shutil.rmtree(out / TRAIN, ignore_errors=True)
+
+
 @contextlib.contextmanager
 def _failures(log: Path) -> Iterator[None]:
     """Tells what happened within Beam in one line; what a user can mend is told as it is."""

@@ -34,7 +34,9 @@ class RunDirectory:
     data: Path
 
     @classmethod
-    def claim(cls, path: Path, settings: Settings, data: Path, reconfigure: bool = False) -> RunDirectory:
+    def claim(
+        cls, path: Path, settings: Settings, data: Path, reconfigure: bool = False, name: str = ""
+    ) -> RunDirectory:
         """Makes a run directory, or checks that it belongs to these settings and data.
 
         Args:
@@ -42,6 +44,7 @@ class RunDirectory:
             settings: everything that the run is made of.
             data: folder of stories.
             reconfigure: whether it may go on with other settings or data than it was made with.
+            name: of the data, where `data` is a copy of it.
 
         Raises:
             ConfigError: where it belongs to another configuration, cannot be written, or holds the model that the run
@@ -52,7 +55,7 @@ class RunDirectory:
             raise DataError(f"--data {data}: no such folder; expected one of stories (see `storygan data --help`).")
         run = cls(path.absolute(), settings, data.absolute())
         _check_initial(path, settings.training.init_from)
-        wanted = {"settings": json.loads(settings.to_json()), "data": str(run.data)}
+        wanted = {"settings": json.loads(settings.to_json()), "data": name or str(run.data)}
         if run.settings_file.exists() and not reconfigure:
             _check_same(path, json.loads(run.settings_file.read_text()), wanted)
         try:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from storygan_cli.beam import BeamOptions, BeamRunner, BeamWorkers, beam_arguments
+from storygan_cli.folders import local_workers, model_place
 from storygan_tf.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -71,13 +72,18 @@ def batch(
     if concurrency < 1:
         raise ConfigError(f"--concurrency {concurrency}: expected at least 1.")
     beam_args = beam_arguments(beam_runner, beam_workers, beam)
-    source = _saved(model) if model else _served(target or "", served_name, label, concurrency, tls_ca)
-    from serving.batch_inference import Batch, run_batch
-
     out = output.rstrip("/")
     # Workers may have another working directory.
     place = out if "://" in out else str(Path(out).absolute())
-    counts = run_batch(Batch(given, place, source, seed, layout.value, split, batch_size, beam_args=beam_args))
+    local_workers(beam_args, model or "")
+    with model_place(model) as saved:
+        source = _saved(saved) if saved else _served(target or "", served_name, label, concurrency, tls_ca)
+        from components.buckets import check_access
+        from serving.batch_inference import Batch, run_batch
+
+        check_access(given)
+        check_access(out)
+        counts = run_batch(Batch(given, place, source, seed, layout.value, split, batch_size, beam_args=beam_args))
     _tell(out, layout, counts)
     if not counts["written"]:
         raise DataError(

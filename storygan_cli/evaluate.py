@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import json
 import shlex
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from storygan_cli.beam import BeamOptions, BeamRunner, BeamWorkers, beam_arguments
+from storygan_cli.folders import kept_folder, local_only, local_workers, model_place, read_folder
 from storygan_cli.settings import Assignments
 from storygan_tf.errors import ConfigError, ModelError
 
@@ -33,8 +35,10 @@ class Layout(str, enum.Enum):
 
 
 def evaluate(
-    data: Annotated[Path, typer.Option(help="Folder of stories with training and test stories.")],
-    out: Annotated[Path, typer.Option(help="Folder for the report and what it is made of.")],
+    data: Annotated[
+        str, typer.Option(help="Folder of stories with training and test stories; s3:// and gs:// are fetched.")
+    ],
+    out: Annotated[str, typer.Option(help="Folder for the report and what it is made of, also s3:// or gs://.")],
     model: Annotated[
         str | None,
         typer.Option(
@@ -62,29 +66,39 @@ def evaluate(
     """Judge a model, or another system's frames, on the test stories of a folder."""
     if (model is None) == (images is None):
         raise ConfigError("--model and --images: expected exactly one of them.")
-    from storygan_tf.places import find_model
+    local_only("--images", images, "fetch the pictures first")
+    beam_args = beam_arguments(beam_runner, beam_workers, beam)
+    local_workers(beam_args, data, out)
+    with contextlib.ExitStack() as stack:
+        stories, place = stack.enter_context(read_folder(data)), stack.enter_context(kept_folder(out))
+        path, compared = (_version(stack.enter_context(model_place(given))) for given in (model, served))
+        settings = _settings(path, preset, assignments or [], stories.path)
+        from pipeline.evaluation import Pictures, Question, evaluate_question
+        from storygan_tf.evaluation.files import REPORT_FILE, STORYBOARD_FILE
 
-    path = find_model(model) if model else None
-    settings = _settings(path, preset, assignments or [], data)
-    from pipeline.evaluation import Pictures, Question, evaluate_question
-    from storygan_tf.evaluation.files import REPORT_FILE, STORYBOARD_FILE
-
-    question = Question(
-        data=data,
-        out=out,
-        settings=settings,
-        model=path,
-        pictures=Pictures(images, images_layout.value, images_given) if images else None,
-        served=find_model(served) if served else None,
-        skip_first_frame=skip_first_frame,
-        commands={"repeat": shlex.join(["storygan", *sys.argv[1:]])},
-        beam_args=beam_arguments(beam_runner, beam_workers, beam),
-    )
-    evaluation = evaluate_question(question)
+        question = Question(
+            data=stories.path,
+            out=place.path,
+            settings=settings,
+            model=path,
+            pictures=Pictures(images, images_layout.value, images_given) if images else None,
+            served=compared,
+            skip_first_frame=skip_first_frame,
+            commands={"repeat": shlex.join(["storygan", *sys.argv[1:]])},
+            beam_args=beam_args,
+        )
+        evaluation = evaluate_question(question)
     _tell(evaluation)
-    print(f"pictures   {out / STORYBOARD_FILE}\nreport     {out / REPORT_FILE}")
+    folder = place.name.rstrip("/")
+    print(f"pictures   {folder}/{STORYBOARD_FILE}\nreport     {folder}/{REPORT_FILE}")
     if gate and not evaluation.blessed:
         raise ModelError(f"the model does not pass the gate. {evaluation.reason}")
+
+
+def _version(model: str | None) -> Path | None:
+    from storygan_tf.places import find_model
+
+    return find_model(model) if model else None
 
 
 def _settings(model: Path | None, preset: str | None, assignments: list[str], data: Path) -> Settings:

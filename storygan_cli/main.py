@@ -26,6 +26,7 @@ DEBUG_VARIABLE = "STORYGAN_DEBUG"
 EXTRAS = {
     "aiohttp": "serving",
     "apache_beam": "pipeline",
+    "boto3": "s3",
     "grpc": "serving",
     "grpc_health": "serving",
     "grpc_reflection": "serving",

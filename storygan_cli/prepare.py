@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -15,7 +14,10 @@ EPILOG = "Example: storygan prepare --data runs/data/quick --out runs/prepared -
 
 def prepare(
     data: Stories,
-    out: Annotated[Path, typer.Option(help="Folder for prepared stories; what is unchanged there is used again.")],
+    out: Annotated[
+        str,
+        typer.Option(help="Folder for prepared stories, also s3:// or gs://; what is unchanged there is used again."),
+    ],
     preset: Preset = None,
     init_from: Annotated[
         str | None,
@@ -34,18 +36,25 @@ def prepare(
     """Prepare stories for a training: records with sentence vectors, the Transform graph, schema and statistics."""
     beam_args = beam_arguments(beam_runner, beam_workers, beam)
     settings, initial = story_settings(preset, init_from, assignments, encoder, max_reject_fraction)
-    from pipeline.preparation import Preparation
-    from pipeline.preparation import prepare as make_prepared
+    from storygan_cli.folders import kept_folder, local_workers, read_folder
 
-    _tell(out, make_prepared(Preparation(data, out, settings, initial, beam_args)))
+    local_workers(beam_args, data, out)
+    with read_folder(data) as stories, kept_folder(out) as place:
+        from pipeline.preparation import Preparation, forget_unfinished
+        from pipeline.preparation import prepare as make_prepared
+
+        if place.cut_off:
+            forget_unfinished(place.path)
+        counts = make_prepared(Preparation(stories.path, place.path, settings, initial, beam_args))
+    _tell(out.rstrip("/"), counts)
 
 
-def _tell(out: Path, counts: dict[str, Any]) -> None:
+def _tell(out: str, counts: dict[str, Any]) -> None:
     """Says what became of the stories, and how to go on."""
     splits = ", ".join(f"{count} {split}" for split, count in counts["splits"].items())
     aside = counts["given"] - counts["accepted"]
     print(f"stories    {counts['accepted']} of {counts['given']}: {splits}")
     if aside:
-        print(f"set aside  {aside}: {out / 'rejects.jsonl'}")
+        print(f"set aside  {aside}: {out}/rejects.jsonl")
     print(f"prepared   {out}")
     print(f"train      storygan train --data {out} --out DIR")

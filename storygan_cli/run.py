@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from storygan_cli.beam import BeamOptions, BeamRunner, BeamWorkers, beam_arguments
+from storygan_cli.folders import fetched_data, local_only, local_workers
 from storygan_cli.settings import Assignments, Encoder, MaxRejectFraction, Preset, Stories, story_settings
 from storygan_cli.train import INTERRUPTED, TERMINATED
 
@@ -41,10 +42,12 @@ def run(
 ) -> None:
     """Train, judge and export a StoryGAN from a folder of stories."""
     beam_args = beam_arguments(beam_runner, beam_workers, beam)
+    local_only("--out", out, "the pipeline keeps its metadata there in sqlite; `storygan compile` is for clusters")
+    local_workers(beam_args, data)
     settings, _ = story_settings(preset, init_from, assignments, encoder, max_reject_fraction)
     from pipeline.run_directory import RunDirectory
 
-    claimed = RunDirectory.claim(out, settings, data, reconfigure)
+    claimed = RunDirectory.claim(out, settings, fetched_data(data, out), reconfigure)
     # After the claim: loading TFX takes seconds.
     from pipeline.local_runner import run_pipeline
     from storygan_tf.interruption import TrainingInterruptedError

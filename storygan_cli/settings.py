@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,7 +12,12 @@ if TYPE_CHECKING:
 
 DEFAULT_PRESET = "quick"
 
-Stories = Annotated[Path, typer.Option(help="Folder of stories, in any layout that `storygan data check` knows.")]
+Stories = Annotated[
+    str,
+    typer.Option(
+        help="Folder of stories, in any layout that `storygan data check` knows; s3:// and gs:// are fetched."
+    ),
+]
 
 Preset = Annotated[
     str | None,
@@ -42,9 +46,11 @@ def start_settings(
 
     if init_from is None:
         return presets.load(preset or DEFAULT_PRESET).override(assignments), None
+    from storygan_cli.folders import local_only
     from storygan_tf.initial import load_initial
     from storygan_tf.places import same_everywhere
 
+    local_only("--init-from", init_from, "its path is part of the settings; fetch it first")
     initial = load_initial(same_everywhere(init_from))
     start = presets.load(preset or initial.preset)
     return start.override([f"training.init_from={initial.where}", *assignments]), initial

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from storygan_cli.folders import Folder, in_bucket, kept_folder, local_only, read_folder
 from storygan_cli.settings import Assignments, Preset, start_settings
 
 if TYPE_CHECKING:
@@ -24,15 +25,26 @@ WORKER_LOST = 75
 INTERRUPTED, TERMINATED = 130, 143
 """Exit codes of a training that was stopped by SIGINT, or by SIGTERM here or elsewhere, and saved."""
 
+STORE_SECONDS = 60.0
+"""So often a folder in a bucket is stored while the training goes on."""
+
 EPILOG = "Example: storygan train --data runs/quick --out runs/trained --preset quick --set training.seed=2"
 
 
 def train(
     data: Annotated[
-        Path, typer.Option(help="Prepared stories: Split-train, Split-test and vectorizer, or a run directory.")
+        str,
+        typer.Option(
+            help="Prepared stories: Split-train, Split-test and vectorizer, or a run directory; s3:// and gs:// are "
+            "fetched."
+        ),
     ],
     out: Annotated[
-        Path, typer.Option(help="Folder for the model, shared between workers; the same command goes on there.")
+        str,
+        typer.Option(
+            help="Folder for the model, shared between workers; the same command goes on there. One in a bucket is for "
+            "a single worker, and stored every minute."
+        ),
     ],
     preset: Preset = None,
     assignments: Assignments = None,
@@ -53,25 +65,38 @@ def train(
     """Train and export a StoryGAN from prepared stories, without TFX, on one device or many."""
     from storygan_tf.prepared import Prepared
 
-    prepared = Prepared.find(data)
-    shorthands = _assignments(strategy=strategy, xla=xla or None, mixed_precision=mixed_precision or None)
-    settings, initial = start_settings(preset, init_from, [*prepared.settings, *(assignments or []), *shorthands])
-    if initial:
-        initial.check(settings, prepared.labels)
-    from storygan_tf.task import TrainingTask
+    if in_bucket(out):
+        _check_alone(out)
+    with read_folder(data) as stories, kept_folder(out, STORE_SECONDS) as place:
+        prepared = Prepared.find(stories.path)
+        shorthands = _assignments(strategy=strategy, xla=xla or None, mixed_precision=mixed_precision or None)
+        settings, initial = start_settings(preset, init_from, [*prepared.settings, *(assignments or []), *shorthands])
+        if initial:
+            initial.check(settings, prepared.labels)
+        from storygan_tf.task import TrainingTask
 
-    task = TrainingTask(out.absolute(), settings, prepared, initial)
-    if not task.ended:
-        with _exit_codes():
-            _run(task, data, reconfigure)
-    _tell(task)
+        task = TrainingTask(place.path.absolute(), settings, prepared, initial)
+        if not task.ended:
+            with _exit_codes():
+                _run(task, stories, reconfigure)
+        exported = task.model
+    _tell(task, exported, place)
+
+
+def _check_alone(out: str) -> None:
+    """Refuses a bucket where workers have to share the folder."""
+    from storygan_tf.strategy import find_worker
+
+    worker = find_worker()
+    if worker and worker.count > 1:
+        local_only("--out", out, f"its {worker.count} workers share it, and one in a bucket is a copy of each worker's")
 
 
 def _assignments(**given: object) -> list[str]:
     return [f"training.{name}={json.dumps(value)}" for name, value in given.items() if value is not None]
 
 
-def _run(task: TrainingTask, data: Path, reconfigure: bool) -> None:
+def _run(task: TrainingTask, data: Folder, reconfigure: bool) -> None:
     # First of all: TensorFlow can be joined to other workers only before it computes anything.
     strategy = _join(task.settings.training.strategy)
     from pipeline.run_directory import RunDirectory
@@ -79,7 +104,7 @@ def _run(task: TrainingTask, data: Path, reconfigure: bool) -> None:
 
     vectorizer = None
     if is_chief(strategy):
-        RunDirectory.claim(task.out, task.settings, data, reconfigure)
+        RunDirectory.claim(task.out, task.settings, data.path, reconfigure, data.name if data.remote else "")
         vectorizer = _vectorizer(task)
     task.run(strategy, vectorizer)
 
@@ -118,15 +143,15 @@ def _vectorizer(task: TrainingTask) -> Callable[[], tf.Module] | None:
     return make
 
 
-def _tell(task: TrainingTask) -> None:
+def _tell(task: TrainingTask, exported: Path | None, out: Folder) -> None:
     """Says where everything is."""
-    print(f"history    {task.out / 'history.json'}")
-    print(f"curves     tensorboard --logdir {task.out}")
-    if task.model is None:
+    print(f"history    {out.told(task.out / 'history.json')}")
+    print(f"curves     tensorboard --logdir {out.told(task.out)}")
+    if exported is None:
         print("model      none was exported, as the stories have no vectorizer")
     else:
-        print(f"model      {task.model}")
-        print(f"draw more  storygan generate --model {task.out} --out board.png")
+        print(f"model      {out.told(exported)}")
+        print(f"draw more  storygan generate --model {out.told(task.out)} --out board.png")
 
 
 @contextlib.contextmanager
