@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -88,13 +89,26 @@ def _join(name: str) -> tf.distribute.Strategy:
     """Makes the strategy; with several workers that waits for all of them."""
     from storygan_tf.strategy import find_worker, is_multi_worker, make_strategy
 
-    worker = find_worker() if name in ("auto", "multi-worker") else None
+    together = name in ("auto", "multi-worker")
+    if together:
+        _find_workers()
+    worker = find_worker() if together else None
     if worker and worker.count > 1:
         print(f"worker {worker.number + 1} of {worker.count}: joining the chief at {worker.chief}", flush=True)
     strategy = make_strategy(name)
     if is_multi_worker(strategy):
         print(f"joined: {strategy.num_replicas_in_sync} replicas share a batch", flush=True)
     return strategy
+
+
+def _find_workers() -> None:
+    """Sets `TF_CONFIG`, where TensorFlow looks for it, in a pod of an Indexed Job; one that is set stays."""
+    from storygan_tf.indexed_job import tf_config
+    from storygan_tf.strategy import TF_CONFIG
+
+    derived = None if os.environ.get(TF_CONFIG) else tf_config(os.environ)
+    if derived:
+        os.environ[TF_CONFIG] = derived
 
 
 def _vectorizer(task: TrainingTask) -> Callable[[], tf.Module] | None:
