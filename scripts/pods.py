@@ -95,9 +95,13 @@ class Pods:
         Returns:
             The running process.
         """
+        return subprocess.Popen(self.entering(name, command, cwd), **options)
+
+    def entering(self, name: str, command: Sequence[str], cwd: str | Path | None = None) -> list[str]:
+        """Returns the command that becomes a command in a pod, for who starts processes in a way of his own."""
         # Who enters a mount namespace is in its root folder.
         there = ["sh", "-c", 'cd "$0" && exec "$@"', str(Path(cwd or ".").absolute()), *command]
-        return subprocess.Popen([*self._entering(name), *there], **options)
+        return [*_enter(self._holders[name], "--net", "--mount", "--uts"), *there]
 
     def run(self, name: str, command: Sequence[str], **options: Any) -> str:
         """Runs a command in a pod to its good end, and returns what it printed."""
@@ -128,9 +132,6 @@ class Pods:
 
     def _line(self, name: str) -> str:
         return f"{self._addresses[name]} {name} {name.partition('.')[0]}\n"
-
-    def _entering(self, name: str) -> list[str]:
-        return _enter(self._holders[name], "--net", "--mount", "--uts")
 
     def _remove(self, name: str) -> None:
         holder = self._holders.pop(name)
