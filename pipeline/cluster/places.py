@@ -7,8 +7,8 @@ import dataclasses
 from pipeline.cluster.settings import Request
 from storygan_tf.errors import ConfigError
 
-KFP_ONLY = "minio://"
-"""Begins roots that Kubeflow's launcher reaches, and nothing within a container does."""
+_LAUNCHERS = "minio://"
+"""Begins places that Kubeflow's launcher reaches, and nothing within a container does."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Places:
     Attributes:
         artifacts: what steps hand on.
         serving: model base directory that Pusher adds a version to.
-        work: what a training resumes from.
+        work: folder that a training resumes from; empty where there is none that outlives a container.
     """
 
     artifacts: str
@@ -30,23 +30,25 @@ class Places:
         """Returns the places of a request.
 
         Raises:
-            ConfigError: for a relative path, or where pushed models would go to where containers cannot write.
+            ConfigError: for a relative path, or one where steps cannot write.
         """
-        root = request.root.rstrip("/")
+        root, cluster = request.root.rstrip("/"), request.cluster
+        mounted = "://" not in root
         places = cls(
             artifacts=f"{root}/pipeline_root",
-            serving=request.cluster.serving.rstrip("/") or f"{root}/serving",
-            work=request.cluster.work.rstrip("/") or f"{root}/work",
+            serving=cluster.serving.rstrip("/") or f"{root}/serving",
+            work=cluster.work.rstrip("/") or (f"{root}/work" if mounted else ""),
         )
         _check(root, "--root")
         _check(request.data, "--data")
-        for name in ("serving", "work"):
-            _check(getattr(places, name), f"cluster.{name}")
-            if getattr(places, name).startswith(KFP_ONLY):
-                raise ConfigError(
-                    f"cluster.{name}: {getattr(places, name)!r} can be written by Kubeflow's launcher alone; give a "
-                    f"gs:// or s3:// URI, or a mounted volume's path: --set cluster.{name}=/mnt/storygan/{name}."
-                )
+        _check(places.serving, "cluster.serving")
+        if places.serving.startswith(_LAUNCHERS):
+            raise ConfigError(
+                f"cluster.serving: {places.serving!r} can be written by Kubeflow's launcher alone; give a gs:// or "
+                "s3:// URI, or a mounted volume's path: --set cluster.serving=/mnt/storygan/serving."
+            )
+        if places.work and not places.work.startswith("/"):
+            raise ConfigError(f"cluster.work: found {places.work!r}, expected the absolute path of a mounted volume.")
         return places
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from tfx import v1 as tfx
 
-from components.beam_options import beam_options
 from pipeline.cluster.places import Places
 from pipeline.cluster.settings import Request
 from pipeline.inputs import judge_fingerprint, networks_fingerprint
@@ -70,7 +69,6 @@ class Submission:
             judge_fingerprint=judge_fingerprint(settings.evaluation),
             inputs_fingerprint=networks_fingerprint(settings.evaluation),
             run_info=_run_info(initial),
-            beam_pipeline_args=beam_options(request.cluster.beam or ()),
             parameters=parameters,
         )
         return cls(pipeline, parameters, places, data.told)
