@@ -19,16 +19,15 @@ EPILOG = (
     "--root s3://bucket/storygan --out pipeline.yaml --set cluster.steps.Trainer.accelerators=1"
 )
 
+TRAINING = "k8s-job"
+"""The target that is a training alone, of prepared stories."""
+
 TARGETS = {
     "kubeflow": "pipeline.cluster.kubeflow",
     "vertex": "pipeline.cluster.vertex",
-    "k8s-job": "pipeline.cluster.k8s_job",
+    TRAINING: "pipeline.cluster.k8s_job",
 }
 """A module for each target, whose `compile(request, out)` writes the file and returns what to say of it."""
-
-
-TRAINING = "k8s-job"
-"""The target that is a training alone, of prepared stories."""
 
 
 def compile_pipeline(

@@ -38,7 +38,8 @@ def train(
     preset: Preset = None,
     assignments: Assignments = None,
     strategy: Annotated[
-        str | None, typer.Option(help="auto, one-device, mirrored, multi-worker (TF_CONFIG names them) or tpu.")
+        str | None,
+        typer.Option(help="auto, one-device, mirrored, multi-worker (TF_CONFIG or a Job names them) or tpu."),
     ] = None,
     init_from: Annotated[
         str | None, typer.Option(help="Model to go on from: a pretrained name, a run, model base or version directory.")
