@@ -99,7 +99,8 @@ def compile(job: TrainingJob, out: Path) -> list[str]:
     out.write_text(yaml.safe_dump_all(documents, sort_keys=False, width=120))
     return [
         f"start      kubectl apply -f {out}",
-        f"follow     kubectl logs --follow --prefix --selector batch.kubernetes.io/job-name={job.name}",
+        f"follow     kubectl logs --follow --prefix --tail=-1 --max-log-requests={job.workers} "
+        f"--selector batch.kubernetes.io/job-name={job.name}",
     ]
 
 

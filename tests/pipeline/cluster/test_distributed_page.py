@@ -53,6 +53,11 @@ def pod_of(document: dict) -> dict:
     return document["spec"]["template"]["spec"]
 
 
+def test_the_page_follows_the_job_as_compiling_says(compiled):
+    follow = f"--max-log-requests={compiled['spec']['completions']} --selector batch.kubernetes.io/job-name="
+    assert follow + compiled["metadata"]["name"] in PAGE
+
+
 def container_of(pod: dict) -> dict:
     (only,) = pod["containers"]
     return only
