@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from storygan_cli.settings import Assignments, Encoder, MaxRejectFraction, Preset, story_settings
+from storygan_cli.settings import Assignments, Encoder, MaxRejectFraction, Preset, start_settings, story_settings
 from storygan_tf.errors import ConfigError, nearest
+
+if TYPE_CHECKING:
+    from pipeline.cluster.k8s_job import TrainingJob
+    from storygan_tf.config import TrainConfig
 
 EPILOG = (
     "Example: storygan compile --target kubeflow --image registry.example/storygan:1 --data s3://bucket/stories "
     "--root s3://bucket/storygan --out pipeline.yaml --set cluster.steps.Trainer.accelerators=1"
 )
 
+TRAINING = "k8s-job"
+"""The target that is a training alone, of prepared stories."""
+
 TARGETS = {
     "kubeflow": "pipeline.cluster.kubeflow",
     "vertex": "pipeline.cluster.vertex",
     "kubeflow-v1": "pipeline.cluster.kubeflow_v1",
+    TRAINING: "pipeline.cluster.k8s_job",
 }
 """A module for each target, whose `compile(request, out)` writes the file and returns what to say of it."""
 
@@ -26,7 +34,9 @@ TARGETS = {
 def compile_pipeline(
     target: Annotated[str, typer.Option(help=f"What runs it: {', '.join(TARGETS)}.")],
     image: Annotated[str, typer.Option(help="Container image with the project in it (see the Dockerfile).")],
-    data: Annotated[str, typer.Option(help="URI or path, in the containers, of the folder of stories.")],
+    data: Annotated[
+        str, typer.Option(help="URI or path, in the containers, of the folder of stories; k8s-job takes prepared ones.")
+    ],
     root: Annotated[
         str, typer.Option(help="URI or path, in the containers, that artifacts and pushed models go below.")
     ],
@@ -35,25 +45,44 @@ def compile_pipeline(
     init_from: Annotated[
         str | None, typer.Option(help="Model to go on from: a pretrained name, or a path that the containers have too.")
     ] = None,
+    workers: Annotated[int | None, typer.Option(help="k8s-job: how many train together.")] = None,
     assignments: Assignments = None,
     encoder: Encoder = None,
     max_reject_fraction: MaxRejectFraction = None,
 ) -> None:
-    """Compile the pipeline for a cluster. Nothing is submitted.
+    """Compile the pipeline for a cluster, or a training by several workers. Nothing is submitted.
 
     `--set cluster.KEY=VALUE` is what the cluster is asked for (`docs/kubeflow.md`): cpu, memory, accelerators, retries,
     node_selector, tolerations, volumes, secrets, beam; for one step `--set cluster.steps.Trainer.memory=32Gi`.
     """
     if target not in TARGETS:
         raise ConfigError(f"--target {target}: expected one of {', '.join(TARGETS)}{nearest(target, TARGETS)}.")
+    if (target == TRAINING) != (workers is not None):
+        raise ConfigError(f"--workers: expected with --target {TRAINING}, and with no other target.")
+    if target == TRAINING and (encoder or max_reject_fraction is not None):
+        raise ConfigError(f"--encoder, --max-reject-fraction: `storygan prepare` takes them, not --target {TRAINING}.")
     from pipeline.cluster.settings import Request, split_assignments
 
     cluster, others = split_assignments(assignments or [])
-    settings, _ = story_settings(preset, init_from, others, encoder, max_reject_fraction)
-    request = Request(image, data, root, settings, cluster)
+    request: Request | TrainingJob
+    if workers is not None:
+        options, training = _training(preset, init_from, others)
+        from pipeline.cluster.k8s_job import TrainingJob
+
+        request = TrainingJob(image, data, root, workers, options, training, cluster)
+    else:
+        settings, _ = story_settings(preset, init_from, others, encoder, max_reject_fraction)
+        request = Request(image, data, root, settings, cluster)
     # After what can be wrong with the options: loading TFX takes seconds.
     from importlib import import_module
 
     for line in import_module(TARGETS[target]).compile(request, out):
         print(line)
     print(f"compiled   {out}")
+
+
+def _training(preset: str | None, init_from: str | None, assignments: list[str]) -> tuple[tuple[str, ...], TrainConfig]:
+    """Returns the options that `storygan train` is given, and what they make of its settings."""
+    settings, initial = start_settings(preset, init_from, assignments)
+    given = [("--preset", preset), ("--init-from", initial and initial.where), *(("--set", one) for one in assignments)]
+    return tuple(str(part) for option in given if option[1] for part in option), settings.training

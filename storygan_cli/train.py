@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -49,7 +50,8 @@ def train(
     preset: Preset = None,
     assignments: Assignments = None,
     strategy: Annotated[
-        str | None, typer.Option(help="auto, one-device, mirrored, multi-worker (TF_CONFIG names them) or tpu.")
+        str | None,
+        typer.Option(help="auto, one-device, mirrored, multi-worker (TF_CONFIG or a Job names them) or tpu."),
     ] = None,
     init_from: Annotated[
         str | None, typer.Option(help="Model to go on from: a pretrained name, a run, model base or version directory.")
@@ -113,13 +115,26 @@ def _join(name: str) -> tf.distribute.Strategy:
     """Makes the strategy; with several workers that waits for all of them."""
     from storygan_tf.strategy import find_worker, is_multi_worker, make_strategy
 
-    worker = find_worker() if name in ("auto", "multi-worker") else None
+    together = name in ("auto", "multi-worker")
+    if together:
+        _find_workers()
+    worker = find_worker() if together else None
     if worker and worker.count > 1:
         print(f"worker {worker.number + 1} of {worker.count}: joining the chief at {worker.chief}", flush=True)
     strategy = make_strategy(name)
     if is_multi_worker(strategy):
         print(f"joined: {strategy.num_replicas_in_sync} replicas share a batch", flush=True)
     return strategy
+
+
+def _find_workers() -> None:
+    """Sets `TF_CONFIG`, where TensorFlow looks for it, in a pod of an Indexed Job; one that is set stays."""
+    from storygan_tf.indexed_job import tf_config
+    from storygan_tf.strategy import TF_CONFIG
+
+    derived = None if os.environ.get(TF_CONFIG) else tf_config(os.environ)
+    if derived:
+        os.environ[TF_CONFIG] = derived
 
 
 def _vectorizer(task: TrainingTask) -> Callable[[], tf.Module] | None:

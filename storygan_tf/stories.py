@@ -156,7 +156,7 @@ def training_dataset(
     Raises:
         TrainingError: where a batch cannot be shared equally.
     """
-    updates, sizes = _mini_batches(phase), _sizes(phase, replicas)
+    updates, sizes = _mini_batches(phase), batch_shares(phase, replicas)
     parts = [(step, replica) for step in range(start, start + steps) for replica in mine or range(replicas)]
     chosen = {}
     for number, stream in enumerate(STREAMS):
@@ -177,8 +177,12 @@ def _mini_batches(phase: PhaseConfig) -> dict[str, int]:
     return {"image": 0 if phase.schedule == "pixel" else phase.image_steps, "story": phase.story_steps}
 
 
-def _sizes(phase: PhaseConfig, replicas: int) -> dict[str, int]:
-    """Returns how many stories of a mini-batch of each stream a replica gets."""
+def batch_shares(phase: PhaseConfig, replicas: int) -> dict[str, int]:
+    """Returns how many stories of a mini-batch of each stream a replica gets.
+
+    Raises:
+        TrainingError: where a batch cannot be shared equally.
+    """
     sizes = {"image": phase.image_batch, "story": phase.story_batch}
     for stream, updates in _mini_batches(phase).items():
         if updates and sizes[stream] % replicas:

@@ -16,11 +16,12 @@ from typer.testing import CliRunner
 
 from storygan_cli.main import app
 from storygan_cli.settings import start_settings
-from storygan_cli.train import TERMINATED, _assignments
+from storygan_cli.train import TERMINATED, _assignments, _find_workers
 from storygan_tf import presets
 from storygan_tf.errors import ConfigError, DataError, ModelError
 from storygan_tf.history import read_history
 from storygan_tf.saved import SavedStoryGAN
+from storygan_tf.strategy import find_worker
 
 ROOT = Path(__file__).parents[2]
 TINY = (
@@ -102,6 +103,40 @@ def test_wrong_settings_are_refused_before_anything_is_trained(data, tmp_path, m
 def test_a_wrong_tf_config_is_refused_before_anything_is_written(data, tmp_path, monkeypatch):
     monkeypatch.setenv("TF_CONFIG", '{"cluster": {"worker": []}}')
     refuses(ConfigError, "TF_CONFIG: found", data, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+JOB = {
+    "STORYGAN_WORKERS": "2",
+    "STORYGAN_JOB": "train",
+    "STORYGAN_SERVICE": "workers",
+    "STORYGAN_PORT": "2222",
+    "JOB_COMPLETION_INDEX": "1",
+}
+"""Environment of a pod of an Indexed Job."""
+
+
+def test_in_a_pod_of_a_job_the_workers_are_derived(monkeypatch):
+    for name, value in (JOB | {"TF_CONFIG": ""}).items():
+        monkeypatch.setenv(name, value)
+    _find_workers()
+    worker = find_worker()
+    assert (worker.chief, worker.number) == ("train-0.workers:2222", 1)
+
+
+def test_a_tf_config_that_is_given_is_honoured_in_a_pod_of_a_job(monkeypatch):
+    given = json.dumps({"cluster": {"worker": ["a:1", "b:1", "c:1"]}, "task": {"type": "worker", "index": 2}})
+    for name, value in (JOB | {"TF_CONFIG": given}).items():
+        monkeypatch.setenv(name, value)
+    _find_workers()
+    assert os.environ["TF_CONFIG"] == given
+
+
+def test_a_pod_whose_variables_are_wrong_says_so_before_anything_is_written(data, tmp_path, monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    for name, value in (JOB | {"JOB_COMPLETION_INDEX": "2"}).items():
+        monkeypatch.setenv(name, value)
+    refuses(ConfigError, "JOB_COMPLETION_INDEX: found 2, expected less", data, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

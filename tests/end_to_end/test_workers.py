@@ -1,8 +1,13 @@
-"""`storygan train` on two replicas and as two workers: real processes, joined over loopback, killed and stopped."""
+"""`storygan train` on two replicas and as two workers: real processes, killed and stopped.
+
+The workers are joined over loopback by `TF_CONFIG`, and as pods of the Indexed Job that `storygan compile` writes: by
+its command and environment, with host names and addresses of their own (`scripts/pods.py`), replaced by its rules.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -14,6 +19,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+import yaml
+from pods import Pods, PodsError
 
 from storygan_cli.train import TERMINATED, WORKER_LOST
 from storygan_tf.history import read_history
@@ -73,32 +80,70 @@ class Trainings:
             process.kill()
             process.wait()
 
-    def start_worker(self, index: int, ports: list[int], out: Path, folder: Path) -> subprocess.Popen[str]:
-        """Starts a worker with a folder for its temporary files and a log in `folder`."""
-        cluster = {"worker": [f"127.0.0.1:{port}" for port in ports]}
-        config = {"cluster": cluster, "task": {"type": "worker", "index": index}}
-        temporary = folder / f"tmp{index}"
-        temporary.mkdir(exist_ok=True)
-        command = self.cli.arguments(*self.arguments(out))
-        log = folder / f"worker{index}.log"
-        return self.start(command, log, TF_CONFIG=json.dumps(config), TMPDIR=str(temporary))
+    def start_workers(self, out: Path, folder: Path, *extra: str) -> list[subprocess.Popen[str]]:
+        """Starts two workers on this machine, each with a folder for its temporary files and a log in `folder`."""
+        cluster = {"worker": [f"127.0.0.1:{port}" for port in free_ports(2)]}
+        workers = []
+        for index in range(2):
+            config = {"cluster": cluster, "task": {"type": "worker", "index": index}}
+            command = self.cli.arguments(*self.arguments(out, *extra))
+            temporary, log = places(folder, index)
+            workers.append(self.start(command, log, TF_CONFIG=json.dumps(config), TMPDIR=str(temporary)))
+        return workers
 
-    def start_workers(self, out: Path, folder: Path, ports: list[int] | None = None) -> list[subprocess.Popen[str]]:
-        """Starts two workers, on free ports where none are given."""
-        ports = ports or free_ports(2)
-        return [self.start_worker(index, ports, out, folder) for index in range(2)]
 
-    def supervise(self, workers: list[subprocess.Popen[str]], ports: list[int], out: Path, folder: Path) -> list[int]:
-        """Starts each worker again as soon as it ends, until it ends well; returns all exit codes but the last."""
-        codes = []
-        while any(worker.poll() != 0 for worker in workers):
-            for index, worker in enumerate(workers):
+class IndexedJob:
+    """What Kubernetes does for a Job: a pod for each index, another in its place where it ends otherwise than well."""
+
+    def __init__(self, manifest: Path, pods: Pods, trainings: Trainings, folder: Path) -> None:
+        _, job = yaml.safe_load_all(manifest.read_text())
+        self.spec = job["spec"]
+        self.pod = self.spec["template"]["spec"]
+        (self.container,) = self.pod["containers"]
+        self.names = [f"{job['metadata']['name']}-{index}.{self.pod['subdomain']}" for index in range(2)]
+        self.pods = pods
+        self.trainings = trainings
+        self.folder = folder
+        self.workers = [self.start(index) for index in range(self.spec["completions"])]
+        self.codes: list[int] = []
+
+    def start(self, index: int) -> subprocess.Popen[str]:
+        temporary, log = places(self.folder, index)
+        environment = {entry["name"]: entry["value"] for entry in self.container["env"]}
+        environment |= {"JOB_COMPLETION_INDEX": str(index), "TMPDIR": str(temporary)}
+        environment["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        command = [*self.container["command"], *self.container["args"]]
+        return self.trainings.start(self.pods.entering(self.names[index], command), log, **environment)
+
+    def run(self) -> None:
+        """Waits until all have ended well; raises where the Job would be given up."""
+        while any(worker.poll() != 0 for worker in self.workers):
+            for index, worker in enumerate(self.workers):
                 if worker.poll():
-                    codes.append(worker.returncode)
-                    assert len(codes) < 12, logs(folder)
-                    workers[index] = self.start_worker(index, ports, out, folder)
+                    self.codes.append(worker.returncode)
+                    self.allow()
+                    self.pods.replace(self.names[index])
+                    self.workers[index] = self.start(index)
             time.sleep(0.05)
-        return codes
+
+    def allow(self) -> None:
+        actions = [self.action(code) for code in self.codes]
+        assert "FailJob" not in actions, logs(self.folder)
+        assert actions.count("Count") <= self.spec["backoffLimit"], logs(self.folder)
+
+    def action(self, code: int) -> str:
+        code = code if code >= 0 else 128 - code  # As a container's end by a signal is told.
+        for rule in self.spec["podFailurePolicy"]["rules"]:
+            if code in rule.get("onExitCodes", {}).get("values", []):
+                return rule["action"]
+        return "Count"
+
+
+def places(folder: Path, index: int) -> tuple[Path, Path]:
+    """Returns a worker's folder for temporary files, made, and its log."""
+    temporary = folder / f"tmp{index}"
+    temporary.mkdir(exist_ok=True)
+    return temporary, folder / f"worker{index}.log"
 
 
 def free_ports(count: int) -> list[int]:
@@ -254,33 +299,63 @@ def test_a_training_that_has_ended_waits_for_nobody(trainings, two_workers, tmp_
     assert "joining" not in logs(tmp_path)
 
 
-def test_workers_that_are_stopped_and_killed_and_started_again_end_as_the_undisturbed_ones(
-    trainings, two_workers, tmp_path
-):
-    out = tmp_path / "out"
-    workers = trainings.start_workers(out, tmp_path)
-    seen = wait_for_checkpoint(out, 1, workers, tmp_path)
+@pytest.fixture(scope="module")
+def stopped(trainings, tmp_path_factory) -> tuple[Path, int]:
+    """The folder of a training by two workers that SIGTERM to one of them has stopped, and a checkpoint before."""
+    folder = tmp_path_factory.mktemp("stopped")
+    workers = trainings.start_workers(folder / "out", folder, "--strategy", "multi-worker")
+    seen = wait_for_checkpoint(folder / "out", 1, workers, folder)
     workers[1].send_signal(signal.SIGTERM)
-    assert ends(workers) == [TERMINATED, TERMINATED], logs(tmp_path)
-    assert "stopped by SIGTERM" in (tmp_path / "worker1.log").read_text()
-    saved = checkpoints(out)[-1]
+    assert ends(workers) == [TERMINATED, TERMINATED], logs(folder)
+    return folder, seen
+
+
+def test_sigterm_to_a_worker_saves_and_stops_all(stopped):
+    folder, seen = stopped
+    assert "stopped by SIGTERM" in (folder / "worker1.log").read_text()
+    saved = checkpoints(folder / "out")[-1]
     phase, epoch, step = place(saved)
     assert phase == 0
     where = f"after step {step} of epoch {epoch + 1} of phase 'warm_up'"
-    assert f"stopped by a signal to another worker {where}" in (tmp_path / "worker0.log").read_text()
+    assert f"stopped by a signal to another worker {where}" in (folder / "worker0.log").read_text()
     assert int(saved.name) >= seen
 
-    ports = free_ports(2)
-    workers = trainings.start_workers(out, tmp_path, ports)
-    wait_for_checkpoint(tmp_path / "tmp1", 0, workers, tmp_path)
-    workers[1].kill()
-    workers[1].wait()
+
+def compile_job(cli, trainings: Trainings, out: Path, manifest: Path) -> None:
+    """Compiles the training in `out` as an Indexed Job."""
+    folders = [{"claim": "stories", "path": str(trainings.data)}, {"claim": "runs", "path": str(out)}]
+    settings = [part for setting in SETTINGS for part in ("--set", setting)]
+    options = ["--target", "k8s-job", "--workers", 2, "--image", "storygan", "--data", trainings.data, "--root", out]
+    volumes = ["--set", f"cluster.volumes={json.dumps(folders)}"]
+    done = cli("compile", *options, "--out", manifest, *volumes, *settings)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def pods() -> Iterator[Pods]:
+    try:
+        with Pods([f"storygan-train-{index}.storygan-workers" for index in range(2)]) as made:
+            yield made
+    except PodsError as error:
+        pytest.skip(str(error))
+
+
+def test_pods_of_a_job_one_of_which_is_killed_go_on_and_end_as_undisturbed_workers(
+    cli, trainings, stopped, two_workers, pods, tmp_path
+):
+    out = stopped[0] / "out"
+    compile_job(cli, trainings, out, tmp_path / "job.yaml")
+    job = IndexedJob(tmp_path / "job.yaml", pods, trainings, tmp_path)
+    wait_for_checkpoint(tmp_path / "tmp1", 0, job.workers, tmp_path)
+    job.workers[1].kill()
+    job.workers[1].wait()
     time.sleep(1)  # In which the chief finishes what it is writing; it comes no further alone.
     chiefs, others = ({place(path): path for path in checkpoints(folder)} for folder in (out, tmp_path / "tmp1"))
     newest = max(chiefs.keys() & others.keys())
     assert_same(weights(chiefs[newest]), weights(others[newest]))
-    # The first to be started again meets the chief that has not noticed yet.
-    codes = trainings.supervise(workers, ports, out, tmp_path)
-    assert set(codes) == {-signal.SIGKILL, WORKER_LOST}, logs(tmp_path)
+    # The first to be started again may meet a chief that has not noticed yet.
+    job.run()
+    assert set(job.codes) == {-signal.SIGKILL, WORKER_LOST}, logs(tmp_path)
+    assert "joining the chief at storygan-train-0.storygan-workers:2222" in (tmp_path / "worker1.log").read_text()
     assert_same(weights(checkpoints(two_workers / "out")[-1]), weights(checkpoints(out)[-1]))
     assert losses(out) == losses(two_workers / "out")

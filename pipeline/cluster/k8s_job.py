@@ -1,0 +1,259 @@
+"""Training by several workers on Kubernetes alone: an Indexed Job, and the service by which its pods find each other.
+
+`docs/distributed.md` says how it is used, and what becomes of a worker that is lost.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import yaml
+
+from pipeline.cluster.settings import ClusterSettings, StepSettings
+from storygan_tf import indexed_job
+from storygan_tf.config import TrainConfig
+from storygan_tf.errors import ConfigError
+
+STEP = "Trainer"
+"""The step whose settings the workers' are."""
+
+PORT = 2222
+CONTAINER = "trainer"
+USER = 1000
+"""Of the image (see the Dockerfile)."""
+
+GRACE_SECONDS = 120
+"""From SIGTERM to SIGKILL: time to finish a step and save."""
+
+HOPELESS, PASSING = [1, 2], [75, 130, 143]
+"""Exit codes of `storygan train`: errors that starting again does not mend, and ends after which all start again."""
+
+LABEL = {"app.kubernetes.io/name": "storygan", "app.kubernetes.io/component": "training"}
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingJob:
+    """What a Job is made of.
+
+    Attributes:
+        image: container image with the project in it.
+        data: folder of prepared stories, in the containers.
+        root: folder of the training (`--out`), in the containers.
+        workers: how many there are.
+        options: further ones of `storygan train`.
+        training: the settings that these make.
+        cluster: what the cluster is asked for.
+    """
+
+    image: str
+    data: str
+    root: str
+    workers: int
+    options: tuple[str, ...]
+    training: TrainConfig
+    cluster: ClusterSettings
+
+    def __post_init__(self) -> None:
+        if not self.image or self.image != self.image.strip():
+            raise ConfigError(f"--image {self.image!r}: expected a name without spaces around it.")
+        if self.workers < 1:
+            raise ConfigError(f"--workers {self.workers}: expected 1 or more.")
+        for option, place in (("--data", self.data), ("--root", self.root)):
+            _check_place(option, place, self.cluster)
+        kind = self.worker.accelerator_name
+        if kind and ("/" not in kind or not kind.endswith("gpu")):
+            raise ConfigError(
+                f"cluster.accelerator: found {kind!r}, expected the resource name of a GPU, such as 'nvidia.com/gpu'."
+            )
+        self._check_batches()
+
+    @property
+    def worker(self) -> StepSettings:
+        """What each worker asks for."""
+        return self.cluster.of(STEP)
+
+    @property
+    def name(self) -> str:
+        """Name of the Job."""
+        return f"{self.cluster.name}-train"
+
+    @property
+    def service(self) -> str:
+        """Name of the service."""
+        return f"{self.cluster.name}-workers"
+
+    def _check_batches(self) -> None:
+        """Lets a batch that the replicas cannot share be told here, and not by pods that have waited for nodes."""
+        from storygan_tf.stories import batch_shares
+
+        for phase in self.training.phases:
+            batch_shares(phase, self.workers * (self.worker.accelerators or 1))
+
+
+def compile(job: TrainingJob, out: Path) -> list[str]:
+    """Writes the manifest, and returns what to say of it."""
+    documents = manifest(job)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(yaml.safe_dump_all(documents, sort_keys=False, width=120))
+    return [
+        f"start      kubectl apply -f {out}",
+        f"follow     kubectl logs --follow --prefix --tail=-1 --max-log-requests={job.workers} "
+        f"--selector batch.kubernetes.io/job-name={job.name}",
+    ]
+
+
+def manifest(job: TrainingJob) -> list[dict[str, Any]]:
+    """Returns the service and the Job."""
+    service = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": job.service, "labels": dict(LABEL)},
+        "spec": {
+            "clusterIP": "None",
+            # Workers look for each other before any of them is ready.
+            "publishNotReadyAddresses": True,
+            "selector": {"batch.kubernetes.io/job-name": job.name},
+            "ports": [{"name": "workers", "port": PORT}],
+        },
+    }
+    return [service, _job(job)]
+
+
+def _job(job: TrainingJob) -> dict[str, Any]:
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": job.name, "labels": dict(LABEL)},
+        "spec": {
+            "completionMode": "Indexed",
+            "completions": job.workers,
+            "parallelism": job.workers,
+            "backoffLimit": job.cluster.retries,
+            "podFailurePolicy": {"rules": _failure_rules()},
+            "template": {"metadata": {"labels": dict(LABEL)}, "spec": _pod(job)},
+        },
+    }
+
+
+def _failure_rules() -> list[dict[str, Any]]:
+    """The first that fits counts; what fits none, such as an end by SIGKILL, counts towards the limit of retries."""
+    return [
+        {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+        {"action": "Ignore", "onExitCodes": _codes(PASSING)},
+        {"action": "FailJob", "onExitCodes": _codes(HOPELESS)},
+    ]
+
+
+def _codes(values: list[int]) -> dict[str, Any]:
+    return {"containerName": CONTAINER, "operator": "In", "values": values}
+
+
+def _pod(job: TrainingJob) -> dict[str, Any]:
+    asked = job.worker
+    pod: dict[str, Any] = {
+        "subdomain": job.service,
+        "restartPolicy": "Never",
+        "terminationGracePeriodSeconds": GRACE_SECONDS,
+        "enableServiceLinks": False,
+        "automountServiceAccountToken": bool(job.cluster.service_account),
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": USER,
+            "runAsGroup": USER,
+            "fsGroup": USER,
+            "fsGroupChangePolicy": "OnRootMismatch",
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [_container(job)],
+        "volumes": [volume for volume, _ in _volumes(job)],
+    }
+    if job.cluster.service_account:
+        pod["serviceAccountName"] = job.cluster.service_account
+    if asked.node_labels:
+        pod["nodeSelector"] = asked.node_labels
+    if asked.tolerations:
+        pod["tolerations"] = [_given(dataclasses.asdict(toleration)) for toleration in asked.tolerations]
+    return pod
+
+
+def _container(job: TrainingJob) -> dict[str, Any]:
+    container: dict[str, Any] = {
+        "name": CONTAINER,
+        "image": job.image,
+        "command": ["storygan", "train"],
+        "args": ["--data", job.data, "--out", job.root, "--strategy", "multi-worker", *job.options],
+        "env": [*_environment(job), *_secret_variables(job.cluster)],
+        "ports": [{"name": "workers", "containerPort": PORT}],
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+        "volumeMounts": [mount for _, mount in _volumes(job)],
+    }
+    resources = _resources(job.worker)
+    return container | ({"resources": resources} if resources else {})
+
+
+def _environment(job: TrainingJob) -> list[dict[str, str]]:
+    """What `storygan_tf.indexed_job` needs beside the index, which Kubernetes sets."""
+    values = {
+        indexed_job.WORKERS: job.workers,
+        indexed_job.JOB: job.name,
+        indexed_job.SERVICE: job.service,
+        indexed_job.PORT: PORT,
+    }
+    return [{"name": name, "value": str(value)} for name, value in values.items()]
+
+
+def _secret_variables(cluster: ClusterSettings) -> list[dict[str, Any]]:
+    return [
+        {"name": secret.env, "valueFrom": {"secretKeyRef": {"name": secret.name, "key": secret.key}}}
+        for secret in cluster.secrets
+        if secret.env
+    ]
+
+
+def _resources(asked: StepSettings) -> dict[str, dict[str, str]]:
+    """Cores are asked for and may be exceeded; memory and GPUs may not."""
+    limits = _given({"memory": asked.memory or ""})
+    if asked.accelerators:
+        limits[asked.accelerator_name] = str(asked.accelerators)
+    requests = limits | ({"cpu": f"{asked.cpu:g}"} if asked.cpu else {})
+    return {name: amounts for name, amounts in (("requests", requests), ("limits", limits)) if amounts}
+
+
+def _volumes(job: TrainingJob) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Returns each volume with its mount."""
+    both: list[tuple[dict[str, Any], dict[str, Any]]] = [
+        _volume("scratch", {"emptyDir": {}}, "/tmp"),  # Where workers other than the chief save.
+    ]
+    if (job.worker.accelerators or 0) > 1:
+        # In which NCCL hands on what the GPUs of a pod share; containers have 64 MB of it.
+        both.append(_volume("shared-memory", {"emptyDir": {"medium": "Memory"}}, "/dev/shm"))
+    for number, volume in enumerate(job.cluster.volumes):
+        claim = {"persistentVolumeClaim": {"claimName": volume.claim}}
+        both.append(_volume(f"volume-{number}", claim, volume.path))
+    files = [secret for secret in job.cluster.secrets if secret.path]
+    for number, secret in enumerate(files):
+        source, mount = _volume(f"secret-{number}", {"secret": {"secretName": secret.name}}, secret.path)
+        both.append((source, mount | {"readOnly": True}))
+    return both
+
+
+def _volume(name: str, source: dict[str, Any], path: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    return {"name": name, **source}, {"name": name, "mountPath": path}
+
+
+def _given(values: dict[str, str]) -> dict[str, str]:
+    return {name: value for name, value in values.items() if value}
+
+
+def _check_place(option: str, place: str, cluster: ClusterSettings) -> None:
+    """Training reads and writes files: all workers and the next ones must have the same folders."""
+    mounted = [volume.path for volume in cluster.volumes]
+    if not any(PurePosixPath(place).is_relative_to(path) for path in mounted):
+        below = ", ".join(mounted) or "none is"
+        raise ConfigError(
+            f"{option} {place}: expected a folder in a volume that every worker mounts ({below}): "
+            '--set \'cluster.volumes=[{"claim": "NAME", "path": "/mnt/storygan"}]\' and a folder below that path. '
+            "`storygan train` reads and writes files, not object storage."
+        )
