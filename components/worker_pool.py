@@ -1,13 +1,22 @@
-"""Beam's Python workers as threads of this process, for runners that start them by address: what LOOPBACK does.
+"""Beam's Python workers for runners that start them by address.
 
-Beam's own pool goes wrong with more than one task manager: they name their workers alike, so that to stop one by its
-name stops another's, and workers of one that was killed are kept for good. Here a worker ends when its connection does.
+They are threads of this process, as LOOPBACK has them, or processes of a pool beside a task manager:
+
+    python -m components.worker_pool --port 50000
+
+Beam's own pool goes wrong with more than one task manager, and with more than one job at a time on one: all name their
+workers alike, so that to stop one by its name stops another's, and workers of one that was killed are kept for good.
+Here a worker ends when its connection does.
 """
 
 from __future__ import annotations
 
+import argparse
 import functools
 import logging
+import os
+import subprocess
+import sys
 import threading
 import traceback
 from typing import Any
@@ -52,6 +61,24 @@ class _WorkerPool(BeamFnExternalWorkerPoolServicer):
         return beam_fn_api_pb2.StopWorkerResponse()
 
 
+class _ProcessPool(_WorkerPool):
+    """Starts a process for whoever asks, so that a job finds nothing that another left in memory."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._started: list[subprocess.Popen[bytes]] = []
+
+    def StartWorker(self, request: Any, context: Any) -> Any:  # noqa: N802
+        del context
+        self._started = [process for process in self._started if process.poll() is None]  # Others are waited for.
+        told = ["--control", request.control_endpoint.url, "--worker", request.worker_id]
+        try:
+            self._started.append(subprocess.Popen([sys.executable, "-m", "components.worker_pool", *told]))
+        except OSError:
+            return beam_fn_api_pb2.StartWorkerResponse(error=traceback.format_exc())
+        return beam_fn_api_pb2.StartWorkerResponse()
+
+
 def _work(harness: _Harness) -> None:
     try:
         harness.run()
@@ -68,3 +95,22 @@ def serve_workers() -> str:
 @functools.cache
 def _serve() -> tuple[str, Any]:
     return _WorkerPool.start()
+
+
+def main() -> None:
+    """Serves processes at a port until it is ended, or is one of them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--port", type=int, default=50000, help="at which task managers ask for workers")
+    parser.add_argument("--control", help=argparse.SUPPRESS)
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    if given.control:
+        _work(_Harness(given.control, worker_id=given.worker, state_cache_size=_STATE_CACHE_BYTES))
+        os._exit(0)  # Threads of what it ran would keep it.
+    _address, server = _ProcessPool.start(port=given.port)
+    server.wait_for_termination()
+
+
+if __name__ == "__main__":
+    main()
