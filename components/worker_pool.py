@@ -2,7 +2,7 @@
 
 They are threads of this process, as LOOPBACK has them, or processes of a pool beside a task manager:
 
-    python -m components.worker_pool --port 50000
+    python -m components.worker_pool --port 50000 --preload pipeline.vectors
 
 Beam's own pool goes wrong with more than one task manager, and with more than one job at a time on one: all name their
 workers alike, so that to stop one by its name stops another's, and workers of one that was killed are kept for good.
@@ -14,11 +14,11 @@ from __future__ import annotations
 import argparse
 import functools
 import logging
+import multiprocessing
 import os
-import subprocess
-import sys
 import threading
 import traceback
+from multiprocessing import forkserver
 from typing import Any
 
 import grpc
@@ -29,6 +29,10 @@ from apache_beam.utils.sentinel import Sentinel
 
 _STATE_CACHE_BYTES = 100 << 20
 """Beam's own default."""
+
+_FORKS = multiprocessing.get_context("forkserver")
+
+_LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 class _Harness(SdkHarness):
@@ -62,21 +66,28 @@ class _WorkerPool(BeamFnExternalWorkerPoolServicer):
 
 
 class _ProcessPool(_WorkerPool):
-    """Starts a process for whoever asks, so that a job finds nothing that another left in memory."""
+    """Starts a process for whoever asks, so that a job finds nothing that another left in memory.
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self._started: list[subprocess.Popen[bytes]] = []
+    Flink stops a job's workers whenever a machine has no stage of it to run. So that a worker starts at once, processes
+    are forked off one that has imported everything, and done nothing else.
+    """
 
     def StartWorker(self, request: Any, context: Any) -> Any:  # noqa: N802
         del context
-        self._started = [process for process in self._started if process.poll() is None]  # Others are waited for.
-        told = ["--control", request.control_endpoint.url, "--worker", request.worker_id]
+        multiprocessing.active_children()  # Those that have ended are waited for.
+        told = (request.control_endpoint.url, request.worker_id)
         try:
-            self._started.append(subprocess.Popen([sys.executable, "-m", "components.worker_pool", *told]))
+            _FORKS.Process(target=_work_alone, args=told, daemon=True).start()
         except OSError:
             return beam_fn_api_pb2.StartWorkerResponse(error=traceback.format_exc())
         return beam_fn_api_pb2.StartWorkerResponse()
+
+
+def _work_alone(control: str, worker: str) -> None:
+    """Is all that a process of the pool does."""
+    logging.basicConfig(level=logging.INFO, format=_LOG_FORMAT)
+    _work(_Harness(control, worker_id=worker, state_cache_size=_STATE_CACHE_BYTES))
+    os._exit(0)  # Threads of what it ran would keep it.
 
 
 def _work(harness: _Harness) -> None:
@@ -98,16 +109,14 @@ def _serve() -> tuple[str, Any]:
 
 
 def main() -> None:
-    """Serves processes at a port until it is ended, or is one of them."""
+    """Serves processes at a port until it is ended."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--port", type=int, default=50000, help="at which task managers ask for workers")
-    parser.add_argument("--control", help=argparse.SUPPRESS)
-    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    parser.add_argument("--port", type=int, default=50000, help="at which a task manager asks for workers")
+    parser.add_argument("--preload", nargs="*", default=[], help="modules that every worker will need")
     given = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    if given.control:
-        _work(_Harness(given.control, worker_id=given.worker, state_cache_size=_STATE_CACHE_BYTES))
-        os._exit(0)  # Threads of what it ran would keep it.
+    logging.basicConfig(level=logging.INFO, format=_LOG_FORMAT)
+    _FORKS.set_forkserver_preload(["components.worker_pool", *given.preload])
+    forkserver.ensure_running()
     _address, server = _ProcessPool.start(port=given.port)
     server.wait_for_termination()
 

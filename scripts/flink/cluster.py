@@ -124,9 +124,6 @@ class Cluster:
     host = bound = "localhost"
     """Where the job manager is, and where its and the task managers' ports are opened."""
 
-    environment = ("--environment_type=LOOPBACK",)
-    """Beam's options that say where Python runs."""
-
     def __init__(self, folder: Path, port: int) -> None:
         self.folder = folder
         self.port = port
@@ -178,7 +175,7 @@ class Cluster:
             f"--flink_master={self.host}:{self.port}",
             f"--flink_version={FLINK_VERSION}",
             f"--flink_job_server_jar={job_server()}",
-            *self.environment,
+            "--environment_type=LOOPBACK",
         )
         return ["--beam-runner", "FlinkRunner", "--beam-workers", "2", *(f"--beam={option}" for option in beam)]
 

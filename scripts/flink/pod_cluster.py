@@ -3,8 +3,9 @@
     pod_cluster.py [--folder .flink/pods] storygan prepare --data DATA --out OUT
 
 The job manager, two task managers and the command have networks of their own (`scripts/pods.py`). Each task manager
-has a pool of Beam's Python workers beside it, as its pod's sidecar. Files are this machine's, as of a volume that all
-pods share. The command is given the options by which it uses the cluster, which ends with it.
+has a pool of Beam's Python workers beside it, as its pod's sidecar; the job manager has Beam's job server. Files are
+this machine's, as of a volume that all pods share. The command is given the options by which it uses the cluster,
+which ends with it.
 
 Exit code: the command's; 3 where Java, Maven, the packages or pods cannot be had here; 1 where it did not start.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -23,12 +25,16 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
-from cluster import PARTS, TASK_MANAGERS, Cluster, ClusterError, MissingError  # noqa: E402
+from cluster import PARTS, TASK_MANAGERS, Cluster, ClusterError, MissingError, find_java, job_server  # noqa: E402
 from pods import Pods, PodsError  # noqa: E402
 
 JOB_MANAGER = "jobmanager"
 CLIENT = "client"
-POOL_PORT = 50000
+ENVIRONMENT = ("--environment_type=EXTERNAL", "--environment_config=localhost:50000")
+POOL = ("components.worker_pool", "--port", "50000", "--preload", "pipeline.vectors", "serving.batch_inference")
+"""The module beside a task manager, and its arguments."""
+
+JOB_SERVER = ("--flink-master=jobmanager:8081", "--job-host=jobmanager", "--artifacts-dir")
 
 ASK = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=5).read().decode())"
 
@@ -38,11 +44,6 @@ class PodCluster(Cluster):
 
     host = JOB_MANAGER
     bound = "0.0.0.0"
-    environment = (
-        "--environment_type=EXTERNAL",
-        f"--environment_config=localhost:{POOL_PORT}",
-        "--environment_cache_millis=600000",
-    )
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, 8081)
@@ -66,6 +67,11 @@ class PodCluster(Cluster):
         self.down()
         self._pods.__exit__(kind, error, trace)
 
+    def options(self) -> list[str]:
+        """Returns the options by which `storygan` uses it: the command's pod needs neither Java nor Flink."""
+        beam = ("--job_endpoint=jobmanager:8099", "--parallelism=2", *ENVIRONMENT)
+        return ["--beam-runner", "PortableRunner", *(f"--beam={option}" for option in beam)]
+
     def client(self, command: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
         """Starts a command in a pod of its own, as a step of a pipeline has it."""
         return self._pods.popen(CLIENT, command, **options)
@@ -85,13 +91,15 @@ class PodCluster(Cluster):
         """Does nothing: a pod's ports are its own."""
 
     def _open(self, name: str, command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
-        return self._pods.popen(name.removesuffix("-pool"), command, **options)
+        return self._pods.popen(name.partition(":")[0], command, **options)
 
     def _start(self, name: str, command: Sequence[str]) -> None:
         super()._start(name, command)
         if name in TASK_MANAGERS:
-            pool = [sys.executable, "-m", "components.worker_pool", "--port", str(POOL_PORT)]
-            super()._start(f"{name}-pool", pool)
+            super()._start(f"{name}:pool", [sys.executable, "-m", *POOL])
+        else:
+            staged = self.folder / "tmp" / "staged"
+            super()._start(f"{name}:job-server", [find_java(), "-jar", str(job_server()), *JOB_SERVER, str(staged)])
 
 
 def main() -> None:
@@ -100,6 +108,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=PARTS / "pods", help="for the cluster's logs and what it needs")
     parser.add_argument("command", nargs=argparse.REMAINDER, help="of storygan, with its arguments")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         with PodCluster(given.folder.absolute()) as cluster:
             sys.exit(cluster.client([*given.command, *cluster.options()]).wait())
