@@ -87,9 +87,9 @@ def step_beam(request: Request, wanted: StepSettings) -> tuple[str, ...]:
     """Returns a step's Beam options; Dataflow's workers start from the same image unless another is named."""
     beam = wanted.beam or ()
     named = any(option.startswith("--sdk_container_image") for option in beam)
-    return (
-        (*beam, f"--sdk_container_image={request.image}") if "--runner=DataflowRunner" in beam and not named else beam
-    )
+    if named or "--runner=DataflowRunner" not in beam:
+        return beam
+    return (*beam, f"--sdk_container_image={request.image}")
 
 
 def resources(wanted: StepSettings) -> dict[str, Any]:

@@ -44,6 +44,6 @@ def _check(request: Request) -> None:
                 raise ConfigError(f"cluster.{name} of {step}: Vertex chooses machines by cpu, memory and accelerator.")
         if wanted.accelerator_name in (NVIDIA, TPU):
             raise ConfigError(
-                f"cluster.accelerator of {step}: found {wanted.accelerator_name!r}, which is Kubernetes' name; expected "
-                "Vertex's, such as NVIDIA_TESLA_T4."
+                f"cluster.accelerator of {step}: found {wanted.accelerator_name!r}, which is Kubernetes' name; "
+                "expected Vertex's, such as NVIDIA_TESLA_T4."
             )
