@@ -38,7 +38,7 @@ FLINK = "apache-flink-libraries==1.19.3"
 FLINK_VERSION = "1.19"
 JAVA_VERSIONS = (11, 17)
 TASK_MANAGERS = ("taskmanager-0", "taskmanager-1")
-SECONDS = 90
+SECONDS = 180
 
 CONFIGURATION = """\
 jobmanager.rpc.address: {host}

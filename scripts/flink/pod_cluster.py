@@ -48,6 +48,7 @@ class PodCluster(Cluster):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, 8081)
         self._pods = Pods([JOB_MANAGER, *TASK_MANAGERS, CLIENT])
+        self._running: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> PodCluster:
         try:
@@ -66,6 +67,8 @@ class PodCluster(Cluster):
     ) -> None:
         self.down()
         self._pods.__exit__(kind, error, trace)
+        for process in self._running:
+            process.wait()
 
     def options(self) -> list[str]:
         """Returns the options by which `storygan` uses it: the command's pod needs neither Java nor Flink."""
@@ -75,6 +78,10 @@ class PodCluster(Cluster):
     def client(self, command: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
         """Starts a command in a pod of its own, as a step of a pipeline has it."""
         return self._pods.popen(CLIENT, command, **options)
+
+    def lose(self, name: str) -> None:
+        """Ends a pod with all that runs in it, as where its machine is lost; nothing is started in another."""
+        self._pods.replace(name)
 
     def ask(self, path: str) -> Any:
         """Asks from a pod, where alone there is an answer."""
@@ -91,15 +98,16 @@ class PodCluster(Cluster):
         """Does nothing: a pod's ports are its own."""
 
     def _open(self, name: str, command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
-        return self._pods.popen(name.partition(":")[0], command, **options)
+        self._running.append(self._pods.popen(name.partition(".")[0], command, **options))
+        return self._running[-1]
 
     def _start(self, name: str, command: Sequence[str]) -> None:
         super()._start(name, command)
         if name in TASK_MANAGERS:
-            super()._start(f"{name}:pool", [sys.executable, "-m", *POOL])
+            super()._start(f"{name}.pool", [sys.executable, "-m", *POOL])
         else:
             staged = self.folder / "tmp" / "staged"
-            super()._start(f"{name}:job-server", [find_java(), "-jar", str(job_server()), *JOB_SERVER, str(staged)])
+            super()._start(f"{name}.job-server", [find_java(), "-jar", str(job_server()), *JOB_SERVER, str(staged)])
 
 
 def main() -> None:
