@@ -24,6 +24,19 @@ LOOPBACK = "--environment_type=LOOPBACK"
 PROCESS_WORKERS = "use_loopback_process_worker"
 """Beam's experiment: processes instead, which Beam's own pool starts."""
 
+_ENVIRONMENT = "--environment_type"
+
+_NEEDED = {
+    "DataflowRunner": {
+        "--project": "a project of Google Cloud",
+        "--region": "such as europe-west4",
+        "--temp_location": "a folder of a bucket, gs://BUCKET/FOLDER",
+        "--sdk_container_image": "an image with this project and Beam's boot (docs/scale.md)",
+    },
+    "PortableRunner": {"--job_endpoint": "HOST:PORT of Beam's job server", _ENVIRONMENT: "EXTERNAL"},
+}
+"""Options that a runner cannot do without, and what they say."""
+
 _LOCAL = ("FnApiRunner", "DirectRunner")
 """Runners whose workers are on this machine."""
 
@@ -40,14 +53,33 @@ def runner_arguments(runner: str | None, workers: int | None, given: Sequence[st
         given: Beam's own options, passed on as they are.
 
     Raises:
-        ConfigError: where they contradict each other, or what is to be passed on is no option.
+        ConfigError: where they contradict each other, what is to be passed on is no option, or one is missing.
     """
     _check_given(runner, given)
+    check_complete([*([f"--runner={runner}"] if runner else ()), *given])
     if runner is not None and runner not in MODES:
         return [f"--runner={_checked_runner(runner)}", *_other_workers(runner, workers), *given]
     if runner is None and _named(given, "--runner"):
         return [*_other_workers("", workers), *given]
     return [*_fn_api_mode(runner, workers), *given]
+
+
+def check_complete(given: Sequence[str]) -> None:
+    """Refuses Beam's options where the runner that they name needs another: else it is told late, or never.
+
+    Raises:
+        ConfigError: says which.
+    """
+    runner = _value(given, "--runner").rpartition(".")[2]
+    needed = dict(_NEEDED.get(runner, {}))
+    if runner == "FlinkRunner" and _value(given, "--flink_master"):
+        # Beam's own default would be Docker on every task manager.
+        needed[_ENVIRONMENT] = "EXTERNAL, with a pool of workers beside each task manager, or LOOPBACK"
+    if _value(given, _ENVIRONMENT) == "EXTERNAL":
+        needed["--environment_config"] = "HOST:PORT of a pool of workers, such as localhost:50000"
+    for option, meaning in needed.items():
+        if not _value(given, option):
+            raise ConfigError(f"--beam: found no {option} for {runner or 'Beam'}; expected {option}=VALUE: {meaning}.")
 
 
 def beam_options(given: Sequence[str]) -> list[str]:
@@ -71,6 +103,11 @@ def _served(given: Sequence[str]) -> list[str]:
 
     others = [argument for argument in given if argument != LOOPBACK]
     return [*others, "--environment_type=EXTERNAL", f"--environment_config={serve_workers()}"]
+
+
+def _value(given: Sequence[str], option: str) -> str:
+    """Returns an option's value, the last where it is given more than once; empty where it is not."""
+    return next((text.partition("=")[2] for text in reversed(given) if text.startswith(f"{option}=")), "")
 
 
 def _named(given: Sequence[str], option: str) -> bool:

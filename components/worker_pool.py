@@ -1,15 +1,24 @@
-"""Beam's Python workers as threads of this process, for runners that start them by address: what LOOPBACK does.
+"""Beam's Python workers for runners that start them by address.
 
-Beam's own pool goes wrong with more than one task manager: they name their workers alike, so that to stop one by its
-name stops another's, and workers of one that was killed are kept for good. Here a worker ends when its connection does.
+They are threads of this process, as LOOPBACK has them, or processes of a pool beside a task manager:
+
+    python -m components.worker_pool --port 50000 --preload pipeline.vectors
+
+Beam's own pool goes wrong with more than one task manager, and with more than one job at a time on one: all name their
+workers alike, so that to stop one by its name stops another's, and workers of one that was killed are kept for good.
+Here a worker ends when its connection does.
 """
 
 from __future__ import annotations
 
+import argparse
 import functools
 import logging
+import multiprocessing
+import os
 import threading
 import traceback
+from multiprocessing import forkserver
 from typing import Any
 
 import grpc
@@ -20,6 +29,10 @@ from apache_beam.utils.sentinel import Sentinel
 
 _STATE_CACHE_BYTES = 100 << 20
 """Beam's own default."""
+
+_FORKS = multiprocessing.get_context("forkserver")
+
+_LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 class _Harness(SdkHarness):
@@ -52,6 +65,31 @@ class _WorkerPool(BeamFnExternalWorkerPoolServicer):
         return beam_fn_api_pb2.StopWorkerResponse()
 
 
+class _ProcessPool(_WorkerPool):
+    """Starts a process for whoever asks, so that a job finds nothing that another left in memory.
+
+    Flink stops a job's workers whenever a machine has no stage of it to run. So that a worker starts at once, processes
+    are forked off one that has imported everything, and done nothing else.
+    """
+
+    def StartWorker(self, request: Any, context: Any) -> Any:  # noqa: N802
+        del context
+        multiprocessing.active_children()  # Those that have ended are waited for.
+        told = (request.control_endpoint.url, request.worker_id)
+        try:
+            _FORKS.Process(target=_work_alone, args=told, daemon=True).start()
+        except OSError:
+            return beam_fn_api_pb2.StartWorkerResponse(error=traceback.format_exc())
+        return beam_fn_api_pb2.StartWorkerResponse()
+
+
+def _work_alone(control: str, worker: str) -> None:
+    """Is all that a process of the pool does."""
+    logging.basicConfig(level=logging.INFO, format=_LOG_FORMAT)
+    _work(_Harness(control, worker_id=worker, state_cache_size=_STATE_CACHE_BYTES))
+    os._exit(0)  # Threads of what it ran would keep it.
+
+
 def _work(harness: _Harness) -> None:
     try:
         harness.run()
@@ -68,3 +106,20 @@ def serve_workers() -> str:
 @functools.cache
 def _serve() -> tuple[str, Any]:
     return _WorkerPool.start()
+
+
+def main() -> None:
+    """Serves processes at a port until it is ended."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--port", type=int, default=50000, help="at which a task manager asks for workers")
+    parser.add_argument("--preload", nargs="*", default=[], help="modules that every worker will need")
+    given = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format=_LOG_FORMAT)
+    _FORKS.set_forkserver_preload(["components.worker_pool", *given.preload])
+    forkserver.ensure_running()
+    _address, server = _ProcessPool.start(port=given.port)
+    server.wait_for_termination()
+
+
+if __name__ == "__main__":
+    main()

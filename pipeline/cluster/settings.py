@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from typing import Literal
 
+from components.beam_options import LOOPBACK
 from storygan_tf.config import Settings, override
 from storygan_tf.errors import ConfigError
 
@@ -116,6 +117,12 @@ class StepSettings:
             _require(label.partition("=")[0] != "" and "=" in label, "node_selector", label, "'key=value'")
         for option in self.beam or ():
             _require(option.startswith("--"), "beam", option, "an option of Beam, such as '--runner=DataflowRunner'")
+        _require(
+            LOOPBACK not in (self.beam or ()),
+            "beam",
+            LOOPBACK,
+            "EXTERNAL, not workers in the step's own pod",
+        )
 
     @property
     def memory_bytes(self) -> float | None:

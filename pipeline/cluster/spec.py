@@ -15,7 +15,7 @@ from tfx.dsl.components.base import base_beam_executor, base_component
 from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner as v2
 from tfx.utils import name_utils
 
-from components.beam_options import is_local
+from components.beam_options import check_complete, is_local
 from pipeline.cluster.settings import Request, StepSettings
 from pipeline.cluster.step import StepTypes
 from pipeline.cluster.submission import Submission
@@ -84,12 +84,17 @@ def step_arguments(component: base_component.BaseComponent, beam: Sequence[str],
 
 
 def step_beam(request: Request, wanted: StepSettings) -> tuple[str, ...]:
-    """Returns a step's Beam options; Dataflow's workers start from the same image unless another is named."""
+    """Returns a step's Beam options; Dataflow's workers start from the same image unless another is named.
+
+    Raises:
+        ConfigError: where the runner needs an option that is not there.
+    """
     beam = wanted.beam or ()
     named = any(option.startswith("--sdk_container_image") for option in beam)
-    if named or "--runner=DataflowRunner" not in beam:
-        return beam
-    return (*beam, f"--sdk_container_image={request.image}")
+    if "--runner=DataflowRunner" in beam and not named:
+        beam = (*beam, f"--sdk_container_image={request.image}")
+    check_complete(beam)
+    return beam
 
 
 def resources(wanted: StepSettings) -> dict[str, Any]:

@@ -24,10 +24,10 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -37,26 +37,26 @@ PARTS = ROOT / ".flink"
 FLINK = "apache-flink-libraries==1.19.3"
 FLINK_VERSION = "1.19"
 JAVA_VERSIONS = (11, 17)
-TASK_MANAGERS = 2
-SECONDS = 90
+TASK_MANAGERS = ("taskmanager-0", "taskmanager-1")
+SECONDS = 180
 
 CONFIGURATION = """\
-jobmanager.rpc.address: localhost
+jobmanager.rpc.address: {host}
 jobmanager.rpc.port: {rpc_port}
-jobmanager.bind-host: localhost
+jobmanager.bind-host: {bound}
 jobmanager.memory.process.size: 1200m
 jobmanager.execution.failover-strategy: full
-rest.address: localhost
-rest.bind-address: localhost
+rest.address: {host}
+rest.bind-address: {bound}
 rest.port: {port}
-taskmanager.host: localhost
-taskmanager.bind-host: localhost
+taskmanager.bind-host: {bound}
 taskmanager.memory.process.size: 2300m
 taskmanager.memory.managed.size: 1g
 taskmanager.memory.network.min: 256m
 taskmanager.memory.network.max: 256m
 taskmanager.network.sort-shuffle.min-buffers: 16
 taskmanager.numberOfTaskSlots: 2
+cluster.evenly-spread-out-slots: true
 parallelism.default: 2
 io.tmp.dirs: {folder}/tmp
 pekko.ask.timeout: 120 s
@@ -121,6 +121,9 @@ class Process:
 class Cluster:
     """A cluster, and what it leaves in its folder: `processes.json`, `conf/`, `log/`, `tmp/`."""
 
+    host = bound = "localhost"
+    """Where the job manager is, and where its and the task managers' ports are opened."""
+
     def __init__(self, folder: Path, port: int) -> None:
         self.folder = folder
         self.port = port
@@ -132,16 +135,16 @@ class Cluster:
             raise ClusterError(f"a cluster of {self.folder} runs already; stop it first (make flink-down).")
         java, home = find_java(), flink_home()
         job_server()
-        if not _is_free(self.port):
-            raise ClusterError(f"port {self.port} is taken; choose another (make flink-up FLINK_PORT=8082).")
+        self._check_port()
         self._configure()
         try:
-            self._start("jobmanager", [java, "-Xmx700m", *_opened(), *_log_settings(), *_class_path(home), JOB_MANAGER])
+            conf = ["--configDir", str(self.folder / "conf")]
+            common = [*_opened(), *_log_settings(), *_class_path(home)]
+            self._start("jobmanager", [java, "-Xmx700m", *common, JOB_MANAGER, *conf])
             jvm, settings = _task_manager_settings(java, home, self.folder / "conf")
-            for number in range(TASK_MANAGERS):
-                command = [java, *jvm, *_opened(), *_log_settings(), *_class_path(home), TASK_MANAGER]
-                name = f"taskmanager-{number}"
-                self._start(name, command, [*settings, "-D", f"taskmanager.resource-id={name}"])
+            for name in TASK_MANAGERS:
+                named = ["-D", f"taskmanager.resource-id={name}", "-D", f"taskmanager.host={self._host_of(name)}"]
+                self._start(name, [java, *jvm, *common, TASK_MANAGER, *conf, *settings, *named])
             self._wait()
         except BaseException:
             self.down()
@@ -169,7 +172,7 @@ class Cluster:
     def options(self) -> list[str]:
         """Returns the options by which `storygan` uses it."""
         beam = (
-            f"--flink_master=localhost:{self.port}",
+            f"--flink_master={self.host}:{self.port}",
             f"--flink_version={FLINK_VERSION}",
             f"--flink_job_server_jar={job_server()}",
             "--environment_type=LOOPBACK",
@@ -179,13 +182,30 @@ class Cluster:
     def _configure(self) -> None:
         for name in ("conf", "log", "tmp"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
-        text = CONFIGURATION.format(port=self.port, rpc_port=_free_port(), folder=self.folder)
+        text = CONFIGURATION.format(
+            port=self.port, rpc_port=_free_port(), folder=self.folder, host=self.host, bound=self.bound
+        )
         (self.folder / "conf" / "config.yaml").write_text(text)
 
-    def _start(self, name: str, command: Sequence[str], settings: Sequence[str] = ()) -> None:
+    def _host_of(self, name: str) -> str:
+        """Returns the host name of a task manager."""
+        del name
+        return self.host
+
+    def _check_port(self) -> None:
+        if not _is_free(self.port):
+            raise ClusterError(f"port {self.port} is taken; choose another (make flink-up FLINK_PORT=8082).")
+
+    def _open(self, name: str, command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
+        """Starts a process of the cluster where it belongs."""
+        del name
+        return subprocess.Popen(command, **options)
+
+    def _start(self, name: str, command: Sequence[str]) -> None:
         with (self.folder / "log" / f"{name}.log").open("wb") as log:
-            started = subprocess.Popen(
-                [*command, "--configDir", str(self.folder / "conf"), *settings],
+            started = self._open(
+                name,
+                command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -200,16 +220,26 @@ class Cluster:
             ended = [process.name for process in self.processes() if not process.runs]
             if ended:
                 raise ClusterError(f"{', '.join(ended)} ended; {self.folder / 'log'} says why.")
-            if self._task_managers() == TASK_MANAGERS:
+            if self._task_managers() == len(TASK_MANAGERS):
                 return
             time.sleep(0.3)
-        raise ClusterError(f"no answer of {TASK_MANAGERS} task managers in {SECONDS} s; see {self.folder / 'log'}.")
+        raise ClusterError(
+            f"no answer of {len(TASK_MANAGERS)} task managers in {SECONDS} s; see {self.folder / 'log'}."
+        )
+
+    def ask(self, path: str) -> Any:
+        """Returns what Flink's REST interface answers.
+
+        Raises:
+            OSError: where there is no answer.
+        """
+        with urllib.request.urlopen(f"http://{self.host}:{self.port}/{path}", timeout=5) as answer:
+            return json.load(answer)
 
     def _task_managers(self) -> int:
         try:
-            with urllib.request.urlopen(f"http://localhost:{self.port}/overview", timeout=5) as answer:
-                return int(json.load(answer)["taskmanagers"])
-        except (urllib.error.URLError, OSError, ValueError, KeyError):
+            return int(self.ask("overview")["taskmanagers"])
+        except (OSError, ValueError, KeyError):
             return 0
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import pytest
 from apache_beam.options.pipeline_options import (
+    DebugOptions,
     DirectOptions,
     FlinkRunnerOptions,
+    GoogleCloudOptions,
     PipelineOptions,
     PortableOptions,
     StandardOptions,
+    WorkerOptions,
 )
 from apache_beam.runners import create_runner
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
@@ -51,6 +54,37 @@ def test_another_runner_takes_what_is_passed_on():
     assert beam_options(runner_arguments("FlinkRunner", 4))[-1] == "--parallelism=4"
 
 
+EXTERNAL = ["--environment_type=EXTERNAL", "--environment_config=localhost:50000"]
+GOOGLE = ["--project=p", "--region=r", "--temp_location=gs://b/t", "--sdk_container_image=registry/image:1"]
+
+
+def test_flink_by_its_job_server_keeps_the_pools_beside_its_task_managers():
+    options = parsed("PortableRunner", None, ["--job_endpoint=flink:8099", "--parallelism=4", *EXTERNAL])
+    portable = options.view_as(PortableOptions)
+    assert portable.job_endpoint == "flink:8099"
+    assert (portable.environment_type, portable.environment_config) == ("EXTERNAL", "localhost:50000")
+    assert options.view_as(FlinkRunnerOptions).parallelism == 4
+
+
+def test_dataflow_gets_its_image_and_its_places():
+    given = [*GOOGLE, "--staging_location=gs://b/s", "--experiments=use_runner_v2", "--max_num_workers=8"]
+    options = parsed("DataflowRunner", None, given)
+    assert type(create_runner(options.view_as(StandardOptions).runner)).__name__ == "DataflowRunner"
+    google = options.view_as(GoogleCloudOptions)
+    assert (google.project, google.region, google.temp_location) == ("p", "r", "gs://b/t")
+    assert google.staging_location == "gs://b/s"
+    workers = options.view_as(WorkerOptions)
+    assert (workers.sdk_container_image, workers.max_num_workers) == ("registry/image:1", 8)
+    assert options.view_as(DebugOptions).experiments == ["use_runner_v2"]
+
+
+@pytest.mark.parametrize("missing", GOOGLE)
+def test_what_dataflow_lacks_is_told(missing):
+    name = missing.partition("=")[0]
+    with pytest.raises(ConfigError, match=f"--beam: found no {name} for DataflowRunner; expected {name}=VALUE"):
+        runner_arguments("DataflowRunner", None, [option for option in GOOGLE if option != missing])
+
+
 def test_loopback_becomes_the_address_of_this_process():
     given = ["--runner=FlinkRunner", "--environment_type=LOOPBACK"]
     options = parsed(None, None, given).view_as(PortableOptions)
@@ -72,6 +106,9 @@ def test_a_runner_may_be_passed_on_as_it_is():
         (None, 0, [], "--beam-workers 0: expected at least 1"),
         ("SparkRunner", 2, [], "expected this runner's own option"),
         ("FlinkRunner", None, ["--runner=SparkRunner"], "found --beam=--runner, too"),
+        ("FlinkRunner", None, ["--flink_master=flink:8081"], "no --environment_type for FlinkRunner"),
+        ("FlinkRunner", None, EXTERNAL[:1], "no --environment_config for FlinkRunner"),
+        ("PortableRunner", None, EXTERNAL, "no --job_endpoint for PortableRunner"),
         (None, None, ["parallelism=2"], "--beam parallelism=2: expected an option of Beam"),
     ],
 )

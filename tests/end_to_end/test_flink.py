@@ -1,7 +1,8 @@
 """Preparation on a real Flink cluster gives FnApiRunner's records, also where a task manager is killed on the way.
 
-The short form prepares 600 stories twice on the cluster and kills once. `STORYGAN_FLINK=full` kills at several moments,
-the first Beam pipeline's among them, and runs the whole TFX pipeline on the cluster, too.
+The short form prepares 600 stories on a cluster whose members have networks of their own, as pods, and loses one on the
+way. `STORYGAN_FLINK=full` draws pictures on that cluster and runs a compiled pipeline's step from a pod, too; then, on
+a cluster of plain processes, it kills at several moments of both Beam pipelines and runs the whole TFX pipeline.
 """
 
 from __future__ import annotations
@@ -20,8 +21,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+import yaml
+from flink.pod_cluster import TASK_MANAGERS, MissingError, PodCluster
 
-from storygan_tf import records
+from pipeline.cluster import kubeflow
+from pipeline.cluster.settings import Request, split_assignments
+from storygan_tf import presets, records
 from storygan_tf.embedded_encoder import embed
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
@@ -38,7 +43,9 @@ STORIES = {"train": 540, "test": 60}
 SIZE = 16
 WORDS = 40
 
-SHARES = (0.3, 0.0, 0.6, 0.9) if FULL else (0.3,)
+full = pytest.mark.skipif(not FULL, reason="STORYGAN_FLINK=full")
+
+SHARES = (0.3, 0.0, 0.6, 0.9)
 """Shares of a job's tasks that have ended when a task manager is killed."""
 
 
@@ -70,16 +77,37 @@ class Cluster:
     def processes(self) -> list[dict]:
         return json.loads((self.folder / "processes.json").read_text())
 
-    def jobs(self) -> dict[str, dict]:
-        return {job["jid"]: job for job in self.ask("jobs/overview")["jobs"]}
-
     def busiest(self) -> int:
         """Returns the process of the task manager that the most slots are taken of."""
         name = min(self.ask("taskmanagers")["taskmanagers"], key=lambda manager: manager["freeSlots"])["id"]
         return next(entry["pid"] for entry in self.processes() if entry["name"] == name)
 
-    def failures(self, job: str) -> list[str]:
-        return [entry["exceptionName"] for entry in self.ask(f"jobs/{job}/exceptions")["exceptionHistory"]["entries"]]
+
+def jobs(cluster: Cluster | PodCluster) -> list[dict]:
+    """Returns the jobs, the first one first."""
+    return sorted(cluster.ask("jobs/overview")["jobs"], key=lambda job: job["start-time"])
+
+
+def failures(cluster: Cluster | PodCluster, job: str) -> list[str]:
+    return [entry["exceptionName"] for entry in cluster.ask(f"jobs/{job}/exceptions")["exceptionHistory"]["entries"]]
+
+
+def records_read(cluster: PodCluster, job: str) -> dict[str, int]:
+    """Returns how many records a job's tasks read on each task manager."""
+    read = dict.fromkeys(TASK_MANAGERS, 0)
+    for vertex in cluster.ask(f"jobs/{job}")["vertices"]:
+        for manager in cluster.ask(f"jobs/{job}/vertices/{vertex['id']}/taskmanagers")["taskmanagers"]:
+            read[manager["taskmanager-id"]] += manager["metrics"]["read-records"]
+    return read
+
+
+@pytest.fixture
+def pods(tmp_path):
+    try:
+        with PodCluster(tmp_path / "pods") as made:
+            yield made
+    except MissingError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture
@@ -170,12 +198,101 @@ def left_behind(out: Path) -> list[str]:
     return [str(path) for path in out.rglob("*") if re.match(r"beam-temp-|storygan-|writing$|unfinished$", path.name)]
 
 
-def test_the_records_are_those_of_the_runner_in_memory(cluster, cli, data, expected, tmp_path):
+def start_in_pod(pods: PodCluster, cli, *command: object) -> subprocess.Popen[str]:
+    pipe = subprocess.PIPE
+    return pods.client(cli.arguments(*command), stdout=pipe, stderr=subprocess.STDOUT, **cli.options())
+
+
+def test_pods_make_the_records_of_the_runner_in_memory_though_one_is_lost(pods, cli, data, expected, tmp_path):
     assert len(expected) == sum(STORIES.values())
+    running = start_in_pod(pods, cli, *arguments(data, tmp_path / "out", *pods.options()))
+    job = wait_for_job(pods, running, 1, 0.3)
+    pods.lose(TASK_MANAGERS[0])
+    complete(running)
+    first, second, *_ = jobs(pods)
+    assert min(records_read(pods, first["jid"]).values()) > 0
+    assert (first["state"], second["jid"]) == ("FINISHED", job)
+    assert failures(pods, job), "the job ended before it noticed"
+    assert_same(tmp_path / "out", expected)
+    assert left_behind(tmp_path / "out") == []
+    processes = [process.pid for process in pods.processes()]
+    pods.down()
+    assert list(filter(runs, processes)) == []
+
+
+@full
+def test_pods_draw_the_pictures_of_the_runner_in_memory(pods, cli, data, tmp_path):
+    lines = (data / "stories.jsonl").read_text().splitlines(keepends=True)[:64]
+    (tmp_path / "stories.jsonl").write_text("".join(lines))
+    command = ["batch", "--model", "blocks", "--input", tmp_path / "stories.jsonl", "--batch-size", 8, "--output"]
+    complete(cli.start(*command, tmp_path / "here"))
+    complete(start_in_pod(pods, cli, *command, tmp_path / "there", *pods.options()))
+    expected, found = (
+        {path.name: path.read_bytes() for path in (tmp_path / place / "images").rglob("*.png")}
+        for place in ("here", "there")
+    )
+    assert len(expected) == sum(len(json.loads(line)["sentences"]) for line in lines)
+    assert found == expected
+    assert sum(records_read(pods, jobs(pods)[0]["jid"]).values()) > 0
+
+
+@full
+def test_a_compiled_step_in_a_pod_puts_its_work_on_the_cluster(pods, cli, data, tmp_path):
+    beam = [part.removeprefix("--beam=") for part in pods.options() if part.startswith("--beam=")]
+    step = f"cluster.steps.StoryExampleGen.beam={json.dumps(['--runner=PortableRunner', *beam])}"
+    asked, _ = split_assignments([step])
+    settings = presets.load("quick")
+    kubeflow.compile(
+        Request("example/storygan:1", str(data), str(tmp_path), settings, asked), tmp_path / "pipeline.yaml"
+    )
+    complete(
+        pods.client(
+            first_step(tmp_path / "pipeline.yaml", tmp_path / "step"),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            **cli.options(),
+        )
+    )
+    assert [job["state"] for job in jobs(pods)] == ["FINISHED"]
+    told = json.loads((tmp_path / "step/executor_output.json").read_text())
+    (examples,) = told["artifacts"]["examples"]["artifacts"]
+    found = [
+        name
+        for file in Path(examples["uri"]).glob("Split-*/*.gz")
+        for name in tf.data.TFRecordDataset(str(file), compression_type="GZIP").as_numpy_iterator()
+    ]
+    assert len(found) == sum(STORIES.values())
+
+
+def first_step(pipeline: Path, folder: Path) -> list[str]:
+    """Returns the command of StoryExampleGen's container, with what Kubeflow would tell it."""
+    spec, *_ = yaml.safe_load_all(pipeline.read_text())
+    defaults = spec["root"]["inputDefinitions"]["parameters"]
+    values = {
+        name: defaults[given["componentInputParameter"]].get("defaultValue")
+        if "componentInputParameter" in given
+        else given["runtimeValue"]["constant"]
+        for name, given in spec["root"]["dag"]["tasks"]["StoryExampleGen"]["inputs"]["parameters"].items()
+    }
+    outputs = spec["components"]["StoryExampleGen"]["outputDefinitions"]["artifacts"]
+    told = {
+        "inputs": {"parameterValues": values},
+        "outputs": {
+            "artifacts": {name: {"artifacts": [{"name": name, "uri": str(folder / name)}]} for name in outputs},
+            "outputFile": str(folder / "executor_output.json"),
+        },
+    }
+    container = spec["deploymentSpec"]["executors"]["StoryExampleGen_executor"]["container"]
+    program, *others = [part.replace("{{$}}", json.dumps(told)) for part in (*container["command"], *container["args"])]
+    assert program == "python"
+    return [sys.executable, *others]
+
+
+@full
+def test_the_records_are_those_of_the_runner_in_memory(cluster, cli, data, expected, tmp_path):
     printed = complete(cli.start(*arguments(data, tmp_path / "out", *cluster.options)))
     assert printed.splitlines()[:3] == ["[1/2] examples", "[2/2] vectors", "stories    600 of 600: 540 train, 60 test"]
-    assert len(cluster.jobs()) == 2
-    assert {job["state"] for job in cluster.jobs().values()} == {"FINISHED"}
+    assert [job["state"] for job in jobs(cluster)] == ["FINISHED", "FINISHED"]
     assert_same(tmp_path / "out", expected)
     assert left_behind(tmp_path / "out") == []
     processes = [entry["pid"] for entry in cluster.processes()]
@@ -183,8 +300,9 @@ def test_the_records_are_those_of_the_runner_in_memory(cluster, cli, data, expec
     assert list(filter(runs, processes)) == []
 
 
+@full
 @pytest.mark.parametrize("share", SHARES)
-@pytest.mark.parametrize("number", [1, 0] if FULL else [1])
+@pytest.mark.parametrize("number", [1, 0])
 def test_a_killed_task_manager_changes_nothing(cluster, cli, data, expected, tmp_path, number, share):
     running = cli.start(*arguments(data, tmp_path / "out", *cluster.options))
     try:
@@ -194,28 +312,28 @@ def test_a_killed_task_manager_changes_nothing(cluster, cli, data, expected, tmp
         running.kill()
         raise
     complete(running)
-    assert cluster.failures(job), "the job ended before it noticed"
+    assert failures(cluster, job), "the job ended before it noticed"
     assert cluster.ask("overview")["taskmanagers"] == 1
     assert_same(tmp_path / "out", expected)
     assert left_behind(tmp_path / "out") == []
 
 
-def wait_for_job(cluster: Cluster, running: subprocess.Popen[str], number: int, share: float) -> str:
+def wait_for_job(cluster: Cluster | PodCluster, running: subprocess.Popen[str], number: int, share: float) -> str:
     """Returns the id of the job of this number, when so much of it has ended that a kill meets it on the way."""
     while running.poll() is None:
-        jobs = sorted(cluster.jobs().values(), key=lambda job: job["start-time"])
-        if len(jobs) > number and jobs[number]["state"] == "RUNNING":
-            tasks = jobs[number]["tasks"]
+        found = jobs(cluster)
+        if len(found) > number and found[number]["state"] == "RUNNING":
+            tasks = found[number]["tasks"]
             if tasks["running"] and tasks["finished"] >= share * tasks["total"]:
-                return jobs[number]["jid"]
-        time.sleep(0.05)
+                return found[number]["jid"]
+        time.sleep(0.2)
     raise AssertionError(f"the job ended first: {running.stdout.read()}")
 
 
-@pytest.mark.skipif(not FULL, reason="STORYGAN_FLINK=full")
+@full
 def test_the_whole_pipeline_runs_on_it(cluster, cli, story_folder, tmp_path):
     data = story_folder(tmp_path / "data", train=10, test=4)
     complete(cli.start(*cli.tiny_run(data, tmp_path / "run"), *cluster.options))
-    assert len(cluster.jobs()) >= 4
+    assert len(jobs(cluster)) >= 4
     assert len(list((tmp_path / "run/serving_model/storygan").iterdir())) == 1
     assert left_behind(tmp_path / "run") == []

@@ -1,13 +1,19 @@
-"""The script of the Flink cluster: what is missing is told, and nobody else's process is stopped."""
+"""The scripts of the Flink cluster: what is missing is told, nobody else's process is stopped; and the manifest."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
+from pathlib import Path
 
+import kubernetes_validate
 import pytest
+import yaml
+from flink.cluster import CONFIGURATION
+from flink.pod_cluster import ENVIRONMENT, POOL
 
+ROOT = Path(__file__).parents[2]
 SCRIPT = "scripts/flink/cluster.py"
 MISSING = 3
 
@@ -67,3 +73,47 @@ def test_a_process_that_took_a_stopped_ones_number_is_left_alone(machine):
 
 def test_to_stop_what_does_not_run_does_no_harm(machine):
     assert cluster(machine, "down").returncode == 0
+
+
+def test_pods_without_their_tools_are_told(machine):
+    done = machine.run(sys.executable, "scripts/flink/pod_cluster.py", "storygan", "prepare")
+    assert (done.returncode, done.stderr.startswith("flink: pods need unshare (util-linux)")) == (MISSING, True)
+
+
+@pytest.fixture(scope="module")
+def manifest():
+    return {
+        (document["kind"], document["metadata"]["name"]): document
+        for document in yaml.safe_load_all((ROOT / "scripts/flink/kubernetes.yaml").read_text())
+    }
+
+
+def containers(manifest, deployment):
+    pod = manifest["Deployment", deployment]["spec"]["template"]["spec"]
+    return {container["name"]: container for container in pod["containers"]}
+
+
+def test_the_manifest_follows_kubernetes_schemas(manifest):
+    assert [kind for kind, _ in manifest] == ["ConfigMap", "Service", "Deployment", "Deployment"]
+    for document in manifest.values():
+        kubernetes_validate.validate(document, "1.31", strict=True)
+
+
+def test_the_manifests_flink_is_that_of_the_pods(manifest):
+    told = manifest["ConfigMap", "flink"]["data"]["FLINK_PROPERTIES"].splitlines()
+    assert {*told} - {*CONFIGURATION.splitlines()} == {"jobmanager.rpc.address: flink"}
+    for deployment, name in (("flink-job-manager", "job-manager"), ("flink-task-manager", "task-manager")):
+        assert containers(manifest, deployment)[name]["envFrom"] == [{"configMapRef": {"name": "flink"}}]
+
+
+def test_a_pool_of_workers_is_beside_each_task_manager_as_in_the_pods(manifest):
+    pool = containers(manifest, "flink-task-manager")["workers"]
+    assert ["-m", *POOL] == [*pool["command"], *pool["args"]][1:]
+    assert f"--environment_config=localhost:{pool['args'][1]}" in ENVIRONMENT
+
+
+def test_steps_reach_the_job_server_by_the_service(manifest):
+    service = manifest["Service", "flink"]["spec"]
+    pod = manifest["Deployment", "flink-job-manager"]["spec"]["template"]
+    assert service["selector"] == pod["metadata"]["labels"]
+    assert {port["name"]: port["port"] for port in service["ports"]}["jobs"] == 8099

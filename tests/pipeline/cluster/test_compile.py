@@ -19,6 +19,13 @@ from storygan_tf.errors import ConfigError
 REPOSITORY = Path(__file__).parents[3]
 ROOMS = ("storygan_tf", "storygan_cli", "components", "pipeline", "serving")
 PARAMETERS = {"data", "data_fingerprint", "label_names", "settings_json", "training_json"}
+DATAFLOW = ["--runner=DataflowRunner", "--project=p", "--region=r", "--temp_location=gs://bucket/temp"]
+FLINK = [
+    "--runner=PortableRunner",
+    "--job_endpoint=flink:8099",
+    "--environment_type=EXTERNAL",
+    "--environment_config=localhost:50000",
+]
 RICH = (
     "cluster.retries=3",
     "cluster.cpu=2",
@@ -29,7 +36,8 @@ RICH = (
     'cluster.steps.Trainer.tolerations=[{"key": "gpu", "operator": "Exists", "effect": "NoSchedule"}]',
     'cluster.volumes=[{"claim": "stories", "path": "/mnt"}]',
     'cluster.secrets=[{"name": "s3", "key": "id", "env": "AWS_ID"}, {"name": "gcp", "path": "/secrets"}]',
-    'cluster.steps.Transform.beam=["--runner=DataflowRunner", "--project=p"]',
+    f"cluster.steps.Transform.beam={json.dumps(DATAFLOW)}",
+    f"cluster.steps.StatisticsGen.beam={json.dumps(FLINK)}",
 )
 
 
@@ -143,10 +151,18 @@ def test_steps_get_their_resources_retries_and_beam_options(written):
     }
     policies = [task["retryPolicy"] for task in spec["root"]["dag"]["tasks"].values()]
     assert all((policy["maxRetryCount"], policy["backoffDuration"]) == (3, "30s") for policy in policies)
-    options = ["--runner=DataflowRunner", "--project=p", "--sdk_container_image=example/storygan:1"]
-    assert container(spec, "Transform")["args"][-3:] == options
-    assert "--mirrored" not in container(spec, "Transform")["args"]
-    assert not {*options} & {*container(spec, "Trainer")["args"]}
+    for step, options in {
+        "Transform": [*DATAFLOW, "--sdk_container_image=example/storygan:1"],
+        "StatisticsGen": FLINK,
+    }.items():
+        assert container(spec, step)["args"][-len(options) :] == options
+        assert "--mirrored" not in container(spec, step)["args"]
+        assert not {*options} & {*container(spec, "Trainer")["args"]}
+
+
+def test_a_step_whose_runner_lacks_an_option_is_not_compiled(written):
+    with pytest.raises(ConfigError, match="no --region for DataflowRunner"):
+        written(kubeflow, 'cluster.beam=["--runner=DataflowRunner", "--project=p", "--temp_location=gs://bucket/temp"]')
 
 
 @pytest.mark.parametrize("version", ["2.0.0", "2.1.0"])

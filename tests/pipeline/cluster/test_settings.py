@@ -62,6 +62,7 @@ def test_secrets_and_volumes_are_read_from_json():
         ("name=Story GAN", "lower-case"),
         ('node_selector=["pool"]', "'key=value'"),
         ('steps.Transform.beam=["FlinkRunner"]', "an option of Beam"),
+        ('beam=["--environment_type=LOOPBACK"]', "expected EXTERNAL"),
         ('volumes=[{"claim": "a", "path": "b"}]', "an absolute path"),
         ('secrets=[{"name": "s3", "value": "hush"}]', "unknown key 'cluster.secrets.0.value'"),
         ('secrets=[{"name": "s3", "key": "id"}]', "`key` and `env`, or `path`"),
