@@ -20,7 +20,7 @@ from tfx.dsl.components.base import base_beam_component
 from tfx.orchestration.kubeflow import kubeflow_dag_runner
 from tfx.orchestration.kubeflow.proto import kubeflow_pb2
 
-from components.beam_options import LOOPBACK, beam_options
+from components.beam_options import beam_options
 from pipeline.cluster.settings import ClusterSettings, Request, Secret, Steps, StepSettings, Volume
 from pipeline.cluster.spec import BACKOFF_SECONDS, JUDGE_STEP, check_out, parameter_notes, step_beam
 from pipeline.cluster.submission import Submission
@@ -56,7 +56,9 @@ def compile(request: Request, out: Path) -> list[str]:
     """
     check_out(out, (".yaml", ".yml"))
     _check_places(request)
-    beam = {step.name: _beam(request, step.name) for step in dataclasses.fields(Steps)}
+    beam = {
+        step.name: beam_options(step_beam(request, request.cluster.of(step.name))) for step in dataclasses.fields(Steps)
+    }
     print(f"storygan: {NOTICE}", file=sys.stderr)
     submission = Submission.of(request)
     for component in submission.pipeline.components:
@@ -106,17 +108,6 @@ def _check_places(request: Request) -> None:
                 f"{name} {place}: with kubeflow-v1 steps share a volume; expected an absolute path on one that "
                 'cluster.volumes mounts: --set \'cluster.volumes=[{"claim": "stories", "path": "/mnt/stories"}]\'.'
             )
-
-
-def _beam(request: Request, step: str) -> list[str]:
-    """Returns Beam's options of a step."""
-    beam = step_beam(request, request.cluster.of(step))
-    if LOOPBACK in beam:
-        raise ConfigError(
-            f"cluster.steps.{step}.beam: found {LOOPBACK}, which is for one machine; expected --environment_type="
-            "EXTERNAL and --environment_config=HOST:PORT of a pool of workers."
-        )
-    return beam_options(beam)
 
 
 def _metadata(cluster: ClusterSettings) -> kubeflow_pb2.KubeflowMetadataConfig:

@@ -30,7 +30,8 @@ CLUSTER = (
     'cluster.steps.Trainer.tolerations=[{"key":"nvidia.com/gpu","operator":"Exists","effect":"NoSchedule"}]',
     "cluster.steps.JudgeTrainer.accelerators=4",
     "cluster.steps.JudgeTrainer.accelerator=google.com/tpu",
-    'cluster.steps.Transform.beam=["--runner=FlinkRunner","--flink_master=flink:8081"]',
+    'cluster.steps.Transform.beam=["--runner=FlinkRunner","--flink_master=flink:8081","--environment_type=EXTERNAL",'
+    '"--environment_config=localhost:50000"]',
     'cluster.volumes=[{"claim":"stories","path":"/mnt"}]',
     'cluster.secrets=[{"name":"store","key":"id","env":"AWS_ACCESS_KEY_ID"},{"name":"key","path":"/etc/key"}]',
 )
@@ -170,6 +171,8 @@ def test_a_step_has_its_own_beam_options(compiled):
         "--sdk_container_image=none",
         "--runner=FlinkRunner",
         "--flink_master=flink:8081",
+        "--environment_type=EXTERNAL",
+        "--environment_config=localhost:50000",
     ]
     (runner,) = [arg for arg in node(compiled(*CLUSTER), "StatisticsGen")[1]["beamPipelineArgs"] if "runner" in arg]
     assert runner.endswith("FnApiRunner")
@@ -240,7 +243,6 @@ def test_an_edit_of_code_changes_the_keys_of_the_steps_that_run_it(compiled, mon
         (request(data="s3://bucket/stories"), "--data s3://bucket/stories"),
         (request(root="gs://bucket/root"), "--root gs://bucket/root"),
         (request("cluster.serving=s3://bucket/serving"), "cluster.serving s3://bucket/serving"),
-        (request('cluster.steps.Transform.beam=["--environment_type=LOOPBACK"]'), "cluster.steps.Transform.beam"),
     ],
 )
 def test_what_the_target_cannot_do_is_refused_before_anything_is_compiled(asked, named, tmp_path, monkeypatch):
