@@ -12,7 +12,7 @@ from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
 from pipeline.cluster import kubeflow, vertex
-from pipeline.cluster.settings import Request, split_assignments
+from pipeline.cluster.settings import Request, Steps, split_assignments
 from storygan_tf import fingerprint, presets
 from storygan_tf.errors import ConfigError
 
@@ -20,6 +20,7 @@ REPOSITORY = Path(__file__).parents[3]
 ROOMS = ("storygan_tf", "storygan_cli", "components", "pipeline", "serving")
 PARAMETERS = {"data", "data_fingerprint", "label_names", "settings_json", "training_json"}
 RICH = (
+    "serving.bulk_infer=test",
     "cluster.retries=3",
     "cluster.cpu=2",
     "cluster.memory=8Gi",
@@ -123,6 +124,7 @@ def test_what_kubernetes_alone_knows_is_a_second_document(written):
     check_strictly(spec)
     executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     assert set(executors) == set(spec["deploymentSpec"]["executors"])
+    assert set(executors) == {f"{step}_executor" for step in vars(Steps())}
     assert executors["Trainer_executor"]["nodeSelector"] == {"labels": {"pool": "gpu"}}
     assert executors["Trainer_executor"]["tolerations"] == [
         {"key": "gpu", "operator": "Exists", "effect": "NoSchedule"}
