@@ -10,7 +10,7 @@ import dataclasses
 import json
 import sys
 import tempfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import yaml
@@ -21,7 +21,7 @@ from tfx.orchestration.kubeflow import kubeflow_dag_runner
 from tfx.orchestration.kubeflow.proto import kubeflow_pb2
 
 from components.beam_options import beam_options
-from pipeline.cluster.settings import ClusterSettings, Request, Secret, Steps, StepSettings, Volume
+from pipeline.cluster.settings import PREFIX, ClusterSettings, Request, Secret, Steps, StepSettings, Volume
 from pipeline.cluster.spec import BACKOFF_SECONDS, JUDGE_STEP, check_out, parameter_notes, step_beam
 from pipeline.cluster.submission import Submission
 from storygan_tf.datasets.files import write_whole
@@ -37,9 +37,6 @@ COMMAND = ("python", "-m", "pipeline.cluster.step_v1")
 
 UI_METADATA = "/tmp/mlpipeline-ui-metadata.json"
 """Where a step tells Kubeflow's pages of itself. TFX's default is in `/`, which only root may write."""
-
-SERVICE = "METADATA_GRPC_SERVICE_HOST", "METADATA_GRPC_SERVICE_PORT"
-"""Variables of the config map that Kubeflow Pipelines has for this, where settings name no service."""
 
 _ACCOUNT = "pipeline-runner"
 """Service account that Kubeflow Pipelines has for workflows."""
@@ -99,14 +96,16 @@ def _mend_step(arguments: list[str]) -> None:
 
 
 def _check_places(request: Request) -> None:
+    """Refuses places that steps, each a container of its own, do not share."""
     cluster = request.cluster
     places = {"--data": request.data, "--root": request.root}
-    places |= {"cluster.serving": cluster.serving, "cluster.work": cluster.work}
+    places |= {name: place for name in ("serving", "work") if (place := getattr(cluster, name))}
     for name, place in places.items():
-        if "://" in place:
+        if not any(PurePosixPath(place).is_relative_to(volume.path) for volume in cluster.volumes):
             raise ConfigError(
-                f"{name} {place}: with kubeflow-v1 steps share a volume; expected an absolute path on one that "
-                'cluster.volumes mounts: --set \'cluster.volumes=[{"claim": "stories", "path": "/mnt/stories"}]\'.'
+                f"{name if name.startswith('--') else PREFIX + name} {place}: with kubeflow-v1 steps share a volume; "
+                "expected a path below one that cluster.volumes mounts: "
+                '--set \'cluster.volumes=[{"claim": "stories", "path": "/mnt/stories"}]\'.'
             )
 
 

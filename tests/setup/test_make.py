@@ -166,7 +166,7 @@ def test_the_wheel_says_what_it_needs(wheel):
     assert re.search(r"Requires-Python: (<3\.12, ?>=3\.10|>=3\.10, ?<3\.12)\n", text)
     base = [line for line in text.splitlines() if line.startswith("Requires-Dist") and "extra ==" not in line]
     assert not [line for line in base if re.search("tfx|beam|mitsuba|pytest", line)]
-    assert {"pipeline", "render", "eval", "parquet", "serving", "kubeflow", "gpu", "dev"} == set(
+    assert {"pipeline", "render", "eval", "parquet", "serving", "kubeflow", "s3", "gpu", "dev"} == set(
         re.findall("Provides-Extra: (.*)", text)
     )
     scripts = next(name for name in wheel.namelist() if name.endswith("entry_points.txt"))

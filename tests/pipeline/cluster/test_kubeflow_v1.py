@@ -32,13 +32,16 @@ CLUSTER = (
     "cluster.steps.JudgeTrainer.accelerator=google.com/tpu",
     'cluster.steps.Transform.beam=["--runner=FlinkRunner","--flink_master=flink:8081","--environment_type=EXTERNAL",'
     '"--environment_config=localhost:50000"]',
-    'cluster.volumes=[{"claim":"stories","path":"/mnt"}]',
     'cluster.secrets=[{"name":"store","key":"id","env":"AWS_ACCESS_KEY_ID"},{"name":"key","path":"/etc/key"}]',
 )
 
 
+VOLUMES = 'cluster.volumes=[{"claim":"stories","path":"/mnt"}]'
+"""Given always: without a volume there is no workflow."""
+
+
 def request(*assignments: str, **changes: str) -> Request:
-    cluster, _ = split_assignments(assignments)
+    cluster, _ = split_assignments([VOLUMES, *assignments])
     values = {"image": "registry.example/storygan:1", "data": "/mnt/stories", "root": "/mnt/root"} | changes
     return Request(settings=presets.load("quick"), cluster=cluster, **values)
 
@@ -129,7 +132,7 @@ def test_containers_run_our_entry_point_in_our_image_and_write_where_they_may(co
 
 def test_by_default_nothing_is_asked_of_the_cluster_but_two_retries(compiled):
     trainer = template(compiled(), "Trainer")
-    assert not {"nodeSelector", "tolerations", "volumes"} & set(trainer)
+    assert not {"nodeSelector", "tolerations"} & set(trainer)
     assert "resources" not in trainer["container"]
     assert trainer["retryStrategy"] == {
         "limit": "2",
@@ -243,6 +246,8 @@ def test_an_edit_of_code_changes_the_keys_of_the_steps_that_run_it(compiled, mon
         (request(data="s3://bucket/stories"), "--data s3://bucket/stories"),
         (request(root="gs://bucket/root"), "--root gs://bucket/root"),
         (request("cluster.serving=s3://bucket/serving"), "cluster.serving s3://bucket/serving"),
+        (request(data="/home/stories"), "--data /home/stories: .* below one that cluster.volumes mounts"),
+        (request("cluster.work=/mnt2/work"), "cluster.work /mnt2/work"),
     ],
 )
 def test_what_the_target_cannot_do_is_refused_before_anything_is_compiled(asked, named, tmp_path, monkeypatch):
