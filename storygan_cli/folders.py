@@ -146,7 +146,7 @@ def local_workers(beam_args: Sequence[str], *given: str) -> None:
     elsewhere = any(argument.startswith("--runner=") for argument in beam_args)
     if elsewhere and "--environment_type=LOOPBACK" not in beam_args and any(map(in_bucket, given)):
         raise ConfigError(
-            f"{next(filter(in_bucket, given))}: is in a bucket, and its copy on this machine is out of reach for Beam's "
+            f"{next(filter(in_bucket, given))}: is in a bucket, and its copy on this machine is out of reach for "
             "workers elsewhere; expected a folder that all of them share, or workers on this machine."
         )
 
