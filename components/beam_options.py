@@ -24,6 +24,9 @@ LOOPBACK = "--environment_type=LOOPBACK"
 PROCESS_WORKERS = "use_loopback_process_worker"
 """Beam's experiment: processes instead, which Beam's own pool starts."""
 
+_LOCAL = ("FnApiRunner", "DirectRunner")
+"""Runners whose workers are on this machine."""
+
 _WORKERS = {"FlinkRunner": "--parallelism"}
 """The option that says how many workers, where it is not FnApiRunner's."""
 
@@ -52,6 +55,12 @@ def beam_options(given: Sequence[str]) -> list[str]:
     runner = [] if _named(given, "--runner") else [f"--runner={FN_API_RUNNER}"]
     image = [] if _named(given, "--sdk_container_image") else [NO_SDK_PACKAGE]
     return [*runner, *image, *_served(given)]
+
+
+def is_local(given: Sequence[str]) -> bool:
+    """Tells whether Beam's workers are on this machine, and reach what it reaches."""
+    runners = [argument.partition("=")[2] for argument in given if argument.startswith("--runner=")]
+    return all(runner.rpartition(".")[2] in _LOCAL for runner in runners)
 
 
 def _served(given: Sequence[str]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from tfx import v1 as tfx
 from tfx.orchestration.metadata import sqlite_metadata_connection_config
@@ -24,6 +25,7 @@ from pipeline.settings import (
     transform_arguments,
 )
 from pipeline.statistics import statistics_options
+from pipeline.submitted import Parameters, StoryTrainer, StoryTransform
 from storygan_tf.config import Settings
 from storygan_tf.fingerprint import code_fingerprint
 
@@ -54,10 +56,10 @@ class RunInfo:
     environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
     initial: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
-    def to_json(self, settings: Settings, code: Mapping[str, str]) -> str:
+    def to_json(self, settings: Settings | None, code: Mapping[str, str]) -> str:
         """Returns it as StoryEvaluator's parameter `run_info`, with the settings and the code behind each step."""
-        values = dataclasses.asdict(self) | {"settings": json.loads(settings.to_json()), "code": code}
-        return json.dumps(values, sort_keys=True)
+        told = {"settings": json.loads(settings.to_json())} if settings else {}
+        return json.dumps(dataclasses.asdict(self) | told | {"code": code}, sort_keys=True)
 
 
 def create_pipeline(
@@ -67,8 +69,8 @@ def create_pipeline(
     pipeline_root: str,
     serving_dir: str,
     work_dir: str,
-    metadata_path: str,
     data_fingerprint: str,
+    metadata_path: str = "",
     label_names: Sequence[str] = (),
     initial_fingerprint: str = "",
     judge_fingerprint: str = "",
@@ -76,6 +78,7 @@ def create_pipeline(
     rejects_path: str = "",
     run_info: RunInfo | None = None,
     beam_pipeline_args: Sequence[str] = (),
+    parameters: Parameters | None = None,
 ) -> tfx.dsl.Pipeline:
     """Returns the pipeline StoryExampleGen ... Pusher.
 
@@ -85,8 +88,8 @@ def create_pipeline(
         pipeline_root: where artifacts go.
         serving_dir: model base directory that Pusher adds a version to.
         work_dir: where the Trainer keeps checkpoints between attempts.
-        metadata_path: sqlite file of ML Metadata.
         data_fingerprint: changes when anything in `data_dir` does.
+        metadata_path: sqlite file of ML Metadata; empty where a cluster has its own.
         label_names: names of the stories' labels, which the export tells.
         initial_fingerprint: changes when the model that `training.init_from` names does.
         judge_fingerprint: changes when the judge that `evaluation.judge` names does.
@@ -94,12 +97,18 @@ def create_pipeline(
         rejects_path: where StoryExampleGen leaves a copy of its rejects even when it fails; empty for nowhere.
         run_info: for the report and the lineage.
         beam_pipeline_args: Beam's options, the runner among them.
+        parameters: what a submission to a cluster may change, in place of the settings, the data folder, its
+            fingerprint and its labels' names; None where nothing can be.
     """
+
+    def settings_of(*parts: str) -> Any:
+        return parameters.settings_json if parameters else settings.to_json(*parts)
+
     code = {step: code_fingerprint(module) for step, module in CODE.items()}
     example_gen = StoryExampleGen(
-        data_dir=data_dir,
-        settings=settings.to_json(*EXAMPLE_GEN_SETTINGS),
-        data_fingerprint=data_fingerprint,
+        data_dir=parameters.data if parameters else data_dir,
+        settings=settings_of(*EXAMPLE_GEN_SETTINGS),
+        data_fingerprint=parameters.data_fingerprint if parameters else data_fingerprint,
         code_fingerprint=code["StoryExampleGen"],
         rejects_path=rejects_path,
     )
@@ -111,28 +120,31 @@ def create_pipeline(
         examples=examples,
         statistics=statistics,
         schema=schema_gen.outputs["schema"],
-        settings=settings.to_json(*VALIDATOR_SETTINGS),
+        settings=settings_of(*VALIDATOR_SETTINGS),
         code_fingerprint=code["ExampleValidator"],
     ).with_id("ExampleValidator")
-    transform = tfx.components.Transform(
+    transform = StoryTransform(
         examples=examples,
         schema=validator.outputs["expected_schema"],
         preprocessing_fn="pipeline.preprocessing.preprocessing_fn",
         splits_config=tfx.proto.SplitsConfig(analyze=["train"], transform=["train", "test"]),
         custom_config=transform_arguments(settings, initial_fingerprint).to_custom_config(),
-    )
-    trainer = tfx.components.Trainer(
+    ).with_id("Transform")
+    trainer = StoryTrainer(
         run_fn="pipeline.trainer.run_fn",
         examples=transform.outputs["transformed_examples"],
         transform_graph=transform.outputs["transform_graph"],
         train_args=tfx.proto.TrainArgs(splits=["train"]),
         eval_args=tfx.proto.EvalArgs(splits=["test"]),
         custom_config=trainer_arguments(settings, work_dir, initial_fingerprint, label_names).to_custom_config(),
-    )
+    ).with_id("Trainer")
+    if parameters:
+        parameters.give_transform(transform)
+        parameters.give_trainer(trainer)
     model = trainer.outputs["model"]
     judge_trainer = JudgeTrainer(
         examples=examples,
-        settings=settings.to_json(*JUDGE_SETTINGS),
+        settings=settings_of(*JUDGE_SETTINGS),
         code_fingerprint=code["JudgeTrainer"] + judge_fingerprint,
     )
     # Nothing is trained on broken data, no judge either.
@@ -143,12 +155,13 @@ def create_pipeline(
         judge=judge_trainer.outputs["judge"],
         model_run=trainer.outputs["model_run"],
         anomalies=validator.outputs["anomalies"],
-        settings=settings.to_json(*EVALUATOR_SETTINGS),
+        settings=settings_of(*EVALUATOR_SETTINGS),
         serving_dir=serving_dir,
         code_fingerprint=code["StoryEvaluator"],
-        data_fingerprint=data_fingerprint,
+        data_fingerprint=parameters.data_fingerprint if parameters else data_fingerprint,
         inputs_fingerprint=inputs_fingerprint,
-        run_info=(run_info or RunInfo()).to_json(settings, code),
+        run_info=(run_info or RunInfo()).to_json(None if parameters else settings, code),
+        training=parameters.training_json if parameters else None,
     )
     serving_check = ServingCheck(
         model=model,
@@ -182,6 +195,6 @@ def create_pipeline(
             *inferrers,
         ],
         enable_cache=True,
-        metadata_connection_config=sqlite_metadata_connection_config(metadata_path),
+        metadata_connection_config=sqlite_metadata_connection_config(metadata_path) if metadata_path else None,
         beam_pipeline_args=list(beam_pipeline_args),
     )

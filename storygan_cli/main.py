@@ -18,7 +18,7 @@ import typer
 import typer.core
 
 import storygan_tf
-from storygan_cli import batch, compare, data, evaluate, export, generate, lineage, prepare, run, serve, train
+from storygan_cli import batch, compare, compile, data, evaluate, export, generate, lineage, prepare, run, serve, train
 from storygan_tf.errors import StoryGANError
 
 DEBUG_VARIABLE = "STORYGAN_DEBUG"
@@ -77,6 +77,7 @@ app.command(epilog=serve.EPILOG, context_settings=serve.CONTEXT)(serve.serve)
 app.command(epilog=evaluate.EPILOG)(evaluate.evaluate)
 app.command(epilog=compare.EPILOG)(compare.compare)
 app.command(epilog=lineage.EPILOG)(lineage.lineage)
+app.command("compile", epilog=compile.EPILOG)(compile.compile_pipeline)
 
 
 def _print_version(wanted: bool) -> None:

@@ -397,18 +397,41 @@ class Settings:
         Raises:
             ConfigError: for an unknown key, a value of the wrong type or an assignment without ``=``.
         """
-        values = json.loads(self.to_json())
-        for assignment in assignments:
-            key, equals, text = assignment.partition("=")
-            if not equals:
-                raise ConfigError(f"--set {assignment!r}: expected key=value, such as training.seed=3.")
-            _assign(values, key.strip(), _value_of(text))
-        return from_dict(type(self), values)
+        return override(self, assignments)
+
+    def with_training(self, text: str) -> Settings:
+        """Returns settings with what a cluster was told at submission about the training.
+
+        Args:
+            text: a JSON object of settings below `training` and their values, keys with dots
+                (`{"seed": 3, "phases.warm_up.epochs": 2}`); empty for none.
+
+        Raises:
+            ConfigError: for text that is no such object, an unknown key or a value of the wrong type.
+        """
+        try:
+            values = json.loads(text or "{}")
+        except json.JSONDecodeError as error:
+            raise ConfigError(f"training: not JSON ({error}); found {text[:80]!r}.") from error
+        if not isinstance(values, dict):
+            raise ConfigError(f'training: found {text[:80]!r}, expected a JSON object, such as {{"seed": 3}}.')
+        return self.override([f"training.{key}={json.dumps(value)}" for key, value in values.items()])
 
     def changes(self, other: Settings) -> list[str]:
         """Returns the assignments that turn other settings into these; the preset's name is not among them."""
         before, after = (json.loads(settings.to_json()) for settings in (other, self))
         return [change for change in _changes(before, after) if not change.startswith("preset=")]
+
+
+def override(config: Dataclass, assignments: Sequence[str]) -> Dataclass:
+    """Returns a configuration with each ``key=value`` applied; see `Settings.override`."""
+    values = json.loads(json.dumps(dataclasses.asdict(typing.cast(Any, config))))
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {assignment!r}: expected key=value, such as training.seed=3.")
+        _assign(values, key.strip(), _value_of(text))
+    return from_dict(type(config), values)
 
 
 def _changes(before: Any, after: Any, key: str = "") -> Iterator[str]:

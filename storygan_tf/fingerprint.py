@@ -123,7 +123,7 @@ def _imports(tree: _Tree, name: str) -> Iterator[str]:
     if path is None:
         return
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-    for node in _run_nodes(_parse(path.read_bytes())):
+    for node in _import_nodes(path.read_bytes()):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield from _imported(tree, alias)
@@ -168,6 +168,11 @@ def _homes(tree: _Tree, package: str) -> dict[str, str]:
     guards = [node for node in _parse(path.read_bytes()).body if _is_type_checking(node)]
     imports = [node for guard in guards for node in ast.walk(guard) if isinstance(node, ast.ImportFrom)]
     return {alias.asname or alias.name: _base(node, package) for node in imports for alias in node.names}
+
+
+@functools.lru_cache(maxsize=512)
+def _import_nodes(source: bytes) -> tuple[ast.Import | ast.ImportFrom, ...]:
+    return tuple(node for node in _run_nodes(_parse(source)) if isinstance(node, ast.Import | ast.ImportFrom))
 
 
 def _run_nodes(node: ast.AST) -> Iterator[ast.AST]:

@@ -19,6 +19,7 @@ class StoryEvaluatorSpec(types.ComponentSpec):
         executor.DATA_FINGERPRINT: component_spec.ExecutionParameter(type=str, optional=True),
         executor.INPUTS_FINGERPRINT: component_spec.ExecutionParameter(type=str, optional=True),
         executor.RUN_INFO: component_spec.ExecutionParameter(type=str, optional=True),
+        executor.TRAINING: component_spec.ExecutionParameter(type=str, optional=True),
     }
     INPUTS = {  # noqa: RUF012
         executor.EXAMPLES: component_spec.ChannelParameter(type=standard_artifacts.Examples),
@@ -69,6 +70,7 @@ class StoryEvaluator(base_beam_component.BaseBeamComponent):
         data_fingerprint: str | None = None,
         inputs_fingerprint: str | None = None,
         run_info: str | None = None,
+        training: str | None = None,
     ) -> None:
         """Constructs a StoryEvaluator.
 
@@ -87,6 +89,8 @@ class StoryEvaluator(base_beam_component.BaseBeamComponent):
                 key, otherwise unused.
             run_info: JSON for the report and the lineage: {"commands": {purpose: command}, "settings": {...}, "code":
                 {step: fingerprint}, "environment": {"lock": ..., "packages": ...}}.
+            training: JSON of what the training was told besides, as `storygan_tf.config.Settings.with_training` reads
+                it, for the report and the lineage.
         """
         super().__init__(
             StoryEvaluatorSpec(
@@ -101,6 +105,7 @@ class StoryEvaluator(base_beam_component.BaseBeamComponent):
                 data_fingerprint=data_fingerprint,
                 inputs_fingerprint=inputs_fingerprint,
                 run_info=run_info,
+                training=training,
                 evaluation=types.Channel(type=standard_artifacts.ModelEvaluation),
                 blessing=types.Channel(type=standard_artifacts.ModelBlessing),
             )

@@ -43,6 +43,7 @@ CODE_FINGERPRINT = "code_fingerprint"
 DATA_FINGERPRINT = "data_fingerprint"
 INPUTS_FINGERPRINT = "inputs_fingerprint"
 RUN_INFO = "run_info"
+TRAINING = "training"
 
 REASON = "reason"
 """Custom property of a blessing: why it was or was not given."""
@@ -76,6 +77,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 - run_info: optional JSON {"commands": {...}, "settings": {...}, "code": {step: fingerprint},
                   "environment": {"lock": ..., "packages": ...}, "initial": {"model": ..., "sha256": ...}} for the
                   report and the lineage.
+                - training: optional JSON of what the training was told besides `settings`; for the report and the
+                  lineage where `run_info` has no settings.
                 - data_fingerprint: optional; for the lineage.
                 - code_fingerprint, inputs_fingerprint: part of the cache key; not used.
 
@@ -102,7 +105,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         background = Background(
             history=_optional(input_dict, MODEL_RUN, HISTORY) or [],
             anomalies=_optional(input_dict, ANOMALIES, records.ANOMALIES_FILE),
-            settings=run_info.get("settings") or json.loads(exec_properties[SETTINGS]),
+            settings=_told_settings(exec_properties),
             commands=run_info.get("commands", {}),
             lineage=self._lineage(path, examples, evaluation, exec_properties),
             info=SavedStoryGAN(path).info,
@@ -112,7 +115,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
 
     def _lineage(self, model: str, examples: str, evaluation: Evaluation, properties: dict[str, Any]) -> Lineage:
         run_info = _run_info(properties)
-        settings = run_info.get("settings") or json.loads(properties[SETTINGS])
+        settings = _told_settings(properties)
         environment = run_info.get("environment", {})
         row = evaluation.row(MODEL_ROW)
         return Lineage(
@@ -162,6 +165,16 @@ def _run_info(exec_properties: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ConfigError(f"{RUN_INFO}: found {values!r}, expected an object of `commands` and `settings`.")
     return values
+
+
+def _told_settings(exec_properties: dict[str, Any]) -> dict[str, Any]:
+    """Returns the settings that the report and the lineage tell."""
+    told: dict[str, Any] | None = _run_info(exec_properties).get("settings")
+    if told:
+        return told
+    given = Settings.from_json(exec_properties[SETTINGS]).with_training(exec_properties.get(TRAINING) or "")
+    settings: dict[str, Any] = json.loads(given.to_json())
+    return settings
 
 
 def _optional(input_dict: dict[str, list[types.Artifact]], key: str, file: str) -> Any:

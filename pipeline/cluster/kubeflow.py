@@ -1,0 +1,79 @@
+"""`--target kubeflow`: a YAML file for Kubeflow Pipelines 2.
+
+What Kubernetes alone knows (node selectors, tolerations, secrets, volumes) is a second document of the file, as
+`kfp-kubernetes` writes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from tfx.types import standard_artifacts
+
+from pipeline.cluster.settings import ClusterSettings, Request
+from pipeline.cluster.spec import SCHEMA_2_1, check_out, parameter_notes, pipeline_job, service_account_note
+from pipeline.cluster.submission import Submission
+from storygan_tf.datasets.files import write_whole
+
+_MODELS = {standard_artifacts.Model.TYPE_NAME, standard_artifacts.PushedModel.TYPE_NAME}
+_DATASETS = {standard_artifacts.Examples.TYPE_NAME}
+
+
+def compile(request: Request, out: Path) -> list[str]:
+    """Writes the file; returns what to say of it.
+
+    Raises:
+        StoryGANError: as `pipeline.cluster.submission.Submission.of`.
+    """
+    check_out(out, (".yaml", ".yml"))
+    submission = Submission.of(request)
+    spec = pipeline_job(request, submission, SCHEMA_2_1, mirrored=True)["pipelineSpec"]
+    _collapse_types(spec["components"])
+    platform = platform_spec(request.cluster, [component.id for component in submission.pipeline.components])
+    write_whole(out, yaml.safe_dump_all([spec, *([platform] if platform else [])], sort_keys=True).encode())
+    return [*submission.told, *service_account_note(request), *parameter_notes(submission)]
+
+
+def _collapse_types(components: Mapping[str, Any]) -> None:
+    """Gives artifacts types of Kubeflow's own, which its pages know; the entry point restores TFX's."""
+    for component in components.values():
+        for side in ("inputDefinitions", "outputDefinitions"):
+            for artifact in component.get(side, {}).get("artifacts", {}).values():
+                title = yaml.safe_load(artifact["artifactType"]["instanceSchema"])["title"].rpartition(".")[2]
+                kind = "Model" if title in _MODELS else "Dataset" if title in _DATASETS else "Artifact"
+                artifact["artifactType"] = {"schemaTitle": f"system.{kind}", "schemaVersion": "0.0.1"}
+
+
+def platform_spec(cluster: ClusterSettings, steps: list[str]) -> dict[str, Any]:
+    """Returns Kubernetes' part; empty where nothing is asked of it."""
+    executors = {f"{step}_executor": wanted for step in steps if (wanted := _executor(cluster, step))}
+    return {"platforms": {"kubernetes": {"deploymentSpec": {"executors": executors}}}} if executors else {}
+
+
+def _executor(cluster: ClusterSettings, step: str) -> dict[str, Any]:
+    wanted = cluster.of(step)
+    parts = {
+        "nodeSelector": {"labels": wanted.node_labels} if wanted.node_labels else {},
+        "tolerations": [
+            {key: value for key, value in vars(toleration).items() if value} for toleration in wanted.tolerations or ()
+        ],
+        "pvcMount": [_named("pvcName", volume.claim) | {"mountPath": volume.path} for volume in cluster.volumes],
+        "secretAsEnv": [
+            _named("secretName", secret.name) | {"keyToEnv": [{"secretKey": secret.key, "envVar": secret.env}]}
+            for secret in cluster.secrets
+            if secret.env
+        ],
+        "secretAsVolume": [
+            _named("secretName", secret.name) | {"mountPath": secret.path} for secret in cluster.secrets if secret.path
+        ],
+    }
+    return {name: part for name, part in parts.items() if part}
+
+
+def _named(field: str, name: str) -> dict[str, Any]:
+    """Returns a name as older and newer releases of Kubeflow Pipelines read it."""
+    older = "constant" if field == "pvcName" else field
+    return {older: name, f"{field}Parameter": {"runtimeValue": {"constant": name}}}

@@ -1,0 +1,113 @@
+"""What is the same for every target: the pipeline, with its fingerprints and runtime parameters."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from tfx import v1 as tfx
+
+from pipeline.cluster.places import Places
+from pipeline.cluster.settings import Request
+from pipeline.inputs import judge_fingerprint, networks_fingerprint
+from pipeline.pipeline import RunInfo, create_pipeline
+from pipeline.submitted import Parameters
+from storygan_tf.config import Settings
+from storygan_tf.datasets import open_configured
+from storygan_tf.datasets.fingerprint import data_fingerprint
+from storygan_tf.initial import Initial, load_initial
+from storygan_tf.lineage import lock_fingerprint, packages_fingerprint
+
+
+@dataclasses.dataclass(frozen=True)
+class Submission:
+    """A pipeline to be compiled.
+
+    Attributes:
+        pipeline: `create_pipeline`'s, with runtime parameters.
+        parameters: what can be changed when it is submitted.
+        places: where everything goes.
+        told: what the user should know.
+    """
+
+    pipeline: tfx.dsl.Pipeline
+    parameters: Parameters
+    places: Places
+    told: tuple[str, ...]
+
+    @classmethod
+    def of(cls, request: Request) -> Submission:
+        """Makes it.
+
+        Raises:
+            ConfigError: for places that cannot be, or a training that cannot start from the model that it names.
+            DataError: where the data can be read here and is none of stories.
+            ModelError: where the model to start from, a judge or a network cannot be loaded here.
+        """
+        settings, places = request.settings, Places.of(request)
+        data = _Data.look(request)
+        initial = _initial(settings, data.label_names)
+        parameters = Parameters.of(
+            data=request.data,
+            data_fingerprint=data.fingerprint,
+            label_names=json.dumps(list(data.label_names)),
+            settings_json=settings.to_json(),
+            training_json="{}",
+        )
+        pipeline = create_pipeline(
+            settings,
+            data_dir=request.data,
+            pipeline_root=places.artifacts,
+            serving_dir=places.serving,
+            work_dir=places.work,
+            data_fingerprint=data.fingerprint,
+            label_names=data.label_names,
+            initial_fingerprint=initial.fingerprint if initial else "",
+            judge_fingerprint=judge_fingerprint(settings.evaluation),
+            inputs_fingerprint=networks_fingerprint(settings.evaluation),
+            run_info=_run_info(initial),
+            parameters=parameters,
+        )
+        return cls(pipeline, parameters, places, data.told)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Data:
+    """What is known of the data at compile time."""
+
+    fingerprint: str
+    label_names: Sequence[str]
+    told: tuple[str, ...]
+
+    @classmethod
+    def look(cls, request: Request) -> _Data:
+        """Looks at the data where it can be read here."""
+        folder = Path(request.data)
+        if "://" not in request.data and folder.is_dir():
+            dataset = open_configured(folder, request.settings.data)
+            return cls(data_fingerprint(folder), dataset.label_names or (), ())
+        unread = hashlib.sha256(f"unread {request.data}".encode()).hexdigest()
+        return cls(
+            unread,
+            (),
+            (
+                f"data       {request.data} cannot be read here, so nobody notices when it changes: give another "
+                "data_fingerprint, any text, when you submit changed data, and label_names where stories have labels.",
+            ),
+        )
+
+
+def _initial(settings: Settings, labels: Sequence[str]) -> Initial | None:
+    if not settings.training.init_from:
+        return None
+    initial = load_initial(settings.training.init_from)
+    initial.check(settings, labels)
+    return initial
+
+
+def _run_info(initial: Initial | None) -> RunInfo:
+    environment = {"lock": lock_fingerprint(), "packages": packages_fingerprint()}
+    return RunInfo(environment=environment, initial=initial.told() if initial else {})

@@ -1,0 +1,49 @@
+"""`--target vertex`: a JSON file for Vertex AI Pipelines, of schema 2.1.0 or 2.0.0."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from pipeline.cluster.settings import NVIDIA, TPU, Request
+from pipeline.cluster.spec import check_out, parameter_notes, pipeline_job, service_account_note
+from pipeline.cluster.submission import Submission
+from storygan_tf.datasets.files import write_whole
+from storygan_tf.errors import ConfigError
+
+
+def compile(request: Request, out: Path) -> list[str]:
+    """Writes the file; returns what to say of it.
+
+    Raises:
+        ConfigError: for what Vertex has no place for.
+        StoryGANError: as `pipeline.cluster.submission.Submission.of`.
+    """
+    check_out(out, (".json",))
+    _check(request)
+    submission = Submission.of(request)
+    job = pipeline_job(request, submission, request.cluster.schema, mirrored=False)
+    write_whole(out, (json.dumps(job, indent=1, sort_keys=True) + "\n").encode())
+    return [*submission.told, *service_account_note(request), *parameter_notes(submission)]
+
+
+def _check(request: Request) -> None:
+    cluster = request.cluster
+    if not request.root.startswith("gs://"):
+        raise ConfigError(f"--root {request.root}: Vertex keeps artifacts in Google Cloud Storage; expected gs://...")
+    for name in ("volumes", "secrets"):
+        if getattr(cluster, name):
+            raise ConfigError(
+                f"cluster.{name}: Vertex has no place for it; leave it out, and give the service account of the run "
+                "what it needs."
+            )
+    for step in vars(cluster.steps):
+        wanted = cluster.of(step)
+        for name in ("node_selector", "tolerations"):
+            if getattr(wanted, name):
+                raise ConfigError(f"cluster.{name} of {step}: Vertex chooses machines by cpu, memory and accelerator.")
+        if wanted.accelerator_name in (NVIDIA, TPU):
+            raise ConfigError(
+                f"cluster.accelerator of {step}: found {wanted.accelerator_name!r}, which is Kubernetes' name; "
+                "expected Vertex's, such as NVIDIA_TESLA_T4."
+            )

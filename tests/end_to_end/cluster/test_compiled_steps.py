@@ -1,0 +1,227 @@
+"""Compiled pipelines without a cluster: each step's container command as a process, from what a launcher would give it.
+
+The harness below stands for Vertex's launcher and for Kubeflow Pipelines 2's, which tells less of artifacts. It is no
+cluster: nothing is cached, no image is started, and artifacts lie in local folders. In the short form all steps run as
+Kubeflow starts them, and the first two as Vertex does; `make prove-cluster` runs all of them every way.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipeline.cluster import kubeflow, vertex
+from pipeline.cluster.settings import Request, split_assignments
+from storygan_tf import presets
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600 if os.environ.get("STORYGAN_CLUSTER") else 1200)]
+
+REPOSITORY = Path(__file__).parents[3]
+FULL = os.environ.get("STORYGAN_CLUSTER") == "full"
+
+STEPS = [
+    "StoryExampleGen",
+    "StatisticsGen",
+    "SchemaGen",
+    "ExampleValidator",
+    "JudgeTrainer",
+    "Transform",
+    "Trainer",
+    "StoryEvaluator",
+    "ServingCheck",
+    "Pusher",
+]
+
+ASK = """
+import sys, tensorflow as tf
+model = tf.saved_model.load(sys.argv[1])
+answer = model.signatures["serving_default"](sentences=tf.constant([sys.argv[2:]]))
+assert answer["error"].numpy()[0] == b"", answer["error"]
+print([tf.io.decode_png(image).shape.as_list() for image in answer["image_bytes"][0]])
+"""
+
+
+@dataclasses.dataclass
+class Launcher:
+    """Runs a specification's tasks one after the other.
+
+    Attributes:
+        spec: the PipelineSpec.
+        folder: where artifacts and what is told of them go.
+        told_types: whether artifacts come with the types that TFX gave them, as Vertex does; else as from Kubeflow 2:
+            outputs with a type of the system's and an empty schema, inputs with none.
+        values: of runtime parameters, in place of their defaults.
+        kill: step -> tells when its first attempt is to be killed.
+    """
+
+    spec: dict[str, Any]
+    folder: Path
+    told_types: bool
+    values: dict[str, Any] = dataclasses.field(default_factory=dict)
+    kill: dict[str, Callable[[], bool]] = dataclasses.field(default_factory=dict)
+    made: dict[tuple[str, str], dict] = dataclasses.field(default_factory=dict)
+    attempts: dict[str, list[int]] = dataclasses.field(default_factory=dict)
+    errors: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def tasks(self) -> dict[str, Any]:
+        return self.spec["root"]["dag"]["tasks"]
+
+    def order(self) -> Iterator[str]:
+        """Yields the tasks, each after those that it depends on."""
+        waiting = dict(self.tasks)
+        while waiting:
+            ready = [name for name, task in waiting.items() if not set(task.get("dependentTasks", ())) & set(waiting)]
+            assert ready, f"tasks {list(waiting)} wait for each other"
+            for name in ready:
+                yield name
+                del waiting[name]
+
+    def run(self, steps: list[str] | None = None) -> None:
+        for name in self.order():
+            if steps is None or name in steps:
+                self._run_task(name)
+
+    def _run_task(self, name: str) -> None:
+        output_file = self.folder / "told" / name / "executor_output.json"
+        given = self.executor_input(name, output_file)
+        retries = int(self.tasks[name].get("retryPolicy", {}).get("maxRetryCount", 0))
+        for attempt in range(1 + retries):
+            code = self._attempt(name, given, self.kill.get(name) if attempt == 0 else None)
+            self.attempts.setdefault(name, []).append(code)
+            if code == 0:
+                self._take(name, given, json.loads(output_file.read_text()))
+                return
+        raise AssertionError(f"{name} ended with {self.attempts[name]}:\n{self.errors[name][-3000:]}")
+
+    def _attempt(self, name: str, given: dict, when_to_kill: Callable[[], bool] | None) -> int:
+        container = self.spec["deploymentSpec"]["executors"][f"{name}_executor"]["container"]
+        command = [part.replace("{{$}}", json.dumps(given)) for part in (*container["command"], *container["args"])]
+        environment = os.environ | {
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": str(REPOSITORY),
+        }
+        errors = self.folder / "logs" / name
+        errors.parent.mkdir(parents=True, exist_ok=True)
+        with errors.open("wb") as log:
+            process = subprocess.Popen(command, cwd=self.folder, env=environment, stdout=log, stderr=log)
+            if when_to_kill:
+                while process.poll() is None and not when_to_kill():
+                    time.sleep(0.02)
+                process.send_signal(signal.SIGKILL)
+            code = process.wait(timeout=500)
+        self.errors[name] = errors.read_text()
+        return code
+
+    def executor_input(self, name: str, output_file: Path) -> dict:
+        task, component = self.tasks[name], self.spec["components"][self.tasks[name]["componentRef"]["name"]]
+        parameters = {key: self._value(given) for key, given in task["inputs"].get("parameters", {}).items()}
+        old = self.spec["schemaVersion"] == "2.0.0"
+        artifacts = {}
+        for key, given in task["inputs"].get("artifacts", {}).items():
+            source = given["taskOutputArtifact"]
+            artifact = self.made[source["producerTask"], source["outputArtifactKey"]]
+            artifacts[key] = {"artifacts": [artifact if self.told_types else artifact | {"type": None}]}
+        outputs = {
+            key: {"artifacts": [self._new_artifact(name, key, given)]}
+            for key, given in component["outputDefinitions"]["artifacts"].items()
+        }
+        return {
+            "inputs": {"parameters" if old else "parameterValues": parameters, "artifacts": artifacts},
+            "outputs": {"artifacts": outputs, "outputFile": str(output_file)},
+        }
+
+    def _value(self, given: dict) -> Any:
+        if "componentInputParameter" in given:
+            name = given["componentInputParameter"]
+            defaults = self.spec["root"]["inputDefinitions"]["parameters"]
+            value = self.values.get(name, defaults[name].get("defaultValue"))
+            return {"stringValue": value} if self.spec["schemaVersion"] == "2.0.0" else value
+        constant = given["runtimeValue"]
+        return constant["constant"] if "constant" in constant else constant["constantValue"]
+
+    def _new_artifact(self, task: str, key: str, given: dict) -> dict:
+        uri = self.folder / "artifacts" / task / key
+        kind = given["artifactType"]
+        if self.told_types:
+            return {"name": f"projects/1/metadataStores/default/artifacts/{task}-{key}", "uri": str(uri), "type": kind}
+        assert kind["schemaTitle"].startswith("system.")
+        return {"name": key, "uri": str(uri), "type": {"instanceSchema": ""}, "metadata": given.get("metadata", {})}
+
+    def _take(self, name: str, given: dict, told: dict) -> None:
+        """Keeps what a step made: its launcher's artifacts with what the step says of them."""
+        for key, listed in given["outputs"]["artifacts"].items():
+            (artifact,), (said,) = listed["artifacts"], told["artifacts"][key]["artifacts"]
+            assert said["uri"] == artifact["uri"]
+            assert Path(artifact["uri"]).is_dir(), f"{name} made no {key}"
+            self.made[name, key] = artifact | {"metadata": artifact.get("metadata", {}) | said.get("metadata", {})}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory, story_folder) -> Path:
+    return story_folder(tmp_path_factory.mktemp("stories") / "data", train=10, test=4)
+
+
+def request_of(data: Path, root: str, cli: Any, *assignments: str) -> Request:
+    tiny = [setting for setting in cli.tiny_settings() if setting != "--set"]
+    cluster, others = split_assignments([*tiny, *assignments])
+    return Request("example/storygan:1", str(data), root, presets.load("quick").override(others), cluster)
+
+
+def answer_of(model: Path, data: Path) -> str:
+    story = json.loads((data / "stories.jsonl").read_text().splitlines()[0])
+    asked = subprocess.run(
+        [sys.executable, "-c", ASK, str(model), *story["sentences"]], capture_output=True, text=True, check=True
+    )
+    return asked.stdout.strip()
+
+
+def check_pushed(serving: Path, launcher: Launcher, data: Path) -> None:
+    (version,) = serving.iterdir()
+    assert launcher.made["StoryEvaluator", "blessing"]["metadata"]["blessed"] == 1
+    assert launcher.made["Pusher", "pushed_model"]["metadata"]["pushed"] == 1
+    assert answer_of(version, data) == str([[64, 64, 3]] * 4)
+
+
+def test_all_steps_run_as_kubeflow_starts_them_and_one_that_is_killed_runs_again(data, tmp_path, cli):
+    root = tmp_path / "root"
+    kubeflow.compile(request_of(data, str(root), cli), tmp_path / "pipeline.yaml")
+    (spec,) = yaml.safe_load_all((tmp_path / "pipeline.yaml").read_text())
+    saved = lambda: any(root.glob("work/*/checkpoints/00*"))  # noqa: E731
+    launcher = Launcher(
+        spec, tmp_path, told_types=False, values={"training_json": '{"seed": 7}'}, kill={"Trainer": saved}
+    )
+    launcher.run()
+    assert set(launcher.attempts) == set(STEPS)
+    assert launcher.attempts.pop("Trainer") == [-signal.SIGKILL, 0]
+    assert all(codes == [0] for codes in launcher.attempts.values())
+    check_pushed(root / "serving", launcher, data)
+    lineage = json.loads((Path(launcher.made["StoryEvaluator", "evaluation"]["uri"]) / "lineage.json").read_text())
+    assert lineage["settings"]["training"]["seed"] == 7
+    assert lineage["settings"]["evaluation"]["replicates"] == 40
+
+
+@pytest.mark.parametrize("version", ["2.0.0", pytest.param("2.1.0", marks=() if FULL else pytest.mark.skip("full"))])
+def test_steps_run_as_vertex_starts_them(data, tmp_path, cli, version):
+    places = [f"cluster.serving={tmp_path}/serving", f"cluster.work={tmp_path}/work", f"cluster.schema={version}"]
+    vertex.compile(request_of(data, "gs://bucket/storygan", cli, *places), tmp_path / "job.json")
+    job = json.loads((tmp_path / "job.json").read_text())
+    told = job["runtimeConfig"].get("parameters") or job["runtimeConfig"]["parameterValues"]
+    values = {name: value["stringValue"] if isinstance(value, dict) else value for name, value in told.items()}
+    launcher = Launcher(job["pipelineSpec"], tmp_path, told_types=True, values=values)
+    launcher.run(None if FULL else STEPS[:2])
+    assert launcher.attempts == {step: [0] for step in (STEPS if FULL else STEPS[:2])}
+    assert launcher.made["StatisticsGen", "statistics"]["metadata"]["split_names"] == '["train", "test"]'
+    if FULL:
+        check_pushed(tmp_path / "serving", launcher, data)

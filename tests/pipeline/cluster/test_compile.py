@@ -1,0 +1,233 @@
+"""The compiled files: read by the message types of TFX's release, and what stands in them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from google.protobuf import json_format
+from kfp.pipeline_spec import pipeline_spec_pb2
+
+from pipeline.cluster import kubeflow, vertex
+from pipeline.cluster.settings import Request, Steps, split_assignments
+from storygan_tf import fingerprint, presets
+from storygan_tf.errors import ConfigError
+
+REPOSITORY = Path(__file__).parents[3]
+ROOMS = ("storygan_tf", "storygan_cli", "components", "pipeline", "serving")
+PARAMETERS = {"data", "data_fingerprint", "label_names", "settings_json", "training_json"}
+RICH = (
+    "serving.bulk_infer=test",
+    "cluster.retries=3",
+    "cluster.cpu=2",
+    "cluster.memory=8Gi",
+    "cluster.steps.Trainer.memory=32G",
+    "cluster.steps.Trainer.accelerators=2",
+    'cluster.steps.Trainer.node_selector=["pool=gpu"]',
+    'cluster.steps.Trainer.tolerations=[{"key": "gpu", "operator": "Exists", "effect": "NoSchedule"}]',
+    'cluster.volumes=[{"claim": "stories", "path": "/mnt"}]',
+    'cluster.secrets=[{"name": "s3", "key": "id", "env": "AWS_ID"}, {"name": "gcp", "path": "/secrets"}]',
+    'cluster.steps.Transform.beam=["--runner=DataflowRunner", "--project=p"]',
+)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory, story_folder):
+    return story_folder(tmp_path_factory.mktemp("stories") / "data")
+
+
+@pytest.fixture(scope="module")
+def written(data, tmp_path_factory):
+    """Gives the documents that a target writes, and what is told; the same question is answered once."""
+    answers = {}
+    folder = tmp_path_factory.mktemp("compiled")
+
+    def make(target, *assignments, root="/mnt/storygan", data=data, anew=False):
+        question = (target, assignments, root, data)
+        if question in answers and not anew:
+            return answers[question]
+        cluster, others = split_assignments(assignments)
+        settings = presets.load("quick").override(others)
+        out = folder / ("job.json" if target is vertex else "pipeline.yaml")
+        told = target.compile(Request("example/storygan:1", str(data), root, settings, cluster), out)
+        answer = list(yaml.safe_load_all(out.read_text())), told
+        return answer if anew else answers.setdefault(question, answer)
+
+    return make
+
+
+def container(spec, step):
+    return spec["deploymentSpec"]["executors"][f"{step}_executor"]["container"]
+
+
+def argument(spec, step, name):
+    arguments = container(spec, step)["args"]
+    return arguments[arguments.index(name) + 1]
+
+
+def check_strictly(spec):
+    """Parses a specification, unknown fields refused."""
+    spec = json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
+    deployment = json_format.MessageToDict(spec.deployment_spec)
+    json_format.ParseDict(deployment, pipeline_spec_pb2.PipelineDeploymentConfig())
+    return spec
+
+
+def test_kubeflow_gets_a_specification_with_our_entry_point_and_parameters(written, data):
+    (spec,), _ = written(kubeflow)
+    parsed = check_strictly(spec)
+    assert parsed.schema_version == "2.1.0"
+    assert parsed.default_pipeline_root == "/mnt/storygan/pipeline_root"
+    assert set(spec["root"]["inputDefinitions"]["parameters"]) == PARAMETERS
+    assert spec["root"]["inputDefinitions"]["parameters"]["data"]["defaultValue"] == str(data)
+    tasks = spec["root"]["dag"]["tasks"]
+    assert len(tasks) == 10
+    for name in tasks:
+        assert container(spec, name)["command"] == ["python", "-m", "pipeline.cluster.step"]
+        assert argument(spec, name, "--step") == name
+        assert "--mirrored" in container(spec, name)["args"]
+    kinds = {
+        artifact["artifactType"]["schemaTitle"]
+        for component in spec["components"].values()
+        for artifact in component["outputDefinitions"]["artifacts"].values()
+    }
+    assert kinds == {"system.Model", "system.Dataset", "system.Artifact"}
+
+
+def test_every_step_of_ours_gets_the_whole_settings_as_one_parameter(written):
+    (spec,), _ = written(kubeflow)
+    given = {
+        (name, key): value["componentInputParameter"]
+        for name, task in spec["root"]["dag"]["tasks"].items()
+        for key, value in task["inputs"].get("parameters", {}).items()
+        if "componentInputParameter" in value
+    }
+    ours = ("StoryExampleGen", "ExampleValidator", "Transform", "Trainer", "JudgeTrainer", "StoryEvaluator")
+    assert {name for (name, key), value in given.items() if value == "settings_json"} == set(ours)
+    assert given["Trainer", "training"] == given["StoryEvaluator", "training"] == "training_json"
+    assert given["Trainer", "labels"] == "label_names"
+    assert given["StoryExampleGen", "data_dir"] == "data"
+    assert given["StoryExampleGen", "data_fingerprint"] == "data_fingerprint"
+
+
+def test_a_step_that_always_runs_is_the_one_that_reads_what_no_cache_knows(written):
+    (spec,), _ = written(kubeflow)
+    uncached = {name for name, task in spec["root"]["dag"]["tasks"].items() if "cachingOptions" not in task}
+    assert uncached == {"StoryEvaluator"}
+
+
+def test_what_kubernetes_alone_knows_is_a_second_document(written):
+    (spec, platform), _ = written(kubeflow, *RICH)
+    check_strictly(spec)
+    executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    assert set(executors) == set(spec["deploymentSpec"]["executors"])
+    assert set(executors) == {f"{step}_executor" for step in vars(Steps())}
+    assert executors["Trainer_executor"]["nodeSelector"] == {"labels": {"pool": "gpu"}}
+    assert executors["Trainer_executor"]["tolerations"] == [
+        {"key": "gpu", "operator": "Exists", "effect": "NoSchedule"}
+    ]
+    pusher = executors["Pusher_executor"]
+    assert set(pusher) == {"pvcMount", "secretAsEnv", "secretAsVolume"}
+    assert pusher["pvcMount"][0]["constant"] == "stories"
+    assert pusher["secretAsEnv"][0]["keyToEnv"] == [{"secretKey": "id", "envVar": "AWS_ID"}]
+
+
+def test_steps_get_their_resources_retries_and_beam_options(written):
+    (spec, _), _ = written(kubeflow, *RICH)
+    assert container(spec, "Pusher")["resources"] == {"cpuLimit": 2.0, "memoryLimit": 8 * 2**30 / 1e9}
+    assert container(spec, "Trainer")["resources"] == {
+        "cpuLimit": 2.0,
+        "memoryLimit": 32.0,
+        "accelerator": {"count": "2", "type": "nvidia.com/gpu"},
+    }
+    policies = [task["retryPolicy"] for task in spec["root"]["dag"]["tasks"].values()]
+    assert all((policy["maxRetryCount"], policy["backoffDuration"]) == (3, "30s") for policy in policies)
+    options = ["--runner=DataflowRunner", "--project=p", "--sdk_container_image=example/storygan:1"]
+    assert container(spec, "Transform")["args"][-3:] == options
+    assert "--mirrored" not in container(spec, "Transform")["args"]
+    assert not {*options} & {*container(spec, "Trainer")["args"]}
+
+
+@pytest.mark.parametrize("version", ["2.0.0", "2.1.0"])
+def test_vertex_gets_a_job_of_either_schema(written, version):
+    (job,), _ = written(vertex, f"cluster.schema={version}", root="gs://bucket/storygan")
+    parsed = json_format.ParseDict(job, pipeline_spec_pb2.PipelineJob())
+    assert check_strictly(job["pipelineSpec"]).schema_version == version
+    assert parsed.runtime_config.gcs_output_directory == "gs://bucket/storygan/pipeline_root"
+    told = parsed.runtime_config.parameters if version == "2.0.0" else parsed.runtime_config.parameter_values
+    assert set(told) == PARAMETERS
+    artifact = job["pipelineSpec"]["components"]["Trainer"]["outputDefinitions"]["artifacts"]["model"]
+    assert "title: tfx.Model" in artifact["artifactType"]["instanceSchema"]
+    assert "--mirrored" not in container(job["pipelineSpec"], "Trainer")["args"]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"root": "/mnt/storygan"}, "expected gs://"),
+        ({"assignments": ['cluster.volumes=[{"claim": "a", "path": "/b"}]']}, "cluster.volumes"),
+        ({"assignments": ['cluster.secrets=[{"name": "a", "path": "/b"}]']}, "cluster.secrets"),
+        ({"assignments": ['cluster.node_selector=["a=b"]']}, "cluster.node_selector"),
+        ({"assignments": ["cluster.steps.Trainer.accelerators=1"]}, "NVIDIA_TESLA_T4"),
+    ],
+)
+def test_vertex_refuses_what_it_has_no_place_for(written, options, words):
+    with pytest.raises(ConfigError, match=words):
+        written(vertex, *options.get("assignments", ()), root=options.get("root", "gs://bucket/storygan"))
+
+
+def test_data_that_cannot_be_read_here_is_told(written):
+    (spec,), told = written(kubeflow, data="s3://bucket/stories")
+    assert "data_fingerprint" in told[0]
+    assert "cannot be read here" in told[0]
+    (readable,), _ = written(kubeflow)
+    assert changed(readable, spec) == {"data", "data_fingerprint", "label_names", "Trainer"}
+
+
+def test_changed_data_gets_another_fingerprint(written, data, tmp_path):
+    (before,), _ = written(kubeflow)
+    shutil.copytree(data, tmp_path / "data")
+    (tmp_path / "data/note.txt").write_text("one more file")
+    (after,), _ = written(kubeflow, data=tmp_path / "data")
+    assert changed(before, after) == {"data", "data_fingerprint"}
+
+
+def changed(before, after):
+    """Returns the runtime parameters and the tasks that differ in what a cluster's cache looks at."""
+    roots = [spec["root"]["inputDefinitions"]["parameters"] for spec in (before, after)]
+    names = {name for name in roots[0] if roots[0][name] != roots[1][name]}
+    tasks = before["root"]["dag"]["tasks"]
+    return names | {name for name in tasks if _key(before, name) != _key(after, name)}
+
+
+def _key(spec, name):
+    return json.dumps([spec["root"]["dag"]["tasks"][name]["inputs"], container(spec, name)], sort_keys=True)
+
+
+def test_an_edit_of_code_changes_just_the_steps_that_run_it(written, tmp_path, monkeypatch):
+    (before,), _ = written(kubeflow)
+    for room in ROOMS:
+        shutil.copytree(REPOSITORY / room, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__"))
+    with (tmp_path / "storygan_tf/losses.py").open("a") as file:
+        file.write("\n# An edit.\n")
+    # Where fingerprints are taken from; the code that runs stays.
+    monkeypatch.setattr(fingerprint, "__file__", str(tmp_path / "storygan_tf/fingerprint.py"))
+    (after,), _ = written(kubeflow, anew=True)
+    # StoryEvaluator tells of the code behind each step.
+    assert changed(before, after) == {"Trainer", "StoryEvaluator"}
+
+
+def test_a_setting_is_changed_by_its_parameter_alone(written):
+    (before,), _ = written(kubeflow)
+    (after,), _ = written(kubeflow, "evaluation.max_f1_drop=0.5")
+    assert changed(before, after) == {"settings_json"}
+
+
+@pytest.mark.parametrize(("target", "ending"), [(kubeflow, ".yaml"), (vertex, ".json")])
+def test_a_file_of_another_ending_is_refused(target, ending, data, tmp_path):
+    request = Request("image", str(data), "gs://bucket/root", presets.load("quick"))
+    with pytest.raises(ConfigError, match=f"expected {ending}"):
+        target.compile(request, tmp_path / "pipeline.txt")
