@@ -77,7 +77,7 @@ def test_workers_elsewhere_see_no_copies():
     local_workers(["--direct_num_workers=2"], "s3://bucket/data")
     local_workers(flink, "data")
     local_workers([*flink, "--environment_type=LOOPBACK"], "s3://bucket/data")
-    with pytest.raises(ConfigError, match="s3://bucket/data: is in a bucket.*out of reach for workers elsewhere"):
+    with pytest.raises(ConfigError, match=r"s3://bucket/data: is in a bucket.*out of reach for workers elsewhere"):
         local_workers(flink, "out", "s3://bucket/data")
 
 
