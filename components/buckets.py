@@ -436,6 +436,8 @@ def _advice(uri: str, reason: str) -> str:
     bucket = f"{uri.partition('://')[0]}://{_parse(uri)[0]}"
     if "NoSuchBucket" in reason or "bucket does not exist" in reason.lower():
         return f"Make the bucket {bucket}, or give another one: this project makes none."
+    if reason.startswith("404"):
+        return f"Look whether the bucket {bucket} is there, and what is named in it: this project makes no bucket."
     if any(word in reason.lower() for word in ("denied", "forbidden", "403", "credential", "signature", "accesskey")):
         return f"Give credentials that may list, read and write {bucket} (docs/scale.md, Object storage)."
     return f"Look whether {bucket} can be reached, and whether the endpoint is right (docs/scale.md, Object storage)."

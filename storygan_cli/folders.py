@@ -143,11 +143,14 @@ def local_workers(beam_args: Sequence[str], *given: str) -> None:
     Raises:
         ConfigError: where both come together.
     """
-    elsewhere = any(argument.startswith("--runner=") for argument in beam_args)
-    if elsewhere and "--environment_type=LOOPBACK" not in beam_args and any(map(in_bucket, given)):
+    if not any(map(in_bucket, given)):
+        return
+    from components.beam_options import LOOPBACK, is_local
+
+    if not is_local(beam_args) and LOOPBACK not in beam_args:
         raise ConfigError(
             f"{next(filter(in_bucket, given))}: is in a bucket, and its copy on this machine is out of reach for "
-            "workers of another one; expected a folder that all of them share, or Beam's workers here."
+            "workers elsewhere; expected a folder that all of them share, or workers on this machine."
         )
 
 

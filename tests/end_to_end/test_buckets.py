@@ -1,0 +1,36 @@
+"""Stories, what is prepared of them and the model lie in a bucket: from `prepare` over `train` to a picture.
+
+The bucket is that of a local S3 server, a process of its own. That a command which is killed while it stores leaves
+nothing that is taken for whole is shown in `tests/components/test_buckets.py`.
+"""
+
+from __future__ import annotations
+
+import pytest
+from PIL import Image
+
+from components.buckets import fetch, list_files, newest_version, store
+
+pytestmark = pytest.mark.slow
+
+
+def test_from_stories_to_a_picture(bucket, cli, story_folder, tmp_path):
+    store(story_folder(tmp_path / "data", train=10, test=4), f"{bucket}/data")
+    prepared, trained, board = f"{bucket}/prepared", f"{bucket}/trained", tmp_path / "board.png"
+    done = cli("prepare", "--data", f"{bucket}/data", "--out", prepared, "--preset", "quick")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"prepared   {prepared}\n" in done.stdout
+    assert {"Split-train/data_tfrecord-00000-of-00001.gz", "made_of.json"} <= set(list_files(prepared))
+    done = cli("train", "--data", prepared, "--out", trained, *cli.tiny_settings())
+    assert done.returncode == 0, done.stdout + done.stderr
+    version = newest_version(f"{trained}/serving_model/storygan")
+    assert f"model      {trained}/serving_model/storygan/{version}\n" in done.stdout
+    # What it resumes from, on whatever machine.
+    assert any(name.endswith("checkpoints/000000004/state.json") for name in list_files(trained))
+    fetch(f"{trained}/settings.json", tmp_path / "settings.json")
+    assert f'"data": "{prepared}"' in (tmp_path / "settings.json").read_text()
+    done = cli("generate", "--model", trained, "--out", board)
+    assert done.returncode == 0, done.stderr
+    with Image.open(board) as picture:
+        assert picture.width > 4 * 64
+    assert not [name for name in list_files(bucket) if name.endswith(".storing")]
