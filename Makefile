@@ -12,7 +12,7 @@ PARALLEL := -n 2 --dist loadfile
 ROOMS := storygan_tf storygan_cli components pipeline serving
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-slow test-all test-gpu prove-kills prove-fuzz prove-flink prove-cluster prove-newest-tf prove-reloads prove-malformed prove-soak flink-up flink-down lint format lock clean clean-env
+.PHONY: help setup run test test-slow test-all test-gpu prove-kills prove-fuzz prove-flink prove-cluster prove-workers prove-newest-tf prove-reloads prove-malformed prove-soak flink-up flink-down lint format lock clean clean-env
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -46,6 +46,9 @@ prove-flink: setup  ## prepare stories on a Flink cluster, whose task managers a
 
 prove-cluster: setup  ## run every container command of the compiled pipelines, as each launcher starts them
 	STORYGAN_CLUSTER=full $(PYTEST) -s tests/end_to_end/cluster
+
+prove-workers: setup  ## train by two workers, stopped, then killed as pods of a Kubernetes Job: the same weights
+	$(PYTEST) -s tests/end_to_end/test_workers.py
 
 prove-newest-tf: setup  ## load the export where only the newest TensorFlow is installed: the same pictures
 	$(PYTEST) -s tests/storygan_tf/test_export.py -k newest

@@ -358,4 +358,5 @@ def test_pods_of_a_job_one_of_which_is_killed_go_on_and_end_as_undisturbed_worke
     assert set(job.codes) == {-signal.SIGKILL, WORKER_LOST}, logs(tmp_path)
     assert "joining the chief at storygan-train-0.storygan-workers:2222" in (tmp_path / "worker1.log").read_text()
     assert_same(weights(checkpoints(two_workers / "out")[-1]), weights(checkpoints(out)[-1]))
-    assert losses(out) == losses(two_workers / "out")
+    # Each replica sums an epoch's losses; a checkpoint holds the sum of these, whose last bit may be another.
+    assert losses(out) == [(name, pytest.approx(value, rel=1e-6)) for name, value in losses(two_workers / "out")]
