@@ -1,12 +1,19 @@
-"""Workers as threads of this process: they do a job's work, and nothing of them is left after it."""
+"""Workers as threads of this process and as processes of a pool: they do a job's work, and nothing of them is left."""
 
 from __future__ import annotations
 
 import gc
+import json
+import os
+import socket
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import apache_beam as beam
 import grpc
+import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.portability.api import beam_fn_api_pb2, beam_fn_api_pb2_grpc
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
@@ -40,3 +47,49 @@ def test_to_stop_a_worker_by_its_name_stops_nobodys():
         stub = beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolStub(channel)
         answer = stub.StopWorker(beam_fn_api_pb2.StopWorkerRequest(worker_id="1-1"))
     assert answer == beam_fn_api_pb2.StopWorkerResponse()
+
+
+@pytest.fixture
+def pool():
+    """Gives the address of a pool of processes."""
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        address = f"localhost:{probe.getsockname()[1]}"
+    command = ["-m", "components.worker_pool", "--port", address.partition(":")[2], "--preload", "wave"]
+    with subprocess.Popen([sys.executable, *command], cwd=Path(__file__).parents[2]) as process:
+        with grpc.insecure_channel(address) as channel:
+            grpc.channel_ready_future(channel).result(timeout=120)
+        yield address, process
+        process.terminate()
+
+
+def work(file: Path, address: str) -> tuple[int, int, bool]:
+    """Has a worker say who it is, and whether it has what was loaded for it."""
+
+    def tell(_):
+        file.write_text(json.dumps([os.getpid(), os.getppid(), "wave" in sys.modules]))
+
+    runner = FnApiRunner(default_environment=ExternalEnvironment(address))
+    with beam.Pipeline(runner=runner, options=OPTIONS) as pipeline:
+        _ = pipeline | beam.Create([1]) | beam.Map(tell)
+    return tuple(json.loads(file.read_text()))
+
+
+def ended(pid: int) -> bool:
+    until = time.monotonic() + 60
+    while Path(f"/proc/{pid}").exists() and "(zombie)" not in Path(f"/proc/{pid}/status").read_text():
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+def test_each_job_gets_a_process_that_has_everything_loaded_and_ends_with_it(pool, tmp_path):
+    address, process = pool
+    (first, forks, loaded), (second, _, _) = work(tmp_path / "first", address), work(tmp_path / "second", address)
+    assert len({first, second, forks, process.pid, os.getpid()}) == 5
+    assert loaded
+    assert ended(first)
+    assert ended(second)
+    process.terminate()
+    assert ended(forks)
