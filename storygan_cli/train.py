@@ -89,6 +89,7 @@ def _check_alone(out: str) -> None:
     """Refuses a bucket where workers have to share the folder."""
     from storygan_tf.strategy import find_worker
 
+    _find_workers()
     worker = find_worker()
     if worker and worker.count > 1:
         local_only("--out", out, f"its {worker.count} workers share it, and one in a bucket is a copy of each worker's")

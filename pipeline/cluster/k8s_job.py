@@ -248,12 +248,12 @@ def _given(values: dict[str, str]) -> dict[str, str]:
 
 
 def _check_place(option: str, place: str, cluster: ClusterSettings) -> None:
-    """Training reads and writes files: all workers and the next ones must have the same folders."""
+    """All workers, and those that take their places, must have the same folders."""
     mounted = [volume.path for volume in cluster.volumes]
     if not any(PurePosixPath(place).is_relative_to(path) for path in mounted):
         below = ", ".join(mounted) or "none is"
         raise ConfigError(
             f"{option} {place}: expected a folder in a volume that every worker mounts ({below}): "
             '--set \'cluster.volumes=[{"claim": "NAME", "path": "/mnt/storygan"}]\' and a folder below that path. '
-            "`storygan train` reads and writes files, not object storage."
+            "Of a bucket each worker would have a copy of its own."
         )
