@@ -7,6 +7,7 @@ Kubeflow starts them, and the first two as Vertex does; `make prove-cluster` run
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -179,6 +180,14 @@ def request_of(data: Path, root: str, cli: Any, *assignments: str) -> Request:
     return Request("example/storygan:1", str(data), root, presets.load("quick").override(others), cluster)
 
 
+def has_saved_an_epoch(work: Path) -> bool:
+    for path in work.glob("*/checkpoints/[0-9]*/state.json"):
+        with contextlib.suppress(OSError, ValueError):  # it is just going away
+            if json.loads(path.read_text())["state"]["history"]:
+                return True
+    return False
+
+
 def answer_of(model: Path, data: Path) -> str:
     story = json.loads((data / "stories.jsonl").read_text().splitlines()[0])
     asked = subprocess.run(
@@ -198,13 +207,13 @@ def test_all_steps_run_as_kubeflow_starts_them_and_one_that_is_killed_runs_again
     root = tmp_path / "root"
     kubeflow.compile(request_of(data, str(root), cli), tmp_path / "pipeline.yaml")
     (spec,) = yaml.safe_load_all((tmp_path / "pipeline.yaml").read_text())
-    saved = lambda: any(root.glob("work/*/checkpoints/00*"))  # noqa: E731
-    launcher = Launcher(
-        spec, tmp_path, told_types=False, values={"training_json": '{"seed": 7}'}, kill={"Trainer": saved}
-    )
+    kill = {"Trainer": lambda: has_saved_an_epoch(root / "work")}
+    launcher = Launcher(spec, tmp_path, told_types=False, values={"training_json": '{"seed": 7}'}, kill=kill)
     launcher.run()
     assert set(launcher.attempts) == set(STEPS)
     assert launcher.attempts.pop("Trainer") == [-signal.SIGKILL, 0]
+    assert "training: 1/3 epochs" not in launcher.errors["Trainer"]
+    assert "training: 3/3 epochs" in launcher.errors["Trainer"]
     assert all(codes == [0] for codes in launcher.attempts.values())
     check_pushed(root / "serving", launcher, data)
     lineage = json.loads((Path(launcher.made["StoryEvaluator", "evaluation"]["uri"]) / "lineage.json").read_text())
