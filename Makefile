@@ -12,7 +12,7 @@ PARALLEL := -n 2 --dist loadfile
 ROOMS := storygan_tf storygan_cli components pipeline serving
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-slow test-all test-gpu prove-kills prove-fuzz prove-flink prove-newest-tf prove-reloads prove-malformed prove-soak flink-up flink-down lint format lock clean clean-env
+.PHONY: help setup run test test-slow test-all test-gpu prove-kills prove-fuzz prove-flink prove-cluster prove-newest-tf prove-reloads prove-malformed prove-soak flink-up flink-down lint format lock clean clean-env
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -43,6 +43,9 @@ prove-fuzz: setup  ## damage data sets of every layout 2,000 times: every story 
 
 prove-flink: setup  ## prepare stories on a Flink cluster, whose task managers are killed: the same records
 	STORYGAN_FLINK=full $(PYTEST) -s tests/end_to_end/test_flink.py
+
+prove-cluster: setup  ## run every container command of the compiled pipelines, as each launcher starts them
+	STORYGAN_CLUSTER=full $(PYTEST) -s tests/end_to_end/cluster
 
 prove-newest-tf: setup  ## load the export where only the newest TensorFlow is installed: the same pictures
 	$(PYTEST) -s tests/storygan_tf/test_export.py -k newest
@@ -75,7 +78,7 @@ format: setup  ## mend what ruff can mend
 # What is locked stays as it is where setup.py allows it; `make lock UPGRADE=--upgrade` takes the newest of everything.
 # The platform is the oldest that scripts/setup_env.sh lets through.
 lock: setup  ## write requirements.lock from setup.py
-	$(BIN)/uv pip compile setup.py $(addprefix --extra ,pipeline render eval parquet serving kubeflow dev) --output-file requirements.lock \
+	$(BIN)/uv pip compile setup.py $(addprefix --extra ,pipeline render eval parquet serving kubeflow s3 dev) --output-file requirements.lock \
 		--python-version 3.10 --python-platform x86_64-manylinux_2_28 --custom-compile-command "make lock" --quiet $(UPGRADE)
 
 clean:  ## remove what tools left behind

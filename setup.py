@@ -54,10 +54,16 @@ SERVING = [
     "aiohttp>=3.9",
 ]
 
+# s3:// for Beam; for gs:// TFX brings what it takes.
+S3 = ["boto3>=1.28"]  # from 1.28 on it takes the endpoint from AWS_ENDPOINT_URL
+
 # Reference implementations that the tests measure against, and tools.
 DEV = [
+    "flask>=3",  # with the next and moto: a local S3 server
+    "flask-cors>=4",
     "hypothesis>=6",
     "kubernetes-validate>=1.31",
+    "moto[s3]>=5",
     "mypy>=1.10",
     "onnx>=1.16,<1.18",  # 1.18 asks for protobuf 4
     "pytest>=8",
@@ -79,6 +85,7 @@ EXTRAS = {
     "parquet": PARQUET,
     "serving": SERVING,
     "kubeflow": [*PIPELINE, "kfp==1.8.22"],  # the last 1.8; TFX 1.15 cannot compile with kfp 2
+    "s3": S3,
     "gpu": ["tensorflow[and-cuda]==2.15.1"],
     "dev": DEV,
 }

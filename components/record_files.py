@@ -16,9 +16,17 @@ from pathlib import Path
 import tensorflow as tf
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from components.buckets import is_remote, store_file
+from components.buckets import remove_folder as remove_from_bucket
 
 _RAW = CompressionTypes.UNCOMPRESSED
 """Files pass through as they are: TensorFlow compresses and reads them."""
+
+# A worker's are set before this is imported. S3's file system refuses to work without any.
+if FileSystems._pipeline_options is None:
+    FileSystems.set_options(PipelineOptions([]))
 
 
 def write_records(path: str, contents: Iterable[bytes], aside: str) -> int:
@@ -93,6 +101,9 @@ def read_file(path: str) -> bytes:
 
 def remove_folder(folder: str) -> None:
     """Removes a folder and everything in it, where it is there."""
+    if is_remote(folder):
+        remove_from_bucket(folder)
+        return
     if FileSystems.exists(folder):
         FileSystems.delete([folder])
 
@@ -111,6 +122,9 @@ def _spool(aside: str) -> Iterator[Path]:
 
 def _publish(spool: Path, path: str, aside: str) -> None:
     """Gives a written file its place and name."""
+    if is_remote(path):
+        store_file(spool, path)
+        return
     written = str(spool)
     if _is_remote(path):
         written = FileSystems.join(aside, uuid.uuid4().hex)

@@ -5,6 +5,11 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import socket
+import subprocess
+import sys
+import time
+import uuid
 from pathlib import Path
 
 import pytest
@@ -320,3 +325,48 @@ def make_flintstones_folder(path: Path, *, labels: bool = True, following: bool 
 def flintstones_folder():
     """Gives `make_flintstones_folder`: path and options, to a folder in FlintstonesSV's layout."""
     return make_flintstones_folder
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory):
+    """Returns the address of a local S3 server, a process of its own."""
+    log = tmp_path_factory.mktemp("s3") / "server.log"
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    with log.open("wb") as output:
+        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+        server = subprocess.Popen(command, stdout=output, stderr=output)
+    for _ in range(300):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                break
+        assert server.poll() is None, log.read_text()
+        time.sleep(0.1)
+    yield f"http://127.0.0.1:{port}"
+    server.kill()
+    server.wait()
+
+
+@pytest.fixture
+def bucket(s3_server, monkeypatch):
+    """Returns the URI of a new bucket there; processes that a test starts find it, too."""
+    import boto3
+
+    from components import buckets
+
+    for name, value in (
+        ("AWS_ENDPOINT_URL", s3_server),
+        ("AWS_ACCESS_KEY_ID", "test"),
+        ("AWS_SECRET_ACCESS_KEY", "test"),
+        ("AWS_DEFAULT_REGION", "us-east-1"),
+        ("AWS_EC2_METADATA_DISABLED", "true"),
+    ):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_CONFIG_FILE", "none")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "none")
+    name = f"storygan-{uuid.uuid4().hex[:12]}"
+    boto3.session.Session().client("s3").create_bucket(Bucket=name)
+    buckets.forget_connections()
+    yield f"s3://{name}"
+    buckets.forget_connections()

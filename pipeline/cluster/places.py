@@ -33,28 +33,31 @@ class Places:
             ConfigError: for a relative path, or one where steps cannot write.
         """
         root, cluster = request.root.rstrip("/"), request.cluster
-        mounted = "://" not in root
         places = cls(
             artifacts=f"{root}/pipeline_root",
             serving=cluster.serving.rstrip("/") or f"{root}/serving",
-            work=cluster.work.rstrip("/") or (f"{root}/work" if mounted else ""),
+            work=cluster.work.rstrip("/") or ("" if root.startswith(_LAUNCHERS) else f"{root}/work"),
         )
         _check(root, "--root")
         _check(request.data, "--data")
-        _check(places.serving, "cluster.serving")
-        if places.serving.startswith(_LAUNCHERS):
-            raise ConfigError(
-                f"cluster.serving: {places.serving!r} can be written by Kubeflow's launcher alone; give a gs:// or "
-                "s3:// URI, or a mounted volume's path: --set cluster.serving=/mnt/storygan/serving."
-            )
-        if places.work and not places.work.startswith("/"):
-            raise ConfigError(f"cluster.work: found {places.work!r}, expected the absolute path of a mounted volume.")
+        for option, place in (("serving", places.serving), ("work", places.work)):
+            _check(place, f"cluster.{option}")
+            _check_reached(place, f"cluster.{option}")
+        _check_reached(request.data, "--data")
         return places
 
 
 def _check(place: str, option: str) -> None:
-    if "://" not in place and not place.startswith("/"):
+    if place and "://" not in place and not place.startswith("/"):
         raise ConfigError(
             f"{option} {place}: expected a URI (gs://bucket/folder, s3://bucket/folder) or the absolute path of a "
             "folder that is mounted in every container."
+        )
+
+
+def _check_reached(place: str, option: str) -> None:
+    if place.startswith(_LAUNCHERS):
+        raise ConfigError(
+            f"{option} {place}: Kubeflow's launcher alone reaches it, for artifacts; give a gs:// or s3:// URI, or a "
+            "mounted volume's path (--set cluster.volumes)."
         )

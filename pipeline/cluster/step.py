@@ -13,6 +13,7 @@ import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from absl import logging as absl_logging
@@ -25,8 +26,9 @@ from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_entrypoint_utils
 from tfx.orchestration.portable import outputs_utils
 from tfx.utils import import_utils, name_utils
 
-from components.beam_options import beam_options
-from pipeline.cluster.staging import reachable
+from components.beam_options import beam_options, is_local
+from components.staging import staged
+from pipeline.cluster.mirrors import reachable
 from storygan_tf.errors import ConfigError, StoryGANError
 from storygan_tf.interruption import TrainingInterruptedError
 
@@ -151,10 +153,13 @@ def run_step(executor_class: type[base_executor.BaseExecutor], work: Work, beam:
         executor_class: of the step.
         work: what it is to do.
         beam: Beam's options.
-        mirrored: whether artifacts are in the launcher's folders (`pipeline.cluster.staging`).
+        mirrored: whether artifacts are in the launcher's folders (`pipeline.cluster.mirrors`).
     """
-    with reachable(work.inputs, work.outputs, mirrored=mirrored):
-        executor_class(_context(executor_class, work, beam)).Do(work.inputs, work.outputs, work.properties)
+    executor = executor_class(_context(executor_class, work, beam))
+    # Beam's workers on other machines reach buckets, and nothing of this one.
+    buckets = staged(work.inputs, work.outputs, work.properties) if is_local(beam) else nullcontext(work.properties)
+    with reachable(work.inputs, work.outputs, mirrored=mirrored), buckets as properties:
+        executor.Do(work.inputs, work.outputs, properties)
     work.tell()
 
 

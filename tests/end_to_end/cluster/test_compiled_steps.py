@@ -25,7 +25,7 @@ from pipeline.cluster import kubeflow, vertex
 from pipeline.cluster.settings import Request, split_assignments
 from storygan_tf import presets
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600 if os.environ.get("STORYGAN_CLUSTER") else 1200)]
 
 REPOSITORY = Path(__file__).parents[3]
 FULL = os.environ.get("STORYGAN_CLUSTER") == "full"

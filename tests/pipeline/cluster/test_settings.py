@@ -78,9 +78,9 @@ def test_everything_lies_below_the_root():
     assert Places.of(request()) == Places("/mnt/storygan/pipeline_root", "/mnt/storygan/serving", "/mnt/storygan/work")
 
 
-def test_below_a_bucket_nothing_is_resumed_from_unless_a_volume_is_named():
-    assert Places.of(request("s3://bucket/storygan/")).work == ""
-    assert Places.of(request("s3://bucket/storygan", work="/mnt/work")).work == "/mnt/work"
+def test_a_buckets_root_has_everything_and_one_that_the_launcher_alone_reaches_just_artifacts():
+    assert Places.of(request("s3://bucket/storygan/")).work == "s3://bucket/storygan/work"
+    assert Places.of(request("minio://bucket/storygan", serving="/mnt/serving")).work == ""
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,8 @@ def test_below_a_bucket_nothing_is_resumed_from_unless_a_volume_is_named():
         ({"root": "runs/cluster"}, "--root runs/cluster: expected a URI"),
         ({"data": "runs/data"}, "--data runs/data: expected a URI"),
         ({"root": "minio://mlpipeline/storygan"}, "cluster.serving"),
-        ({"work": "gs://bucket/work"}, "cluster.work"),
+        ({"work": "minio://bucket/work"}, "cluster.work"),
+        ({"data": "minio://bucket/data"}, "--data"),
         ({"serving": "serving"}, "cluster.serving"),
         ({"data": ""}, "--data"),
     ],

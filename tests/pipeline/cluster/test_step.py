@@ -1,0 +1,133 @@
+"""The entry point reads what launchers give, restores types, and ends in one paragraph where a step fails."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from tfx import types
+from tfx.types import standard_artifacts
+
+from components.judge_trainer.component import JudgeTrainer
+from components.serving_check.component import ServingCheck
+from pipeline.cluster import step
+from pipeline.cluster.mirrors import reachable
+from pipeline.cluster.step import StepTypes, Work
+from storygan_tf.errors import ConfigError
+
+TYPES = StepTypes(
+    inputs={"examples": "tfx.types.standard_artifacts.Examples"},
+    outputs={"judge": "tfx.types.standard_artifacts.Model"},
+    integers=["timeout_seconds"],
+)
+
+
+def given(kind, uri="/mnt/examples", **metadata):
+    artifact = {"name": "artifacts/17", "uri": uri, "metadata": metadata}
+    return {"artifacts": [artifact | ({"type": kind} if kind is not None else {})]}
+
+
+def message(kind=None, parameters=None, uri="/mnt"):
+    return json.dumps(
+        {
+            "inputs": {
+                "artifacts": {"examples": given(kind, f"{uri}/examples", split_names='["train"]', span=3, told="us")},
+                **(parameters or {"parameterValues": {"timeout_seconds": 300.0, "settings": "{}"}}),
+            },
+            "outputs": {
+                "artifacts": {"judge": given(kind, f"{uri}/judge")},
+                "outputFile": f"{uri}/told/output.json",
+            },
+            "somethingNew": 1,
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        None,
+        {"instanceSchema": ""},
+        {"schemaTitle": "system.Artifact", "schemaVersion": "0.0.1"},
+        {"instanceSchema": "title: tfx.Examples\ntype: object\n"},
+    ],
+)
+def test_artifacts_have_the_steps_types_whatever_the_launcher_says(kind):
+    work = Work.read(message(kind), TYPES)
+    (examples,), (judge,) = work.inputs["examples"], work.outputs["judge"]
+    assert type(examples) is standard_artifacts.Examples
+    assert type(judge) is standard_artifacts.Model
+    assert (examples.uri, examples.split_names, examples.span) == ("/mnt/examples", '["train"]', 3)
+    assert examples.get_string_custom_property("told") == "us"
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"parameterValues": {"timeout_seconds": 300.0, "settings": "{}"}},
+        {"parameters": {"timeout_seconds": {"intValue": "300"}, "settings": {"stringValue": "{}"}}},
+    ],
+)
+def test_parameters_of_both_schemas_are_the_same(parameters):
+    properties = Work.read(message(parameters=parameters), TYPES).properties
+    assert properties == {"timeout_seconds": 300, "settings": "{}"}
+    assert type(properties["timeout_seconds"]) is int
+
+
+def test_types_are_a_components_own():
+    examples = types.Channel(type=standard_artifacts.Examples)
+    judge = StepTypes.of(JudgeTrainer(examples=examples, settings="{}"))
+    assert judge == StepTypes(TYPES.inputs, TYPES.outputs, [])
+    check = StepTypes.of(ServingCheck(model=types.Channel(type=standard_artifacts.Model), examples=examples))
+    assert check.integers == ["timeout_seconds"]
+    assert StepTypes.from_json(check.to_json()) == check
+
+
+def test_what_was_made_is_told_with_its_properties(tmp_path):
+    work = Work.read(message(uri=str(tmp_path)), TYPES)
+    work.outputs["judge"][0].set_string_custom_property("what", "a judge")
+    work.outputs["judge"][0].set_int_custom_property("number", 7)
+    work.tell()
+    (told,) = json.loads((tmp_path / "told/output.json").read_text())["artifacts"]["judge"]["artifacts"]
+    assert (told["uri"], told["name"]) == (f"{tmp_path}/judge", "artifacts/17")
+    assert (told["metadata"]["what"], told["metadata"]["number"]) == ("a judge", 7)
+
+
+@pytest.mark.parametrize(
+    ("read", "words"),
+    [
+        (lambda: Work.read("{", TYPES), "--input"),
+        (lambda: Work.read(message(), StepTypes({}, {})), "found artifacts 'examples', expected only none"),
+        (lambda: StepTypes.from_json("{}"), "--types"),
+        (lambda: StepTypes.from_json("["), "--types"),
+    ],
+)
+def test_what_cannot_be_read_is_told(read, words):
+    with pytest.raises(ConfigError, match=words):
+        read()
+
+
+def test_within_a_step_artifacts_are_where_the_launcher_has_them(tmp_path):
+    work = Work.read(message(uri="minio://bucket/run"), TYPES)
+    with reachable(work.inputs, work.outputs, mirrored=True, mirrors={"minio://": f"{tmp_path}/"}):
+        assert work.inputs["examples"][0].uri == f"{tmp_path}/bucket/run/examples"
+        assert (tmp_path / "bucket/run/judge").is_dir()
+    assert work.outputs["judge"][0].uri == "minio://bucket/run/judge"
+    with reachable(work.inputs, work.outputs, mirrored=False):
+        assert work.inputs["examples"][0].uri == "minio://bucket/run/examples"
+
+
+def test_a_step_that_fails_says_why_in_one_paragraph_and_by_its_exit_code(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["step"])
+    monkeypatch.setattr("absl.logging.use_absl_handler", lambda: None)
+    wrong = {"parameterValues": {"settings": '{"model": {"frame": 5}}'}}
+    code = step.main(
+        [
+            *("--step", "JudgeTrainer", "--executor", "components.judge_trainer.executor.Executor"),
+            *("--types", TYPES.to_json(), "--input", message(parameters=wrong, uri=str(tmp_path))),
+        ]
+    )
+    assert code == 1
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith("storygan: step JudgeTrainer failed. JudgeTrainer: unknown key 'model.frame'")
+    assert not (tmp_path / "told").exists()
