@@ -246,7 +246,7 @@ def test_an_edit_of_code_changes_the_keys_of_the_steps_that_run_it(compiled, mon
         (request(data="s3://bucket/stories"), "--data s3://bucket/stories"),
         (request(root="gs://bucket/root"), "--root gs://bucket/root"),
         (request("cluster.serving=s3://bucket/serving"), "cluster.serving s3://bucket/serving"),
-        (request(data="/home/stories"), "--data /home/stories: .* below one that cluster.volumes mounts"),
+        (request(data="/srv/stories"), "--data /srv/stories: .* below one that cluster.volumes mounts"),
         (request("cluster.work=/mnt2/work"), "cluster.work /mnt2/work"),
     ],
 )
