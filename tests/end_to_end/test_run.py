@@ -200,16 +200,6 @@ def kill_within(cli, arguments, step) -> str:
     return printed
 
 
-def test_a_first_run_that_is_killed_is_finished_by_a_rerun(cli, story_folder, tmp_path):
-    data = story_folder(tmp_path / "data", train=10, test=4)
-    arguments = cli.tiny_run(data, tmp_path / "run")
-    kill_within(cli, arguments, "Transform")
-    assert not list(tmp_path.glob("run/serving_model/storygan/*"))
-    done = cli(*arguments)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert len(versions(tmp_path / "run")) == 1
-
-
 def test_a_replaced_image_runs_everything_again_also_where_the_run_is_killed_while_it_judges(run_to_change, cli):
     data, run_dir = run_to_change
     replace_image(data)
@@ -268,7 +258,9 @@ def test_a_run_directory_of_another_configuration_is_refused(run_to_change, cli)
     assert "--reconfigure" in done.stderr
 
 
-def test_too_many_rejects_fail_the_run_before_training(cli, story_folder, tmp_path):
+def test_too_many_rejects_fail_a_first_run_before_training_and_one_that_is_killed_is_finished_by_a_rerun(
+    cli, story_folder, tmp_path
+):
     data = story_folder(tmp_path / "data", train=10, test=4)
     (data / first_story(data)["images"][1]).unlink()
     done = cli(*cli.tiny_run(data, tmp_path / "run"))
@@ -276,8 +268,12 @@ def test_too_many_rejects_fail_the_run_before_training(cli, story_folder, tmp_pa
     assert "StoryExampleGen" in done.stderr
     assert first_story(data)["story_id"] in (tmp_path / "run" / "rejects.jsonl").read_text()
     assert "Trainer" not in done.stdout
-    allowed = cli(*cli.tiny_run(data, tmp_path / "run"), "--max-reject-fraction", "0.2", "--reconfigure")
-    assert allowed.returncode == 0, allowed.stderr
+    allowed = [*cli.tiny_run(data, tmp_path / "run"), "--max-reject-fraction", "0.2"]
+    kill_within(cli, [*allowed, "--reconfigure"], "Transform")
+    assert not list(tmp_path.glob("run/serving_model/storygan/*"))
+    finished = cli(*allowed)
+    assert finished.returncode == 0, finished.stderr
+    assert len(versions(tmp_path / "run")) == 1
     (reject,) = map(json.loads, (tmp_path / "run/rejects.jsonl").read_text().splitlines())
     file = first_story(data)["images"][1]
     assert reject == {"story_id": first_story(data)["story_id"], "file": file, "reason": "missing image"}
