@@ -26,7 +26,7 @@ from pipeline.cluster import kubeflow, vertex
 from pipeline.cluster.settings import Request, split_assignments
 from storygan_tf import presets
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600 if os.environ.get("STORYGAN_CLUSTER") else 1200)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600 if os.environ.get("STORYGAN_CLUSTER") else 1800)]
 
 REPOSITORY = Path(__file__).parents[3]
 FULL = os.environ.get("STORYGAN_CLUSTER") == "full"
@@ -117,11 +117,15 @@ class Launcher:
         errors.parent.mkdir(parents=True, exist_ok=True)
         with errors.open("wb") as log:
             process = subprocess.Popen(command, cwd=self.folder, env=environment, stdout=log, stderr=log)
-            if when_to_kill:
-                while process.poll() is None and not when_to_kill():
+            try:
+                while when_to_kill and process.poll() is None and not when_to_kill():
                     time.sleep(0.02)
-                process.send_signal(signal.SIGKILL)
-            code = process.wait(timeout=500)
+                if when_to_kill:
+                    process.kill()
+                code = process.wait(timeout=900)
+            finally:
+                process.kill()
+                process.wait()
         self.errors[name] = errors.read_text()
         return code
 
