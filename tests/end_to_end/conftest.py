@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,15 @@ TINY = (
     "evaluation.max_object_error_rise=255",
 )
 """Settings of a model that learns nothing in seconds and is pushed all the same."""
+
+ASK = """
+import sys, tensorflow as tf
+model = tf.saved_model.load(sys.argv[1])
+answer = model.signatures["serving_default"](sentences=tf.constant([sys.argv[2:]]))
+assert answer["error"].numpy()[0] == b"", answer["error"]
+print([tf.io.decode_png(image).shape.as_list() for image in answer["image_bytes"][0]])
+print("tfx" in sys.modules, "keras" in sys.modules)
+"""
 
 
 class CommandLine:
@@ -65,6 +75,20 @@ class CommandLine:
 @pytest.fixture(scope="session")
 def cli():
     return CommandLine()
+
+
+@pytest.fixture(scope="session")
+def ask() -> Callable[[Path, Sequence[str]], list[str]]:
+    """Draws a story by an export in a process with TensorFlow alone.
+
+    Gives the shapes of its pictures, and whether TFX and Keras were loaded.
+    """
+
+    def ask_model(version: Path, sentences: Sequence[str]) -> list[str]:
+        command = [sys.executable, "-c", ASK, str(version), *sentences]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip().splitlines()
+
+    return ask_model
 
 
 @pytest.fixture(scope="session")

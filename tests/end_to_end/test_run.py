@@ -31,15 +31,6 @@ STEPS = (
     "Pusher",
 )
 
-ASK = """
-import sys, tensorflow as tf
-model = tf.saved_model.load(sys.argv[1])
-answer = model.signatures["serving_default"](sentences=tf.constant([sys.argv[2:]]))
-assert answer["error"].numpy()[0] == b"", answer["error"]
-print([tf.io.decode_png(image).shape.as_list() for image in answer["image_bytes"][0]])
-print("tfx" in sys.modules, "keras" in sys.modules)
-"""
-
 
 def steps(output: str, how: str) -> list[str]:
     return [step for step in STEPS if f"] {step}: {how}" in output]
@@ -92,13 +83,10 @@ def test_a_run_leaves_everything_under_stable_names(finished_run):
     assert len(versions(run_dir)) == 1
 
 
-def test_the_pushed_model_answers_in_a_process_with_tensorflow_alone(finished_run):
+def test_the_pushed_model_answers_in_a_process_with_tensorflow_alone(finished_run, ask):
     data, run_dir, _ = finished_run
     sentences = first_story(data)["sentences"]
-    asked = subprocess.run(
-        [sys.executable, "-c", ASK, str(versions(run_dir)[0]), *sentences], capture_output=True, text=True, check=True
-    )
-    shapes, modules = asked.stdout.strip().splitlines()
+    shapes, modules = ask(versions(run_dir)[0], sentences)
     assert shapes == str([[64, 64, 3]] * len(sentences))
     assert modules.startswith("False")
 

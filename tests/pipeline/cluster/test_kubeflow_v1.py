@@ -42,7 +42,7 @@ VOLUMES = 'cluster.volumes=[{"claim":"stories","path":"/mnt"}]'
 
 def request(*assignments: str, **changes: str) -> Request:
     cluster, _ = split_assignments([VOLUMES, *assignments])
-    values = {"image": "registry.example/storygan:1", "data": "/mnt/stories", "root": "/mnt/root"} | changes
+    values = {"image": "registry.example/storygan:1", "data": "/mnt/stories", "root": "/mnt/runs"} | changes
     return Request(settings=presets.load("quick"), cluster=cluster, **values)
 
 
@@ -211,7 +211,7 @@ def test_a_submission_can_change_data_and_settings(compiled):
     workflow = compiled()
     given = parameters(workflow)
     assert given["data"] == "/mnt/stories"
-    assert given["pipeline-root"] == "/mnt/root/pipeline_root"
+    assert given["pipeline-root"] == "/mnt/runs/pipeline_root"
     assert json.loads(given["settings_json"])["preset"] == "quick"
     assert given["training_json"] == "{}"
     assert (
