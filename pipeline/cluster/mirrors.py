@@ -22,7 +22,7 @@ Artifacts = Mapping[str, Sequence[types.Artifact]]
 def reachable(
     inputs: Artifacts, outputs: Artifacts, *, mirrored: bool, mirrors: Mapping[str, str] | None = None
 ) -> Iterator[None]:
-    """Within the context artifacts have paths of the launcher's copies; afterwards their URIs again.
+    """Within the context artifacts have paths of the launcher's copies, and outputs a folder; afterwards their URIs.
 
     Args:
         inputs: of the step.
@@ -35,7 +35,9 @@ def reachable(
     if mirrored:
         for artifact in artifacts:
             artifact.uri = _mirror(artifact.uri, mirrors or MIRRORS)
-        for artifact in (artifact for listed in outputs.values() for artifact in listed):
+    for artifact in (artifact for listed in outputs.values() for artifact in listed):
+        # Not every launcher makes the folders, nor does every executor.
+        if "://" not in artifact.uri:
             Path(artifact.uri).mkdir(parents=True, exist_ok=True)
     try:
         yield

@@ -117,6 +117,13 @@ def test_within_a_step_artifacts_are_where_the_launcher_has_them(tmp_path):
         assert work.inputs["examples"][0].uri == "minio://bucket/run/examples"
 
 
+def test_an_output_in_a_local_folder_finds_it_made_whatever_the_launcher(tmp_path):
+    work = Work.read(message(uri=str(tmp_path / "run")), TYPES)
+    with reachable(work.inputs, work.outputs, mirrored=False):
+        assert (tmp_path / "run/judge").is_dir()
+        assert not (tmp_path / "run/examples").exists()
+
+
 def test_a_step_that_fails_says_why_in_one_paragraph_and_by_its_exit_code(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("sys.argv", ["step"])
     monkeypatch.setattr("absl.logging.use_absl_handler", lambda: None)
