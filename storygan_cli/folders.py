@@ -67,12 +67,12 @@ def read_folder(given: str) -> Iterator[Folder]:
 
 
 @contextlib.contextmanager
-def kept_folder(given: str, seconds: float | None = None) -> Iterator[Folder]:
+def kept_folder(given: str, *, meanwhile: bool = False) -> Iterator[Folder]:
     """Gives a folder to go on in and to leave results in, which are stored at the end, also after an error.
 
     Args:
         given: of this machine, or in a bucket.
-        seconds: so often it is stored meanwhile, too; None for never.
+        meanwhile: whether it is stored now and then, too.
 
     Raises:
         BucketError: where the bucket cannot be used.
@@ -80,9 +80,9 @@ def kept_folder(given: str, seconds: float | None = None) -> Iterator[Folder]:
     if not in_bucket(given):
         yield Folder(given, Path(given))
         return
-    from components.buckets import kept
+    from components.buckets import STORE_SECONDS, kept
 
-    with kept(given, seconds) as copy:
+    with kept(given, STORE_SECONDS if meanwhile else None) as copy:
         folder = Folder(given, copy.local, copy.cut_off)
         with _names(folder):
             yield folder

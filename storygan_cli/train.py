@@ -26,9 +26,6 @@ WORKER_LOST = 75
 INTERRUPTED, TERMINATED = 130, 143
 """Exit codes of a training that was stopped by SIGINT, or by SIGTERM here or elsewhere, and saved."""
 
-STORE_SECONDS = 60.0
-"""So often a folder in a bucket is stored while the training goes on."""
-
 EPILOG = "Example: storygan train --data runs/quick --out runs/trained --preset quick --set training.seed=2"
 
 
@@ -69,7 +66,7 @@ def train(
 
     if in_bucket(out):
         _check_alone(out)
-    with read_folder(data) as stories, kept_folder(out, STORE_SECONDS) as place:
+    with read_folder(data) as stories, kept_folder(out, meanwhile=True) as place:
         prepared = Prepared.find(stories.path)
         shorthands = _assignments(strategy=strategy, xla=xla or None, mixed_precision=mixed_precision or None)
         settings, initial = start_settings(preset, init_from, [*prepared.settings, *(assignments or []), *shorthands])

@@ -14,6 +14,7 @@ import yaml
 from pipeline.cluster.settings import ClusterSettings, StepSettings
 from storygan_tf import indexed_job
 from storygan_tf.config import TrainConfig
+from storygan_tf.datasets.files import write_whole
 from storygan_tf.errors import ConfigError
 
 STEP = "Trainer"
@@ -95,8 +96,7 @@ class TrainingJob:
 def compile(job: TrainingJob, out: Path) -> list[str]:
     """Writes the manifest, and returns what to say of it."""
     documents = manifest(job)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(yaml.safe_dump_all(documents, sort_keys=False, width=120))
+    write_whole(out, yaml.safe_dump_all(documents, sort_keys=False, width=120).encode())
     return [
         f"start      kubectl apply -f {out}",
         f"follow     kubectl logs --follow --prefix --tail=-1 --max-log-requests={job.workers} "
@@ -174,7 +174,7 @@ def _pod(job: TrainingJob) -> dict[str, Any]:
     if asked.node_labels:
         pod["nodeSelector"] = asked.node_labels
     if asked.tolerations:
-        pod["tolerations"] = [_given(dataclasses.asdict(toleration)) for toleration in asked.tolerations]
+        pod["tolerations"] = [toleration.given for toleration in asked.tolerations]
     return pod
 
 
@@ -214,7 +214,7 @@ def _secret_variables(cluster: ClusterSettings) -> list[dict[str, Any]]:
 
 def _resources(asked: StepSettings) -> dict[str, dict[str, str]]:
     """Cores are asked for and may be exceeded; memory and GPUs may not."""
-    limits = _given({"memory": asked.memory or ""})
+    limits = {"memory": asked.memory} if asked.memory else {}
     if asked.accelerators:
         limits[asked.accelerator_name] = str(asked.accelerators)
     requests = limits | ({"cpu": f"{asked.cpu:g}"} if asked.cpu else {})
@@ -241,10 +241,6 @@ def _volumes(job: TrainingJob) -> list[tuple[dict[str, Any], dict[str, Any]]]:
 
 def _volume(name: str, source: dict[str, Any], path: str) -> tuple[dict[str, Any], dict[str, Any]]:
     return {"name": name, **source}, {"name": name, "mountPath": path}
-
-
-def _given(values: dict[str, str]) -> dict[str, str]:
-    return {name: value for name, value in values.items() if value}
 
 
 def _check_place(option: str, place: str, cluster: ClusterSettings) -> None:

@@ -57,9 +57,7 @@ def _executor(cluster: ClusterSettings, step: str) -> dict[str, Any]:
     wanted = cluster.of(step)
     parts = {
         "nodeSelector": {"labels": wanted.node_labels} if wanted.node_labels else {},
-        "tolerations": [
-            {key: value for key, value in vars(toleration).items() if value} for toleration in wanted.tolerations or ()
-        ],
+        "tolerations": [toleration.given for toleration in wanted.tolerations or ()],
         "pvcMount": [_named("pvcName", volume.claim) | {"mountPath": volume.path} for volume in cluster.volumes],
         "secretAsEnv": [
             _named("secretName", secret.name) | {"keyToEnv": [{"secretKey": secret.key, "envVar": secret.env}]}

@@ -154,8 +154,7 @@ def _ask_for(op: ContainerOp, step: StepSettings) -> None:
     for key, value in step.node_labels.items():
         op.add_node_selector_constraint(key, value)
     for toleration in step.tolerations or ():
-        given = {name: value for name, value in vars(toleration).items() if value}
-        op.add_toleration(k8s.V1Toleration(**given))
+        op.add_toleration(k8s.V1Toleration(**toleration.given))
 
 
 def _mount(op: ContainerOp, volume: Volume, name: str) -> None:

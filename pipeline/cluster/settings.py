@@ -39,6 +39,11 @@ class Toleration:
     value: str = ""
     effect: Literal["", "NoSchedule", "PreferNoSchedule", "NoExecute"] = ""
 
+    @property
+    def given(self) -> dict[str, str]:
+        """What is said of it, as Kubernetes takes it."""
+        return {name: value for name, value in vars(self).items() if value}
+
 
 @dataclasses.dataclass(frozen=True)
 class Volume:
