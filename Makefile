@@ -39,7 +39,7 @@ prove-kills: setup  ## kill a training ten times with SIGKILL: the weights stay 
 	STORYGAN_KILLS=10 $(PYTEST) -s tests/end_to_end/test_kills.py
 
 prove-fuzz: setup  ## damage data sets of every layout 2,000 times: every story is accepted or set aside with a reason
-	STORYGAN_MUTATIONS=2000 $(PYTEST) -s -m slow tests/storygan_tf/datasets/test_fuzz.py
+	STORYGAN_MUTATIONS=2000 $(PYTEST) -s -m slow tests/storygan_tf/data/datasets/test_fuzz.py
 
 prove-flink: setup  ## prepare stories on a Flink cluster, whose task managers are killed: the same records
 	STORYGAN_FLINK=full $(PYTEST) -s tests/end_to_end/test_flink.py
@@ -51,7 +51,7 @@ prove-workers: setup  ## train by two workers, stopped, then killed as pods of a
 	$(PYTEST) -s tests/end_to_end/test_workers.py
 
 prove-newest-tf: setup  ## load the export where only the newest TensorFlow is installed: the same pictures
-	$(PYTEST) -s tests/storygan_tf/test_export.py -k newest
+	$(PYTEST) -s tests/storygan_tf/export/test_signatures.py -k newest
 
 # The next three ask the local server, or with STORYGAN_SERVING_TARGET=host:port a real one (docs/serving.md).
 prove-reloads: setup  ## replace the served model five times under 10,000 requests, roll it back: none fails

@@ -33,8 +33,8 @@ from components.beam_options import runner_arguments
 from serving.batch_generators import SavedSource
 from serving.batch_inference import Batch, run_batch
 from serving.batch_output import LAYOUTS
-from storygan_tf.places import find_model
-from storygan_tf.saved import SavedStoryGAN
+from storygan_tf.common.model_paths import find_model
+from storygan_tf.export.loaded_model import SavedStoryGAN
 
 START_UP_STORIES = 8
 BATCH_SIZES = (8, 16, 32, 64, 128)

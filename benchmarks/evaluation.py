@@ -33,19 +33,19 @@ from usage import cpu_seconds, peak_megabytes, watched
 from components.beam_options import beam_options
 from components.story_evaluator.beam_evaluation import evaluate_on_beam
 from components.story_example_gen.executor import SHARD_STORIES
-from storygan_tf import records
-from storygan_tf.config import EvaluationConfig, StoryGANConfig
-from storygan_tf.datasets import Story, load_frames, open_dataset, source_of
-from storygan_tf.datasets.render import render_blocks
-from storygan_tf.embedded_encoder import embed
+from storygan_tf.config.schema import EvaluationConfig, StoryGANConfig
+from storygan_tf.data import example_schema
+from storygan_tf.data.background import median_background
+from storygan_tf.data.blocks.render import render_blocks
+from storygan_tf.data.datasets import Story, load_frames, open_dataset, source_of
+from storygan_tf.data.example_reader import open_split
+from storygan_tf.evaluation.frame_sources import ModelFrames
+from storygan_tf.evaluation.judge.judge import save_judge
+from storygan_tf.evaluation.judge.judge_training import train_judge
 from storygan_tf.evaluation.plan import make_plan
-from storygan_tf.evaluation.sources import ModelFrames
-from storygan_tf.export import export_storygan
-from storygan_tf.generator import StoryGenerator
-from storygan_tf.judge.judge import save_judge
-from storygan_tf.judge.training import train_judge
-from storygan_tf.metrics.baselines import median_background
-from storygan_tf.story_records import open_split
+from storygan_tf.export.signatures import export_storygan
+from storygan_tf.models.story_generator import StoryGenerator
+from storygan_tf.text.hashed_ngram_encoder import embed
 
 START_UP_STORIES = 8
 TRAIN_STORIES = 64
@@ -127,8 +127,10 @@ def make_examples(data: Path, sizes: Sequence[int], out: Path) -> None:
         for split, count in splits.items():
             _write_split(out / str(size) / f"Split-{split}", pools[split], count, labels)
         counts = {"source": source_of(dataset), "given": sum(splits.values()), "accepted": sum(splits.values())}
-        (out / str(size) / records.LABELS_FILE).write_text(json.dumps(labels))
-        (out / str(size) / records.COUNTS_FILE).write_text(json.dumps({**counts, "rejected": {}, "splits": splits}))
+        (out / str(size) / example_schema.LABELS_FILE).write_text(json.dumps(labels))
+        (out / str(size) / example_schema.COUNTS_FILE).write_text(
+            json.dumps({**counts, "rejected": {}, "splits": splits})
+        )
 
 
 def _write_split(folder: Path, pool: list[tuple[Story, list[bytes]]], count: int, labels: Sequence[str]) -> None:
@@ -141,7 +143,7 @@ def _write_split(folder: Path, pool: list[tuple[Story, list[bytes]]], count: int
             for rank in range(number * SHARD_STORIES, min((number + 1) * SHARD_STORIES, count)):
                 story, images = next(endless)
                 flags = [[int(name in frame) for name in labels] for frame in story.labels or ()]
-                example = records.story_example(f"s{rank:06d}", story.sentences, images, flags, story.objects)
+                example = example_schema.story_example(f"s{rank:06d}", story.sentences, images, flags, story.objects)
                 writer.write(example.SerializeToString(deterministic=True))
 
 

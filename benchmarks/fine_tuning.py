@@ -23,17 +23,17 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from storygan_tf.comparison import Compared, comparison_table
-from storygan_tf.config import IMAGE_SIZE, EvaluationConfig
-from storygan_tf.datasets.files import write_whole
-from storygan_tf.datasets.story import load_frame
-from storygan_tf.datasets.story_folder import STORIES_FILE
-from storygan_tf.evaluation.files import METRICS_FILE
+from storygan_tf.common.atomic_files import write_whole
+from storygan_tf.config.schema import IMAGE_SIZE, EvaluationConfig
+from storygan_tf.data.background import median_background
+from storygan_tf.data.datasets.story import load_frame
+from storygan_tf.data.datasets.story_folder import STORIES_FILE
+from storygan_tf.evaluation.judge.judge import BLOCKS as FROZEN_JUDGE
 from storygan_tf.evaluation.result import Evaluation
-from storygan_tf.initial import load_initial
-from storygan_tf.judge.judge import BLOCKS as FROZEN_JUDGE
-from storygan_tf.metrics.baselines import median_background
-from storygan_tf.training import HISTORY
+from storygan_tf.reporting.comparison import Compared, comparison_table
+from storygan_tf.reporting.evaluation_files import METRICS_FILE
+from storygan_tf.training.trainer import HISTORY
+from storygan_tf.training.warm_start import load_initial
 
 SEED = 1
 """Of the table's grain and of the training."""

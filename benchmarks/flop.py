@@ -21,8 +21,8 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from storygan_tf.config import IMAGE_SIZE, PhaseConfig, StoryGANConfig
-from storygan_tf.storygan import StoryGAN
+from storygan_tf.config.schema import IMAGE_SIZE, PhaseConfig, StoryGANConfig
+from storygan_tf.training.storygan import StoryGAN
 
 
 class Passes(NamedTuple):

@@ -15,9 +15,9 @@ import tensorflow as tf
 from sklearn.decomposition import PCA
 from sklearn.linear_model import RidgeClassifier
 
-from storygan_tf.datasets.blocks import story_objects
-from storygan_tf.datasets.sentences import story_sentences
-from storygan_tf.sentence_encoder import load_encoder
+from storygan_tf.data.blocks.placement import story_objects
+from storygan_tf.data.blocks.sentences import story_sentences
+from storygan_tf.text.sentence_encoder import load_encoder
 
 COMPONENTS = 128
 

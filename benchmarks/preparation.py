@@ -28,11 +28,11 @@ from PIL import Image, ImageDraw
 from usage import used
 
 from components.beam_options import runner_arguments
+from pipeline.beam_preparation import BATCH
 from pipeline.preparation import Preparation, prepare
-from pipeline.vectors import BATCH
-from storygan_tf import presets
-from storygan_tf.datasets import Story, load_frames, open_dataset
-from storygan_tf.sentence_encoder import EMBEDDED, load_encoder
+from storygan_tf.config import presets
+from storygan_tf.data.datasets import Story, load_frames, open_dataset
+from storygan_tf.text.sentence_encoder import EMBEDDED, load_encoder
 
 START_UP_STORIES = 32
 POOL = 256

@@ -35,13 +35,13 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from serving import tf_serving
-from serving.messages import BatchingParameters, read_text
-from serving.story import DEFAULT_MODEL, GENERATE
-from storygan_tf import presets
-from storygan_tf.embedded_encoder import embed
-from storygan_tf.export import describe, export_storygan
-from storygan_tf.generator import StoryGenerator
-from storygan_tf.saved import SavedStoryGAN
+from serving.config_protos import BatchingParameters, read_text
+from serving.story_io import DEFAULT_MODEL, GENERATE
+from storygan_tf.config import presets
+from storygan_tf.export.loaded_model import SavedStoryGAN
+from storygan_tf.export.signatures import describe, export_storygan
+from storygan_tf.models.story_generator import StoryGenerator
+from storygan_tf.text.hashed_ngram_encoder import embed
 
 TARGET = "STORYGAN_SERVING_TARGET"
 

@@ -19,11 +19,11 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
-from storygan_tf.config import IMAGE_SIZE, Settings, StoryGANConfig
-from storygan_tf.steps import make_step, precision
-from storygan_tf.stories import Stories, training_dataset
-from storygan_tf.storygan import StoryGAN
-from storygan_tf.strategy import make_strategy
+from storygan_tf.config.schema import IMAGE_SIZE, Settings, StoryGANConfig
+from storygan_tf.data.training_input import Stories, training_dataset
+from storygan_tf.training.distribution import make_strategy
+from storygan_tf.training.step_function import make_step, precision
+from storygan_tf.training.storygan import StoryGAN
 
 STORIES = 240
 WARM_UP = 2

@@ -37,12 +37,12 @@ import tensorflow as tf
 from flop import needed, step_executed
 from step_program import ENDLESS, random_stories
 
-from storygan_tf import presets
-from storygan_tf.config import PhaseConfig, Settings
-from storygan_tf.errors import StoryGANError
-from storygan_tf.stories import training_dataset
-from storygan_tf.storygan import StoryGAN
-from storygan_tf.strategy import grow_memory
+from storygan_tf.common.errors import StoryGANError
+from storygan_tf.config import presets
+from storygan_tf.config.schema import PhaseConfig, Settings
+from storygan_tf.data.training_input import training_dataset
+from storygan_tf.training.distribution import grow_memory
+from storygan_tf.training.storygan import StoryGAN
 
 JOINT = ("training.phases.adversarial.schedule=joint", "training.phases.adversarial.generator_steps=2")
 """What turns `paper` into the released code's schedule."""

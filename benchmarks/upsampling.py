@@ -19,7 +19,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from storygan_tf.layers.upsample_conv import transposed_kernel
+from storygan_tf.models.layers.upsample_conv import transposed_kernel
 
 Form = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 

@@ -19,8 +19,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from storygan_tf.evaluation.files import METRICS_FILE
-from storygan_tf.history import read_history
+from storygan_tf.reporting.evaluation_files import METRICS_FILE
+from storygan_tf.training.training_state import read_history
 
 FIGURES = (
     "ssim",

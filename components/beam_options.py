@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from storygan_tf.errors import ConfigError, nearest
+from storygan_tf.common.errors import ConfigError, nearest
 
 FN_API_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 """Beam's default would first try to download another runner; this one runs in this process, or starts its own."""

@@ -23,7 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
-from storygan_tf.errors import ConfigError, DataError, StoryGANError
+from storygan_tf.common.errors import ConfigError, DataError, StoryGANError
 
 STORING = ".storing"
 """In a folder that is being stored, or whose storing was cut off."""

@@ -2,7 +2,7 @@
 
 They are threads of this process, as LOOPBACK has them, or processes of a pool beside a task manager:
 
-    python -m components.worker_pool --port 50000 --preload pipeline.vectors
+    python -m components.worker_pool --port 50000 --preload pipeline.beam_preparation
 
 Beam's own pool goes wrong with more than one task manager, and with more than one job at a time on one: all name their
 workers alike, so that to stop one by its name stops another's, and workers of one that was killed are kept for good.

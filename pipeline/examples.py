@@ -10,10 +10,10 @@ from tfx.types import standard_artifacts
 
 from components.beam_options import beam_options
 from components.story_example_gen import executor
-from pipeline.settings import EXAMPLE_GEN_SETTINGS
-from storygan_tf.config import Settings
-from storygan_tf.datasets.fingerprint import data_fingerprint
-from storygan_tf.fingerprint import code_fingerprint
+from pipeline.code_fingerprint import code_fingerprint
+from pipeline.step_inputs import EXAMPLE_GEN_SETTINGS
+from storygan_tf.config.schema import Settings
+from storygan_tf.data.datasets.data_fingerprint import data_fingerprint
 
 
 def example_parts(data: Path, settings: Settings) -> dict[str, Any]:

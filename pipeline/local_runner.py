@@ -18,21 +18,21 @@ from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 from tfx.utils import path_utils
 
 from components.beam_options import beam_options
-from pipeline.destination import Destination
-from pipeline.inputs import Inputs, judge_fingerprint, networks_fingerprint
+from pipeline.code_fingerprint import code_fingerprint
+from pipeline.evaluation_inputs import Inputs, judge_fingerprint, networks_fingerprint
 from pipeline.log_file import logged
 from pipeline.pipeline import CODE, PIPELINE_NAME, RunInfo, create_pipeline
+from pipeline.push_destination import Destination
 from pipeline.run_directory import RunDirectory
-from storygan_tf import presets
-from storygan_tf.datasets import open_configured
-from storygan_tf.datasets.fingerprint import data_fingerprint
-from storygan_tf.errors import StoryGANError
-from storygan_tf.evaluation.files import KEPT_FILES
-from storygan_tf.fingerprint import code_fingerprint
-from storygan_tf.initial import Initial, load_initial
-from storygan_tf.interruption import TrainingInterruptedError
-from storygan_tf.lineage import lock_fingerprint, packages_fingerprint
-from storygan_tf.training import HISTORY, TENSORBOARD
+from storygan_tf.common.errors import StoryGANError
+from storygan_tf.config import presets
+from storygan_tf.data.datasets import open_configured
+from storygan_tf.data.datasets.data_fingerprint import data_fingerprint
+from storygan_tf.export.lineage import lock_fingerprint, packages_fingerprint
+from storygan_tf.reporting.evaluation_files import KEPT_FILES
+from storygan_tf.training.callbacks.interruption import TrainingInterruptedError
+from storygan_tf.training.trainer import HISTORY, TENSORBOARD
+from storygan_tf.training.warm_start import Initial, load_initial
 
 
 class StepFailedError(StoryGANError):

@@ -16,7 +16,10 @@ from components.story_evaluator.component import StoryEvaluator
 from components.story_example_gen.component import StoryExampleGen
 from components.story_validator.component import StoryValidator
 from pipeline.bulk_inference import bulk_inferrer
-from pipeline.settings import (
+from pipeline.code_fingerprint import code_fingerprint
+from pipeline.runtime_parameters import Parameters, StoryTrainer, StoryTransform
+from pipeline.statistics import statistics_options
+from pipeline.step_inputs import (
     EVALUATOR_SETTINGS,
     EXAMPLE_GEN_SETTINGS,
     JUDGE_SETTINGS,
@@ -24,10 +27,7 @@ from pipeline.settings import (
     trainer_arguments,
     transform_arguments,
 )
-from pipeline.statistics import statistics_options
-from pipeline.submitted import Parameters, StoryTrainer, StoryTransform
-from storygan_tf.config import Settings
-from storygan_tf.fingerprint import code_fingerprint
+from storygan_tf.config.schema import Settings
 
 PIPELINE_NAME = "storygan"
 
@@ -35,7 +35,7 @@ CODE = {
     "StoryExampleGen": "components.story_example_gen.executor",
     "ExampleValidator": "components.story_validator.executor",
     "Transform": "pipeline.preprocessing",
-    "Trainer": "pipeline.trainer",
+    "Trainer": "pipeline.trainer_module",
     "JudgeTrainer": "components.judge_trainer.executor",
     "StoryEvaluator": "components.story_evaluator.executor",
 }
@@ -131,7 +131,7 @@ def create_pipeline(
         custom_config=transform_arguments(settings, initial_fingerprint).to_custom_config(),
     ).with_id("Transform")
     trainer = StoryTrainer(
-        run_fn="pipeline.trainer.run_fn",
+        run_fn="pipeline.trainer_module.run_fn",
         examples=transform.outputs["transformed_examples"],
         transform_graph=transform.outputs["transform_graph"],
         train_args=tfx.proto.TrainArgs(splits=["train"]),

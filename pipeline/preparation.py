@@ -1,7 +1,8 @@
 """Preparation without TFX's orchestration: a folder of stories to prepared ones, on any of Beam's runners.
 
-Two Beam pipelines, of the same code as the pipeline's steps: StoryExampleGen's, and `pipeline.vectors`. Between them is
-decided whether too many stories were set aside. What comes of the first is kept, and used again where nothing changed.
+Two Beam pipelines, of the same code as the pipeline's steps: StoryExampleGen's, and `pipeline.beam_preparation`.
+Between them is decided whether too many stories were set aside. What comes of the first is kept, and used again where
+nothing changed.
 """
 
 from __future__ import annotations
@@ -19,18 +20,18 @@ from apache_beam import Pipeline
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from components.beam_options import FN_API_RUNNER, beam_options
+from pipeline.beam_preparation import GRAPH, SCHEMA_FILE, STATISTICS, add_vectors
+from pipeline.build_stamp import STAMP, is_made, make_once, stamp
+from pipeline.code_fingerprint import code_fingerprint
 from pipeline.examples import example_parts, make_examples
 from pipeline.log_file import errors_logged, logged
-from pipeline.made import STAMP, is_made, make_once, stamp
-from pipeline.settings import TRANSFORM_SETTINGS
-from pipeline.vectors import GRAPH, SCHEMA_FILE, STATISTICS, add_vectors
-from storygan_tf.config import Settings
-from storygan_tf.datasets.files import write_whole
-from storygan_tf.errors import ConfigError, StoryGANError
-from storygan_tf.fingerprint import code_fingerprint
-from storygan_tf.initial import Initial
-from storygan_tf.prepared import SETTINGS, TRAIN, VECTORIZER
-from storygan_tf.records import COUNTS_FILE, LABELS_FILE, REJECTS_FILE
+from pipeline.step_inputs import TRANSFORM_SETTINGS
+from storygan_tf.common.atomic_files import write_whole
+from storygan_tf.common.errors import ConfigError, StoryGANError
+from storygan_tf.config.schema import Settings
+from storygan_tf.data.example_schema import COUNTS_FILE, LABELS_FILE, REJECTS_FILE
+from storygan_tf.data.prepared_data import SETTINGS, TRAIN, VECTORIZER
+from storygan_tf.training.warm_start import Initial
 
 EXAMPLES = "examples"
 """Below the folder: stories as records, before they have vectors."""
@@ -74,8 +75,8 @@ class Preparation:
 def prepare(preparation: Preparation, report: Callable[[str], None] = print) -> dict[str, Any]:
     """Prepares stories, and returns what became of them: `counts.json` of StoryExampleGen.
 
-    `out` then is as `storygan_tf.prepared` says, with `examples/`, `transform_graph/`, `statistics/`, `schema.pbtxt`,
-    `counts.json` and `rejects.jsonl` beside it.
+    `out` then is as `storygan_tf.data.prepared_data` says, with `examples/`, `transform_graph/`, `statistics/`,
+    `schema.pbtxt`, `counts.json` and `rejects.jsonl` beside it.
 
     Args:
         preparation: what, and how.
@@ -137,7 +138,7 @@ def _parts(preparation: Preparation, examples: dict[str, Any]) -> dict[str, Any]
     return {
         "examples": examples,
         "settings": preparation.settings.to_json(*TRANSFORM_SETTINGS),
-        "code": code_fingerprint("pipeline.vectors"),
+        "code": code_fingerprint("pipeline.beam_preparation"),
         "initial": preparation.initial.fingerprint if preparation.initial else "",
     }
 

@@ -2,7 +2,7 @@
 
 The encoder is loaded into the graph; the PCA, its mean and its scale are fitted once, on the training split. Where the
 training starts from another model, that one's encoder and PCA are loaded as one, and nothing is fitted. Serving takes
-its vectors from the same graph (`pipeline.vectorizer`), so that training and serving cannot differ.
+its vectors from the same graph (`pipeline.vectorizer_export`), so that training and serving cannot differ.
 """
 
 from __future__ import annotations
@@ -12,18 +12,25 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from pipeline.settings import StepArguments
-from storygan_tf import records
-from storygan_tf.config import Settings, StoryGANConfig
-from storygan_tf.embedded_encoder import split_words
-from storygan_tf.errors import ConfigError, DataError
-from storygan_tf.sentence_encoder import SentenceEncoder, load_encoder
-from storygan_tf.vectorizer import load_vectorizer
+from pipeline.step_inputs import StepArguments
+from storygan_tf.common.errors import ConfigError, DataError
+from storygan_tf.config.schema import Settings, StoryGANConfig
+from storygan_tf.data import example_schema
+from storygan_tf.text.exported_vectorizer import load_vectorizer
+from storygan_tf.text.hashed_ngram_encoder import split_words
+from storygan_tf.text.sentence_encoder import SentenceEncoder, load_encoder
 
 WORDS_FILE = "words"
 """Asset of the Transform graph: the words of the training sentences, the most frequent first, one a line."""
 
-_PASSED_THROUGH = (records.STORY_ID, records.SENTENCES, records.IMAGES, records.LABELS, records.OBJECTS, records.DRAWN)
+_PASSED_THROUGH = (
+    example_schema.STORY_ID,
+    example_schema.SENTENCES,
+    example_schema.IMAGES,
+    example_schema.LABELS,
+    example_schema.OBJECTS,
+    example_schema.DRAWN,
+)
 
 _SMALLEST_SCALE = 1e-6
 """Below it the training sentences are all alike, and dividing by the scale would only blow up rounding errors."""
@@ -33,8 +40,8 @@ def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> d
     """Returns the features of `inputs` untouched, and `vectors`.
 
     Args:
-        inputs: dense features of `storygan_tf.records`: `sentences` string `[B, T]` and others.
-        custom_config: what `pipeline.settings.transform_arguments` gave.
+        inputs: dense features of `storygan_tf.data.example_schema`: `sentences` string `[B, T]` and others.
+        custom_config: what `pipeline.step_inputs.transform_arguments` gave.
 
     Returns:
         What of `story_id`, `sentences`, `images`, `labels`, `objects` and `drawn_frames` is in `inputs`, and `vectors`
@@ -52,20 +59,20 @@ def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> d
     vectors = _given_vectors(flat, settings) if settings.training.init_from else _fitted_vectors(flat, settings)
     outputs = {name: inputs[name] for name in _PASSED_THROUGH if name in inputs}
     width = settings.model.frames * settings.model.sentence_size
-    return {**outputs, records.VECTORS: tf.reshape(vectors, [-1, width])}
+    return {**outputs, example_schema.VECTORS: tf.reshape(vectors, [-1, width])}
 
 
 def _checked_sentences(inputs: dict[str, Any], model: StoryGANConfig) -> tf.Tensor:
-    sentences = inputs.get(records.SENTENCES)
+    sentences = inputs.get(example_schema.SENTENCES)
     if not isinstance(sentences, tf.Tensor):
         raise DataError(
-            f"Transform: {records.SENTENCES!r} is {type(sentences).__name__}, expected a dense tensor [B, T]: every "
-            f"story needs the same number of frames, and the schema must give the feature its fixed shape."
+            f"Transform: {example_schema.SENTENCES!r} is {type(sentences).__name__}, expected a dense tensor [B, T]: "
+            f"every story needs the same number of frames, and the schema must give the feature its fixed shape."
         )
     if sentences.shape.rank != 2 or sentences.shape[1] != model.frames:
         found = sentences.shape.as_list()
         raise ConfigError(
-            f"model.frames: found {model.frames}, but {records.SENTENCES!r} in the data has shape {found}."
+            f"model.frames: found {model.frames}, but {example_schema.SENTENCES!r} in the data has shape {found}."
         )
     return sentences
 

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from storygan_tf.config import Settings
-from storygan_tf.datasets.files import write_whole
-from storygan_tf.errors import ConfigError, DataError
-from storygan_tf.places import BASE_DIRECTORY, WORK_DIRECTORY, pretrained_names
+from storygan_tf.common.atomic_files import write_whole
+from storygan_tf.common.errors import ConfigError, DataError
+from storygan_tf.common.model_paths import BASE_DIRECTORY, WORK_DIRECTORY, pretrained_names
+from storygan_tf.config.schema import Settings
 
 SETTINGS_FILE = "settings.json"
 
@@ -96,17 +96,17 @@ class RunDirectory:
 
     @property
     def gate(self) -> Path:
-        """What this run left under the push destination (see `pipeline.destination`)."""
+        """What this run left under the push destination (see `pipeline.push_destination`)."""
         return self.path / "gate.json"
 
     @property
     def inputs(self) -> Path:
-        """Where the newest evaluation's stories, judge and model are (see `pipeline.compare`)."""
+        """Where the newest evaluation's stories, judge and model are (see `pipeline.run_comparison`)."""
         return self.path / "inputs.json"
 
     @property
     def digests(self) -> Path:
-        """What the data's files were like when they were read last (see `storygan_tf.datasets.fingerprint`)."""
+        """What the data's files were like when read last (see `storygan_tf.data.datasets.data_fingerprint`)."""
         return self.path / "data_digests.json"
 
     @property

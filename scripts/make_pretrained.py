@@ -14,13 +14,13 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from storygan_tf.datasets.files import whole_folder
-from storygan_tf.errors import ModelError, StoryGANError
-from storygan_tf.evaluation.figures import FIGURES
-from storygan_tf.lineage import LINEAGE_FILE, Lineage, lineage_of, model_fingerprint
-from storygan_tf.model_card import MODEL_CARD
-from storygan_tf.places import ASSETS_EXTRA, PRETRAINED, find_model
-from storygan_tf.reexport import Rounding, reexport
+from storygan_tf.common.atomic_files import whole_folder
+from storygan_tf.common.errors import ModelError, StoryGANError
+from storygan_tf.common.model_paths import ASSETS_EXTRA, PRETRAINED, find_model
+from storygan_tf.evaluation.metric_names import FIGURES
+from storygan_tf.export.lineage import LINEAGE_FILE, Lineage, lineage_of, model_fingerprint
+from storygan_tf.reporting.model_card import MODEL_CARD
+from storygan_tf.training.reexport import Rounding, reexport
 
 LIMIT = 12_000_000
 """Bytes that a model may take in the package."""

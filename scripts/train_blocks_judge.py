@@ -15,13 +15,13 @@ from pathlib import Path
 
 import numpy as np
 
-from storygan_tf.datasets import Story, open_dataset
-from storygan_tf.datasets.render import render_blocks
-from storygan_tf.datasets.story import load_frame
-from storygan_tf.judge.judge import BLOCKS, load_judge, save_judge
-from storygan_tf.judge.training import judge_figures, train_judge
-from storygan_tf.metrics.baselines import evenly, median_background
-from storygan_tf.progress import progress
+from storygan_tf.common.progress import progress
+from storygan_tf.data.background import evenly, median_background
+from storygan_tf.data.blocks.render import render_blocks
+from storygan_tf.data.datasets import Story, open_dataset
+from storygan_tf.data.datasets.story import load_frame
+from storygan_tf.evaluation.judge.judge import BLOCKS, load_judge, save_judge
+from storygan_tf.evaluation.judge.judge_training import judge_figures, train_judge
 
 SEED = 7001
 """Of the stories and of the training."""

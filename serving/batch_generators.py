@@ -17,13 +17,13 @@ from typing import Any, NamedTuple, Protocol
 import tensorflow as tf
 
 from serving.batch_input import Task
+from serving.call_errors import ServingError
 from serving.client import StoryClient, Tls
-from serving.errors import ServingError
-from serving.story import DEFAULT_MODEL
-from storygan_tf.datasets.pictures import to_png
-from storygan_tf.errors import ModelError
-from storygan_tf.lineage import model_fingerprint
-from storygan_tf.saved import SavedStoryGAN
+from serving.story_io import DEFAULT_MODEL
+from storygan_tf.common.errors import ModelError
+from storygan_tf.data.datasets.image_sources import to_png
+from storygan_tf.export.lineage import model_fingerprint
+from storygan_tf.export.loaded_model import SavedStoryGAN
 
 
 class Drawn(NamedTuple):

@@ -27,9 +27,9 @@ from components.record_files import list_files, read_file, remove_folder, write_
 from serving.batch_generators import Drawn, Source, close_generators, draw_all, open_generator
 from serving.batch_input import SHARD_ROWS, Checker, InputFiles, Task, from_line, to_line
 from serving.batch_output import LAYOUTS, ShardFiles, order_of
-from storygan_tf.datasets.story import SPLITS, Reject
-from storygan_tf.errors import ConfigError, DataError, StoryGANError, nearest
-from storygan_tf.progress import Advance, progress
+from storygan_tf.common.errors import ConfigError, DataError, StoryGANError, nearest
+from storygan_tf.common.progress import Advance, progress
+from storygan_tf.data.datasets.story import SPLITS, Reject
 
 JOB_FILE = "job.json"
 """In the output: what it is made of; written first."""

@@ -19,15 +19,15 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 
 from components.record_files import list_files, local_file
-from storygan_tf import records
-from storygan_tf.config import DataConfig
-from storygan_tf.datasets.parquet import load_parquet, table_damage, unreadable_table
-from storygan_tf.datasets.reader import BadValueError, require
-from storygan_tf.datasets.story import SPLITS, Reject, Story, split_of
-from storygan_tf.datasets.story_folder import parse_line
-from storygan_tf.datasets.values import text, texts
-from storygan_tf.errors import DataError
-from storygan_tf.evaluation.sources import story_seed
+from storygan_tf.common.errors import DataError
+from storygan_tf.config.schema import DataConfig
+from storygan_tf.data import example_schema
+from storygan_tf.data.datasets.parquet import load_parquet, table_damage, unreadable_table
+from storygan_tf.data.datasets.reader import BadValueError, require
+from storygan_tf.data.datasets.story import SPLITS, Reject, Story, split_of
+from storygan_tf.data.datasets.story_fields import text, texts
+from storygan_tf.data.datasets.story_folder import parse_line
+from storygan_tf.evaluation.frame_sources import story_seed
 
 SHARD_ROWS = 256
 """Rows that one worker draws and writes as a whole: what a killed job repeats at the most, for each of its workers."""
@@ -35,7 +35,7 @@ SHARD_ROWS = 256
 MAX_LINE = 1 << 20
 """Bytes that a line may have."""
 
-COLUMNS = (records.STORY_ID, records.SENTENCES, records.SEED, "split")
+COLUMNS = (example_schema.STORY_ID, example_schema.SENTENCES, example_schema.SEED, "split")
 """Of a table; the first two must be there."""
 
 _ROWS = 64
@@ -210,14 +210,16 @@ def _features(content: bytes) -> dict[str, Any]:
         raise BadValueError("not a tf.Example") from None
     values: dict[str, Any] = {}
     try:
-        if records.SENTENCES in features:
-            values[records.SENTENCES] = [item.decode() for item in features[records.SENTENCES].bytes_list.value]
-        for item in features[records.STORY_ID].bytes_list.value:
-            values[records.STORY_ID] = item.decode()
+        if example_schema.SENTENCES in features:
+            values[example_schema.SENTENCES] = [
+                item.decode() for item in features[example_schema.SENTENCES].bytes_list.value
+            ]
+        for item in features[example_schema.STORY_ID].bytes_list.value:
+            values[example_schema.STORY_ID] = item.decode()
     except UnicodeDecodeError:
         raise BadValueError("not UTF-8") from None
-    for seed in features[records.SEED].int64_list.value:
-        values[records.SEED] = seed
+    for seed in features[example_schema.SEED].int64_list.value:
+        values[example_schema.SEED] = seed
     return values
 
 
@@ -256,7 +258,7 @@ class Checker:
             story_id = row.place
             try:
                 require(not row.reason, row.reason)
-                story_id = text(row.values, records.STORY_ID)
+                story_id = text(row.values, example_schema.STORY_ID)
                 if self._is_wanted(story_id, row.values.get("split")):
                     position = self._next_position(story_id, row.place)
                     yield self._task(story_id, row, position)
@@ -281,8 +283,8 @@ class Checker:
     def _task(self, story_id: str, row: Row, position: int) -> Task:
         new = self._seen.execute("INSERT OR IGNORE INTO seen VALUES (?)", [story_id]).rowcount
         require(bool(new), "duplicate story_id")
-        sentences = texts(row.values, records.SENTENCES)
-        seed = row.values.get(records.SEED)
+        sentences = texts(row.values, example_schema.SENTENCES)
+        seed = row.values.get(example_schema.SEED)
         seed = story_seed(self._seed, story_id) if seed is None else seed
         whole = isinstance(seed, int) and not isinstance(seed, bool)
         require(whole and -(2**63) <= seed < 2**63, "seed is not a whole number of 64 bits")

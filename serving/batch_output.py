@@ -9,12 +9,12 @@ from typing import Any
 from components.record_files import write_files, write_records
 from serving.batch_generators import Drawn
 from serving.batch_input import Task
-from storygan_tf import records
-from storygan_tf.evaluation import images
+from storygan_tf.data import example_schema
+from storygan_tf.evaluation import external_frames
 
 FILES, RECORDS = "files", "tfrecord"
 
-LAYOUTS = (FILES, RECORDS, *(layout for layout in images.LAYOUTS if layout != "auto"))
+LAYOUTS = (FILES, RECORDS, *(layout for layout in external_frames.LAYOUTS if layout != "auto"))
 """How pictures may be laid out."""
 
 IMAGES_FOLDER = "images"
@@ -23,7 +23,7 @@ RECORDS_FOLDER = "records"
 
 def order_of(layout: str) -> Callable[[str], Any] | None:
     """Returns by what the ids of a layout's stories must be in order; None for any order."""
-    return None if layout in (FILES, RECORDS) else images.order_of(layout)
+    return None if layout in (FILES, RECORDS) else external_frames.order_of(layout)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +58,7 @@ class ShardFiles:
         """Returns the name of a frame's file, frames counted from 0."""
         if self.layout == FILES:
             return f"{IMAGES_FOLDER}/{self.number:05d}/{position:07d}_{frame + 1}.png"
-        return f"{IMAGES_FOLDER}/{images.frame_path(self.layout, position, frame, frames)}"
+        return f"{IMAGES_FOLDER}/{external_frames.frame_path(self.layout, position, frame, frames)}"
 
     def write(self, out: str, aside: str, drawn: Iterable[tuple[Task, Drawn]], version: str) -> list[dict[str, Any]]:
         """Writes stories' pictures, one story after the other, and returns their entries of the manifest.
@@ -91,8 +91,8 @@ class ShardFiles:
     ) -> Iterator[bytes]:
         for task, outcome in drawn:
             entries.append(_entry(task, version) | {"record": self.records, "number": len(entries)})
-            example = records.story_example(task.story_id, task.sentences, outcome.frames)
-            example.features.feature[records.SEED].int64_list.value.append(task.seed)
+            example = example_schema.story_example(task.story_id, task.sentences, outcome.frames)
+            example.features.feature[example_schema.SEED].int64_list.value.append(task.seed)
             yield example.SerializeToString(deterministic=True)
 
 

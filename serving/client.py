@@ -20,9 +20,18 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-from serving.errors import ServingError
-from serving.story import DEFAULT_MODEL, GENERATE, INFO, SERVING_DEFAULT, ModelInfo, Story, check_stories, read_stories
-from storygan_tf.errors import ConfigError
+from serving.call_errors import ServingError
+from serving.story_io import (
+    DEFAULT_MODEL,
+    GENERATE,
+    INFO,
+    SERVING_DEFAULT,
+    ModelInfo,
+    Story,
+    check_stories,
+    read_stories,
+)
+from storygan_tf.common.errors import ConfigError
 
 MOST_ATTEMPTS = 5
 """gRPC makes no more."""
@@ -321,7 +330,7 @@ class AsyncStoryClient:
 
 
 class ServedStoryGAN:
-    """A served model with the manners of `storygan_tf.saved.SavedStoryGAN`, for commands that take either.
+    """A served model with the methods of `storygan_tf.export.loaded_model.SavedStoryGAN`, for commands that take both.
 
     Args:
         target: host:port.

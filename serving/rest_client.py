@@ -18,9 +18,18 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
-from serving.errors import ServingError
-from serving.story import DEFAULT_MODEL, GENERATE, INFO, SERVING_DEFAULT, ModelInfo, Story, check_stories, read_stories
-from storygan_tf.errors import ConfigError
+from serving.call_errors import ServingError
+from serving.story_io import (
+    DEFAULT_MODEL,
+    GENERATE,
+    INFO,
+    SERVING_DEFAULT,
+    ModelInfo,
+    Story,
+    check_stories,
+    read_stories,
+)
+from storygan_tf.common.errors import ConfigError
 
 STATUS = {
     400: "INVALID_ARGUMENT",

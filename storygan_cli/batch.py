@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from storygan_cli.beam import BeamOptions, BeamRunner, BeamWorkers, beam_arguments
-from storygan_cli.folders import local_workers, model_place
-from storygan_tf.errors import ConfigError, DataError
+from storygan_cli.remote_folders import local_workers, model_place
+from storygan_cli.runner_options import BeamOptions, BeamRunner, BeamWorkers, beam_arguments
+from storygan_tf.common.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from serving.batch_generators import Source
@@ -92,7 +92,7 @@ def batch(
 
 
 def _saved(model: str) -> Source:
-    from storygan_tf.places import find_model
+    from storygan_tf.common.model_paths import find_model
 
     path = str(find_model(model))
     from serving.batch_generators import SavedSource

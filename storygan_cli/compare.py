@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from storygan_cli.beam import BeamOptions, BeamRunner, BeamWorkers, beam_arguments
-from storygan_tf.errors import ConfigError
+from storygan_cli.runner_options import BeamOptions, BeamRunner, BeamWorkers, beam_arguments
+from storygan_tf.common.errors import ConfigError
 
 EPILOG = "Example: storygan compare runs/quick runs/longer --out comparison.html"
 
@@ -25,7 +25,7 @@ def compare(
         raise ConfigError(f"compare: found {len(runs)} run, expected at least two.")
     if out.suffix != ".html":
         raise ConfigError(f"--out {out}: found {out.suffix or 'no ending'!r}, expected .html.")
-    from pipeline.compare import compare_runs
+    from pipeline.run_comparison import compare_runs
 
     print(compare_runs(runs, out, beam_arguments(beam_runner, beam_workers, beam)))
     print(f"page       {out}")

@@ -7,12 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from storygan_cli.settings import Assignments, Encoder, MaxRejectFraction, Preset, start_settings, story_settings
-from storygan_tf.errors import ConfigError, nearest
+from storygan_cli.settings_options import (
+    Assignments,
+    Encoder,
+    MaxRejectFraction,
+    Preset,
+    start_settings,
+    story_settings,
+)
+from storygan_tf.common.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
     from pipeline.cluster.k8s_job import TrainingJob
-    from storygan_tf.config import TrainConfig
+    from storygan_tf.config.schema import TrainConfig
 
 EPILOG = (
     "Example: storygan compile --target kubeflow --image registry.example/storygan:1 --data s3://bucket/stories "
@@ -61,7 +68,7 @@ def compile_pipeline(
         raise ConfigError(f"--workers: expected with --target {TRAINING}, and with no other target.")
     if target == TRAINING and (encoder or max_reject_fraction is not None):
         raise ConfigError(f"--encoder, --max-reject-fraction: `storygan prepare` takes them, not --target {TRAINING}.")
-    from pipeline.cluster.settings import Request, split_assignments
+    from pipeline.cluster.cluster_settings import Request, split_assignments
 
     cluster, others = split_assignments(assignments or [])
     request: Request | TrainingJob

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from storygan_tf.datasets.examine import Findings
-    from storygan_tf.datasets.overlap import Overlap
-    from storygan_tf.datasets.story import Reject, Story, StoryDataset
-    from storygan_tf.storyboard import StoryRow
+    from storygan_tf.data.datasets.dataset_report import Findings
+    from storygan_tf.data.datasets.split_overlap import Overlap
+    from storygan_tf.data.datasets.story import Reject, Story, StoryDataset
+    from storygan_tf.data.storyboard import StoryRow
 
 _MOMENT = 2.0
 """Seconds of work before progress is shown."""
@@ -49,7 +49,7 @@ def render(
     workers: Annotated[int | None, typer.Option(help="Processes; by default one for each core.")] = None,
 ) -> None:
     """Render `blocks`: stories in CLEVR-SV's style, four objects on a table."""
-    from storygan_tf.datasets.render import render_blocks
+    from storygan_tf.data.blocks.render import render_blocks
 
     with _shown("rendering stories") as progress:
         render_blocks(out, stories, test_stories, seed=seed, workers=workers, progress=progress)
@@ -68,8 +68,8 @@ def check(
     drop_leaks: DropLeaks = False,
 ) -> None:
     """Read every story and picture, and tell what can be used and what cannot."""
-    from storygan_tf.datasets.examine import examine
-    from storygan_tf.errors import DataError
+    from storygan_tf.common.errors import DataError
+    from storygan_tf.data.datasets.dataset_report import examine
 
     dataset = _open(folder, layout, frame_seed, pororo_split, drop_leaks)
     with _shown("checking stories") as progress:
@@ -91,10 +91,10 @@ def show(
     drop_leaks: DropLeaks = False,
 ) -> None:
     """Draw a contact sheet: stories with their sentences under the frames."""
-    from storygan_tf.datasets import Story
-    from storygan_tf.datasets.rejects import describe_rejects
-    from storygan_tf.errors import DataError
-    from storygan_tf.storyboard import storyboard
+    from storygan_tf.common.errors import DataError
+    from storygan_tf.data.datasets import Story
+    from storygan_tf.data.datasets.reject_summary import describe_rejects
+    from storygan_tf.data.storyboard import storyboard
 
     if out.suffix.lower() != ".png":
         raise DataError(f"--out {out}: found {out.suffix or 'no ending'!r}, expected .png.")
@@ -122,8 +122,8 @@ def convert(
     drop_leaks: DropLeaks = False,
 ) -> None:
     """Turn stories of any layout into a story folder or a Parquet table, with a note of the frames that were drawn."""
-    from storygan_tf.datasets.convert import convert as convert_dataset
-    from storygan_tf.datasets.rejects import describe_rejects
+    from storygan_tf.data.datasets.convert import convert as convert_dataset
+    from storygan_tf.data.datasets.reject_summary import describe_rejects
 
     dataset = _open(folder, layout, frame_seed, pororo_split, drop_leaks)
     with _shown("converting stories") as progress:
@@ -136,8 +136,8 @@ def convert(
 
 
 def _open(folder: Path, layout: str, frame_seed: int, pororo_split: str, drop_leaks: bool) -> StoryDataset:
-    from storygan_tf.config import DataConfig, from_dict
-    from storygan_tf.datasets import open_configured
+    from storygan_tf.config.schema import DataConfig, from_dict
+    from storygan_tf.data.datasets import open_configured
 
     values = {"format": layout, "frame_seed": frame_seed, "pororo_split": pororo_split, "drop_leaks": drop_leaks}
     return open_configured(folder, from_dict(DataConfig, values, "data"))
@@ -146,7 +146,7 @@ def _open(folder: Path, layout: str, frame_seed: int, pororo_split: str, drop_le
 @contextlib.contextmanager
 def _shown(what: str) -> Iterator[Callable[[int, int], None]]:
     """Gives a function that shows how many stories of how many are done, unless all is done in a moment."""
-    from storygan_tf.progress import Advance, progress
+    from storygan_tf.common.progress import Advance, progress
 
     with contextlib.ExitStack() as stack:
         advances: list[Advance] = []
@@ -168,7 +168,7 @@ def _shown(what: str) -> Iterator[Callable[[int, int], None]]:
 
 def _report(dataset: StoryDataset, findings: Findings) -> Iterator[str]:
     """Yields the lines of `storygan data check`."""
-    from storygan_tf.datasets.rejects import describe_rejects
+    from storygan_tf.data.datasets.reject_summary import describe_rejects
 
     yield f"layout     {dataset.format}"
     yield f"stories    {findings.given} given, {findings.accepted} usable, {len(findings.rejects)} set aside"
@@ -208,7 +208,7 @@ def _readable(stories: Sequence[Story], count: int, folder: Path) -> tuple[list[
 
     For a bad one the next good one before the next place counts, so that one bad picture hides no others.
     """
-    from storygan_tf.datasets.story import BadFrameError
+    from storygan_tf.data.datasets.story import BadFrameError
 
     rows, rejects = [], []
     places = [index * len(stories) // count for index in range(count + 1)]
@@ -225,8 +225,8 @@ def _readable(stories: Sequence[Story], count: int, folder: Path) -> tuple[list[
 def _row(story: Story) -> StoryRow:
     import numpy as np
 
-    from storygan_tf.datasets.story import load_frame
-    from storygan_tf.storyboard import StoryRow
+    from storygan_tf.data.datasets.story import load_frame
+    from storygan_tf.data.storyboard import StoryRow
 
     frames = np.stack([load_frame(picture) for picture in story.images])
     return StoryRow(story.story_id, story.sentences, {story.split or "frames": frames})

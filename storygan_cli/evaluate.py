@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from storygan_cli.beam import BeamOptions, BeamRunner, BeamWorkers, beam_arguments
-from storygan_cli.folders import kept_folder, local_only, local_workers, model_place, read_folder
-from storygan_cli.settings import Assignments
-from storygan_tf.errors import ConfigError, ModelError
+from storygan_cli.remote_folders import kept_folder, local_only, local_workers, model_place, read_folder
+from storygan_cli.runner_options import BeamOptions, BeamRunner, BeamWorkers, beam_arguments
+from storygan_cli.settings_options import Assignments
+from storygan_tf.common.errors import ConfigError, ModelError
 
 if TYPE_CHECKING:
-    from storygan_tf.config import Settings
+    from storygan_tf.config.schema import Settings
     from storygan_tf.evaluation.result import Evaluation
-    from storygan_tf.lineage import Lineage
+    from storygan_tf.export.lineage import Lineage
 
 EPILOG = "Example: storygan evaluate --model runs/quick --data runs/data/quick --out runs/evaluation"
 
@@ -73,8 +73,8 @@ def evaluate(
         stories, place = stack.enter_context(read_folder(data)), stack.enter_context(kept_folder(out))
         path, compared = (_version(stack.enter_context(model_place(given))) for given in (model, served))
         settings = _settings(path, preset, assignments or [], stories.path)
-        from pipeline.evaluation import Pictures, Question, evaluate_question
-        from storygan_tf.evaluation.files import REPORT_FILE, STORYBOARD_FILE
+        from pipeline.run_evaluation import Pictures, Question, evaluate_question
+        from storygan_tf.reporting.evaluation_files import REPORT_FILE, STORYBOARD_FILE
 
         question = Question(
             data=stories.path,
@@ -96,14 +96,14 @@ def evaluate(
 
 
 def _version(model: str | None) -> Path | None:
-    from storygan_tf.places import find_model
+    from storygan_tf.common.model_paths import find_model
 
     return find_model(model) if model else None
 
 
 def _settings(model: Path | None, preset: str | None, assignments: list[str], data: Path) -> Settings:
-    from storygan_tf import presets
-    from storygan_tf.config import Settings
+    from storygan_tf.config import presets
+    from storygan_tf.config.schema import Settings
 
     info, lineage = _info(model), _lineage(model)
     if lineage and preset is None:
@@ -116,7 +116,7 @@ def _settings(model: Path | None, preset: str | None, assignments: list[str], da
 
 def _lineage(model: Path | None) -> Lineage | None:
     """Returns where a model came from, None where it does not tell."""
-    from storygan_tf.lineage import lineage_of
+    from storygan_tf.export.lineage import lineage_of
 
     return None if model is None else lineage_of(model)
 
@@ -124,7 +124,7 @@ def _lineage(model: Path | None) -> Lineage | None:
 def _info(model: Path | None) -> dict[str, Any]:
     if model is None:
         return {}
-    from storygan_tf.saved import SavedStoryGAN
+    from storygan_tf.export.loaded_model import SavedStoryGAN
 
     return SavedStoryGAN(model).info
 
@@ -133,7 +133,7 @@ def _frames(settings: Settings, data: Path) -> int:
     """Returns the most frequent number of frames of the folder's stories."""
     from collections import Counter
 
-    from storygan_tf.datasets import Story, open_configured
+    from storygan_tf.data.datasets import Story, open_configured
 
     stories = open_configured(data, settings.data).stories()
     lengths = Counter(len(story.images) for story in stories if isinstance(story, Story))
@@ -141,7 +141,7 @@ def _frames(settings: Settings, data: Path) -> int:
 
 
 def _tell(evaluation: Evaluation) -> None:
-    from storygan_tf.comparison import Compared, comparison_table
+    from storygan_tf.reporting.comparison import Compared, comparison_table
 
     print(comparison_table([Compared("the model", evaluation)]))
     for check in evaluation.checks:

@@ -27,7 +27,7 @@ def export(
     weights: Annotated[Weights, typer.Option(help="float16 takes half the space.")] = Weights.float32,
 ) -> None:
     """Export a trained model anew, with the signatures of this version of storygan."""
-    from storygan_tf.reexport import reexport
+    from storygan_tf.training.reexport import reexport
 
     rounding = reexport(model, out, half=weights is Weights.float16)
     size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from storygan_cli.folders import local_only, model_place
-from storygan_tf.errors import DataError, ModelError
+from storygan_cli.remote_folders import local_only, model_place
+from storygan_tf.common.errors import DataError, ModelError
 
 if TYPE_CHECKING:
     from serving.client import ServedStoryGAN
-    from storygan_tf.saved import SavedStoryGAN
+    from storygan_tf.export.loaded_model import SavedStoryGAN
 
     Drawer = SavedStoryGAN | ServedStoryGAN
 
@@ -59,7 +59,7 @@ def generate(
 
 def _load(model: str | None, target: str | None, name: str, label: str | None, tls_ca: Path | None) -> Drawer:
     if model is not None:
-        from storygan_tf.saved import SavedStoryGAN
+        from storygan_tf.export.loaded_model import SavedStoryGAN
 
         return SavedStoryGAN(model)
     from serving.client import ServedStoryGAN, Tls
@@ -111,7 +111,7 @@ def _check_words(saved: Drawer, sentences: list[str], strict: bool) -> None:
 
 
 def _draw(saved: Drawer, sentences: list[str], seed: int | None, out: Path) -> None:
-    from storygan_tf.storyboard import StoryRow, story_gif, storyboard
+    from storygan_tf.data.storyboard import StoryRow, story_gif, storyboard
 
     frames = saved.generate([sentences], None if seed is None else [seed])[0]
     if out.suffix == ".gif":

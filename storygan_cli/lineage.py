@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from storygan_tf.lineage import Lineage
+    from storygan_tf.export.lineage import Lineage
 
 EPILOG = "Example: storygan lineage runs/quick"
 
@@ -23,7 +23,7 @@ def lineage(
     json: Annotated[bool, typer.Option("--json", help="Print all of it, settings included, as JSON.")] = False,
 ) -> None:
     """Print which data, code, settings and packages a model was made of, and how it was judged."""
-    from storygan_tf.lineage import read_lineage
+    from storygan_tf.export.lineage import read_lineage
 
     found = read_lineage(model)
     print(found.to_json() if json else _table(found), end="")
@@ -31,7 +31,7 @@ def lineage(
 
 def _table(found: Lineage) -> str:
     """Returns a line for each entry; of the settings only their number, for there are many."""
-    from storygan_tf.lineage import flat
+    from storygan_tf.export.lineage import flat
 
     values = dataclasses.asdict(found)
     count, preset = len(list(flat(values["settings"]))), values["settings"].get("preset")

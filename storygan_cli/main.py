@@ -19,7 +19,7 @@ import typer.core
 
 import storygan_tf
 from storygan_cli import batch, compare, compile, data, evaluate, export, generate, lineage, prepare, run, serve, train
-from storygan_tf.errors import StoryGANError
+from storygan_tf.common.errors import StoryGANError
 
 DEBUG_VARIABLE = "STORYGAN_DEBUG"
 

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from storygan_cli.beam import BeamOptions, BeamRunner, BeamWorkers, beam_arguments
-from storygan_cli.settings import Assignments, Encoder, MaxRejectFraction, Preset, Stories, story_settings
+from storygan_cli.runner_options import BeamOptions, BeamRunner, BeamWorkers, beam_arguments
+from storygan_cli.settings_options import Assignments, Encoder, MaxRejectFraction, Preset, Stories, story_settings
 
 EPILOG = "Example: storygan prepare --data runs/data/quick --out runs/prepared --preset quick --beam-workers 2"
 
@@ -36,7 +36,7 @@ def prepare(
     """Prepare stories for a training: records with sentence vectors, the Transform graph, schema and statistics."""
     beam_args = beam_arguments(beam_runner, beam_workers, beam)
     settings, initial = story_settings(preset, init_from, assignments, encoder, max_reject_fraction)
-    from storygan_cli.folders import kept_folder, local_workers, read_folder
+    from storygan_cli.remote_folders import kept_folder, local_workers, read_folder
 
     local_workers(beam_args, data, out)
     with read_folder(data) as stories, kept_folder(out) as place:

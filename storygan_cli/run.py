@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from storygan_cli.beam import BeamOptions, BeamRunner, BeamWorkers, beam_arguments
-from storygan_cli.folders import fetched_data, local_only, local_workers
-from storygan_cli.settings import Assignments, Encoder, MaxRejectFraction, Preset, Stories, story_settings
+from storygan_cli.remote_folders import fetched_data, local_only, local_workers
+from storygan_cli.runner_options import BeamOptions, BeamRunner, BeamWorkers, beam_arguments
+from storygan_cli.settings_options import Assignments, Encoder, MaxRejectFraction, Preset, Stories, story_settings
 from storygan_cli.train import INTERRUPTED, TERMINATED
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def run(
     claimed = RunDirectory.claim(out, settings, fetched_data(data, out), reconfigure)
     # After the claim: loading TFX takes seconds.
     from pipeline.local_runner import run_pipeline
-    from storygan_tf.interruption import TrainingInterruptedError
+    from storygan_tf.training.callbacks.interruption import TrainingInterruptedError
 
     try:
         result = run_pipeline(claimed, beam_args=beam_args)
@@ -62,7 +62,7 @@ def run(
 
 def _tell(result: RunResult) -> None:
     """Says where everything is and how it was judged; a model that was not pushed ends with exit code 1."""
-    from storygan_tf.errors import ModelError
+    from storygan_tf.common.errors import ModelError
 
     print(f"pictures   {result.run_dir / 'storyboard.png'}")
     print(f"report     {result.run_dir / 'report.html'}")

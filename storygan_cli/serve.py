@@ -11,8 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
-from storygan_cli.folders import model_place
-from storygan_tf.errors import ConfigError
+from storygan_cli.remote_folders import model_place
+from storygan_tf.common.errors import ConfigError
 
 EPILOG = "Example: storygan serve --model blocks --port 8500 --rest-port 8501 --enable_batching"
 
@@ -41,7 +41,7 @@ def serve(
     --enable_batching and --batching_parameters_file; one that it does not implement is an error. In production, serve
     with TensorFlow Serving (docs/serving.md).
     """
-    from serving.local_server.options import ServerOptions, parse_flags
+    from serving.local_server.server_options import ServerOptions, parse_flags
 
     flags = {"port": port} | parse_flags(context.args)
     if rest_port is not None:
@@ -70,7 +70,7 @@ def _serve(options: Any) -> None:
 @contextmanager
 def _base_directory(model: str) -> Iterator[Path]:
     """Gives the model base directory: the model's own, or one made of a single version."""
-    from storygan_tf.places import BASE_DIRECTORY, find_model
+    from storygan_tf.common.model_paths import BASE_DIRECTORY, find_model
 
     version = find_model(model)
     given = Path(model).absolute()

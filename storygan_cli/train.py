@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from storygan_cli.folders import Folder, in_bucket, kept_folder, local_only, read_folder
-from storygan_cli.settings import Assignments, Preset, start_settings
+from storygan_cli.remote_folders import Folder, in_bucket, kept_folder, local_only, read_folder
+from storygan_cli.settings_options import Assignments, Preset, start_settings
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
-    from storygan_tf.task import TrainingTask
+    from storygan_tf.training.training_job import TrainingTask
 
 WORKER_LOST = 75
 """Exit code where another worker is gone: a failure that passes when all are started again (EX_TEMPFAIL)."""
@@ -62,7 +62,7 @@ def train(
     ] = False,
 ) -> None:
     """Train and export a StoryGAN from prepared stories, without TFX, on one device or many."""
-    from storygan_tf.prepared import Prepared
+    from storygan_tf.data.prepared_data import Prepared
 
     if in_bucket(out):
         _check_alone(out)
@@ -72,7 +72,7 @@ def train(
         settings, initial = start_settings(preset, init_from, [*prepared.settings, *(assignments or []), *shorthands])
         if initial:
             initial.check(settings, prepared.labels)
-        from storygan_tf.task import TrainingTask
+        from storygan_tf.training.training_job import TrainingTask
 
         task = TrainingTask(place.path.absolute(), settings, prepared, initial)
         if not task.ended:
@@ -84,7 +84,7 @@ def train(
 
 def _check_alone(out: str) -> None:
     """Refuses a bucket where workers have to share the folder."""
-    from storygan_tf.strategy import find_worker
+    from storygan_tf.training.distribution import find_worker
 
     _find_workers()
     worker = find_worker()
@@ -100,7 +100,7 @@ def _run(task: TrainingTask, data: Folder, reconfigure: bool) -> None:
     # First of all: TensorFlow can be joined to other workers only before it computes anything.
     strategy = _join(task.settings.training.strategy)
     from pipeline.run_directory import RunDirectory
-    from storygan_tf.strategy import is_chief
+    from storygan_tf.training.distribution import is_chief
 
     vectorizer = None
     if is_chief(strategy):
@@ -111,7 +111,7 @@ def _run(task: TrainingTask, data: Folder, reconfigure: bool) -> None:
 
 def _join(name: str) -> tf.distribute.Strategy:
     """Makes the strategy; with several workers that waits for all of them."""
-    from storygan_tf.strategy import find_worker, is_multi_worker, make_strategy
+    from storygan_tf.training.distribution import find_worker, is_multi_worker, make_strategy
 
     together = name in ("auto", "multi-worker")
     if together:
@@ -127,8 +127,8 @@ def _join(name: str) -> tf.distribute.Strategy:
 
 def _find_workers() -> None:
     """Sets `TF_CONFIG`, where TensorFlow looks for it, in a pod of an Indexed Job; one that is set stays."""
-    from storygan_tf.indexed_job import tf_config
-    from storygan_tf.strategy import TF_CONFIG
+    from storygan_tf.training.distribution import TF_CONFIG
+    from storygan_tf.training.indexed_job import tf_config
 
     derived = None if os.environ.get(TF_CONFIG) else tf_config(os.environ)
     if derived:
@@ -139,7 +139,7 @@ def _vectorizer(task: TrainingTask) -> Callable[[], tf.Module] | None:
     """Returns what loads the vectorizer; says so now, and not after hours, where there is none."""
     import tensorflow as tf
 
-    from storygan_tf.prepared import VECTORIZER
+    from storygan_tf.data.prepared_data import VECTORIZER
 
     graph, saved = task.prepared.transform_graph, task.prepared.vectorizer
     if saved is None and graph is None:
@@ -147,7 +147,7 @@ def _vectorizer(task: TrainingTask) -> Callable[[], tf.Module] | None:
         return None
     if graph is None:
         return lambda: tf.saved_model.load(str(saved))
-    from pipeline.vectorizer import export_vectorizer
+    from pipeline.vectorizer_export import export_vectorizer
 
     def make() -> tf.Module:
         export_vectorizer(graph, task.work_dir / VECTORIZER, task.settings)
@@ -170,8 +170,8 @@ def _tell(task: TrainingTask, exported: Path | None, out: Folder) -> None:
 @contextlib.contextmanager
 def _exit_codes() -> Iterator[None]:
     """Gives the ends that a supervisor has to tell from failures an exit code of their own."""
-    from storygan_tf.interruption import TrainingInterruptedError
-    from storygan_tf.strategy import WorkerLostError
+    from storygan_tf.training.callbacks.interruption import TrainingInterruptedError
+    from storygan_tf.training.distribution import WorkerLostError
 
     try:
         yield

@@ -13,19 +13,19 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from storygan_tf.config import PhaseConfig, Settings, StoryGANConfig, TrainConfig
-    from storygan_tf.storygan import StoryGAN
+    from storygan_tf.config.schema import PhaseConfig, Settings, StoryGANConfig, TrainConfig
+    from storygan_tf.training.storygan import StoryGAN
 
 __version__ = "0.1.0"
 
 __all__ = ["PhaseConfig", "Settings", "StoryGAN", "StoryGANConfig", "TrainConfig", "__version__"]
 
 _HOMES = {
-    "PhaseConfig": "storygan_tf.config",
-    "Settings": "storygan_tf.config",
-    "StoryGAN": "storygan_tf.storygan",
-    "StoryGANConfig": "storygan_tf.config",
-    "TrainConfig": "storygan_tf.config",
+    "PhaseConfig": "storygan_tf.config.schema",
+    "Settings": "storygan_tf.config.schema",
+    "StoryGAN": "storygan_tf.training.storygan",
+    "StoryGANConfig": "storygan_tf.config.schema",
+    "TrainConfig": "storygan_tf.config.schema",
 }
 
 

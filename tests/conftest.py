@@ -119,7 +119,7 @@ def story_lines():
 
 
 def make_prepared_folder(path: Path, train: int = 8, test: int = 2, *, frames: int = 2, size: int = 8) -> Path:
-    """Writes prepared stories, as `storygan_tf.prepared` lays them out: squares, and vectors of the real vectorizer.
+    """Writes prepared stories, as `storygan_tf.data.prepared_data` lays them out: squares, and real vectors.
 
     Args:
         path: the folder to make.
@@ -133,9 +133,10 @@ def make_prepared_folder(path: Path, train: int = 8, test: int = 2, *, frames: i
     """
     import tensorflow as tf
 
-    from storygan_tf import embedded_encoder, prepared, records
+    from storygan_tf.data import example_schema, prepared_data
+    from storygan_tf.text import hashed_ngram_encoder
 
-    for split, numbers in ((prepared.TRAIN, range(train)), (prepared.TEST, range(train, train + test))):
+    for split, numbers in ((prepared_data.TRAIN, range(train)), (prepared_data.TEST, range(train, train + test))):
         file = path / split / "stories-00000-of-00001.gz"
         file.parent.mkdir(parents=True)
         with tf.io.TFRecordWriter(str(file), "GZIP") as writer:
@@ -143,21 +144,21 @@ def make_prepared_folder(path: Path, train: int = 8, test: int = 2, *, frames: i
                 colours = [list(COLOURS)[(number + frame) % 4] for frame in range(frames)]
                 sentences = [f"A {colour} square in place {number % 3}." for colour in colours]
                 images = [_square(colour, 20 * (number % 3)) for colour in colours]
-                example = records.story_example(f"s{number:03d}", sentences, images)
-                vectors = embedded_encoder.embed(tf.constant(sentences), size).numpy().ravel()
-                example.features.feature[records.VECTORS].float_list.value.extend(vectors)
+                example = example_schema.story_example(f"s{number:03d}", sentences, images)
+                vectors = hashed_ngram_encoder.embed(tf.constant(sentences), size).numpy().ravel()
+                example.features.feature[example_schema.VECTORS].float_list.value.extend(vectors)
                 writer.write(example.SerializeToString())
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
     def vectors_of(sentences):
-        return embedded_encoder.embed(sentences, size)
+        return hashed_ngram_encoder.embed(sentences, size)
 
     vectorizer = tf.Module()
     vectorizer.__call__ = vectors_of
-    tf.saved_model.save(vectorizer, str(path / prepared.VECTORIZER))
+    tf.saved_model.save(vectorizer, str(path / prepared_data.VECTORIZER))
     model = {"frames": frames, "sentence_size": size}
     settings = {"settings": {"model": model, "data": {"encoder": "embedded"}}}
-    (path / prepared.SETTINGS).write_text(json.dumps(settings))
+    (path / prepared_data.SETTINGS).write_text(json.dumps(settings))
     return path
 
 
@@ -178,8 +179,8 @@ def prepared_folder():
 def make_clevr_folder(path: Path) -> Path:
     """Writes CLEVR-SV's public layout: stories 0, 1, 9999 and 10000, and a mask such as CP-CSV's copy has."""
 
-    from storygan_tf.datasets import clevr
-    from storygan_tf.datasets.blocks import story_objects
+    from storygan_tf.data.blocks import clevr
+    from storygan_tf.data.blocks.placement import story_objects
 
     (path / "images").mkdir(parents=True)
     vectors = {}

@@ -31,8 +31,8 @@ class JudgeTrainer(base_component.BaseComponent):
     alone, and no model sees it.
 
     Component `outputs` contains:
-     - `judge`: Channel of type `standard_artifacts.Model`, as `storygan_tf.judge.judge.read_judge` reads it, with the
-       custom property `what`.
+     - `judge`: Channel of type `standard_artifacts.Model`, as `storygan_tf.evaluation.judge.judge.read_judge` reads
+       it, with the custom property `what`.
 
     Example:
         ```
@@ -48,8 +48,8 @@ class JudgeTrainer(base_component.BaseComponent):
 
         Args:
             examples: of StoryExampleGen, with a split `train`.
-            settings: JSON of `storygan_tf.config.Settings`, or of the part of them that is used: `model.frames` and, of
-                `evaluation`, `judge`, `seed`, `classifier_epochs` and `classifier_stories`.
+            settings: JSON of `storygan_tf.config.schema.Settings`, or of the part of them that is used:
+                `model.frames` and, of `evaluation`, `judge`, `seed`, `classifier_epochs` and `classifier_stories`.
             code_fingerprint: of the code that the executor runs: part of the cache key, otherwise unused.
         """
         super().__init__(

@@ -10,10 +10,10 @@ from tfx import types
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils, standard_component_specs
 
-from storygan_tf.config import Settings
-from storygan_tf.judge.choose import choose_judge
-from storygan_tf.judge.judge import read_judge
-from storygan_tf.progress import counted
+from storygan_tf.common.progress import counted
+from storygan_tf.config.schema import Settings
+from storygan_tf.evaluation.judge.judge import read_judge
+from storygan_tf.evaluation.judge.judge_choice import choose_judge
 
 EXAMPLES = standard_component_specs.EXAMPLES_KEY
 JUDGE = "judge"
@@ -41,7 +41,7 @@ class Executor(base_executor.BaseExecutor):
             output_dict: Output dict from output key to a list of artifacts:
                 - judge: a saved judge, or `absent.json`, which says why there is none; custom property `what`.
             exec_properties: A dict of execution properties:
-                - settings: JSON of `storygan_tf.config.Settings`.
+                - settings: JSON of `storygan_tf.config.schema.Settings`.
                 - code_fingerprint: part of the cache key; not used.
 
         Raises:

@@ -16,7 +16,7 @@ import apache_beam as beam
 import numpy as np
 import tensorflow as tf
 
-from storygan_tf.errors import StoryGANError
+from storygan_tf.common.errors import StoryGANError
 from storygan_tf.evaluation.measure import Measured, Measurer, MomentsKey, Panel, StoryTable, Tally
 from storygan_tf.evaluation.plan import Plan
 from storygan_tf.evaluation.result import Evaluation

@@ -78,7 +78,7 @@ class StoryEvaluator(base_beam_component.BaseBeamComponent):
             examples: of StoryExampleGen, with splits `train` and `test`.
             model: of Trainer; its serving model is judged.
             judge: of JudgeTrainer.
-            settings: JSON of `storygan_tf.config.Settings`, or of the part of them that is used: `evaluation`.
+            settings: JSON of `storygan_tf.config.schema.Settings`, or of the part of them that is used: `evaluation`.
             model_run: of Trainer, whose `history.json` the report draws.
             anomalies: of StoryValidator, whose `anomalies.json` the report tells.
             serving_dir: the push destination, a model base directory: its newest version is the served model that the
@@ -89,8 +89,8 @@ class StoryEvaluator(base_beam_component.BaseBeamComponent):
                 key, otherwise unused.
             run_info: JSON for the report and the lineage: {"commands": {purpose: command}, "settings": {...}, "code":
                 {step: fingerprint}, "environment": {"lock": ..., "packages": ...}}.
-            training: JSON of what the training was told besides, as `storygan_tf.config.Settings.with_training` reads
-                it, for the report and the lineage.
+            training: JSON of what the training was told besides, as
+                `storygan_tf.config.schema.Settings.with_training` reads it, for the report and the lineage.
         """
         super().__init__(
             StoryEvaluatorSpec(

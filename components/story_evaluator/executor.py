@@ -16,19 +16,19 @@ from tfx.utils import io_utils, path_utils
 
 import storygan_tf
 from components.story_evaluator.beam_evaluation import evaluate_on_beam
-from storygan_tf import records
-from storygan_tf.config import Settings
-from storygan_tf.errors import ConfigError
-from storygan_tf.evaluation.figures import MODEL as MODEL_ROW
-from storygan_tf.evaluation.files import Background, write_evaluation
+from storygan_tf.common.errors import ConfigError
+from storygan_tf.common.model_paths import newest_version
+from storygan_tf.config.schema import Settings
+from storygan_tf.data import example_schema
+from storygan_tf.data.example_reader import read_json
+from storygan_tf.evaluation.frame_sources import ModelFrames, served_frames
+from storygan_tf.evaluation.metric_names import MODEL as MODEL_ROW
 from storygan_tf.evaluation.plan import make_plan
 from storygan_tf.evaluation.result import Evaluation
-from storygan_tf.evaluation.sources import ModelFrames, served_frames
-from storygan_tf.lineage import Lineage, model_fingerprint, settings_fingerprint
-from storygan_tf.places import newest_version
-from storygan_tf.saved import SavedStoryGAN
-from storygan_tf.story_records import read_json
-from storygan_tf.training import HISTORY
+from storygan_tf.export.lineage import Lineage, model_fingerprint, settings_fingerprint
+from storygan_tf.export.loaded_model import SavedStoryGAN
+from storygan_tf.reporting.evaluation_files import Background, write_evaluation
+from storygan_tf.training.trainer import HISTORY
 
 EXAMPLES = standard_component_specs.EXAMPLES_KEY
 MODEL = standard_component_specs.MODEL_KEY
@@ -72,7 +72,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 - blessing: an empty file `BLESSED` or `NOT_BLESSED`; custom properties `blessed`, `current_model`,
                   `current_model_id`, `reason`.
             exec_properties: A dict of execution properties:
-                - settings: JSON of `storygan_tf.config.Settings`.
+                - settings: JSON of `storygan_tf.config.schema.Settings`.
                 - serving_dir: optional; the push destination: a model base directory.
                 - run_info: optional JSON {"commands": {...}, "settings": {...}, "code": {step: fingerprint},
                   "environment": {"lock": ..., "packages": ...}, "initial": {"model": ..., "sha256": ...}} for the
@@ -104,7 +104,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         evaluation = evaluate_on_beam(plan, self._make_beam_pipeline, folder)
         background = Background(
             history=_optional(input_dict, MODEL_RUN, HISTORY) or [],
-            anomalies=_optional(input_dict, ANOMALIES, records.ANOMALIES_FILE),
+            anomalies=_optional(input_dict, ANOMALIES, example_schema.ANOMALIES_FILE),
             settings=_told_settings(exec_properties),
             commands=run_info.get("commands", {}),
             lineage=self._lineage(path, examples, evaluation, exec_properties),
@@ -122,7 +122,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             run_id=getattr(self._context, "pipeline_run_id", None) or "",
             storygan_version=storygan_tf.__version__,
             data_fingerprint=properties.get(DATA_FINGERPRINT) or "",
-            data=read_json(f"{examples}/{records.COUNTS_FILE}") or {},
+            data=read_json(f"{examples}/{example_schema.COUNTS_FILE}") or {},
             code=run_info.get("code", {}),
             settings=settings,
             settings_sha256=settings_fingerprint(settings),

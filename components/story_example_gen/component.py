@@ -29,8 +29,9 @@ class StoryExampleGen(base_beam_component.BaseBeamComponent):
     """Reads a folder of stories, sets aside what cannot be used, and writes the rest as tf.Examples.
 
     Component `outputs` contains:
-     - `examples`: Channel of type `standard_artifacts.Examples`: one tf.Example a story, as `storygan_tf.records` says,
-       in gzipped TFRecords; beside the splits `labels.json`, `rejects.jsonl` and `counts.json`.
+     - `examples`: Channel of type `standard_artifacts.Examples`: one tf.Example a story, as
+       `storygan_tf.data.example_schema` says, in gzipped TFRecords; beside the splits `labels.json`, `rejects.jsonl`
+       and `counts.json`.
 
     Example:
         ```
@@ -59,7 +60,7 @@ class StoryExampleGen(base_beam_component.BaseBeamComponent):
 
         Args:
             data_dir: folder of stories.
-            settings: `storygan_tf.config.Settings.to_json`; used are `model.frames` and `data`.
+            settings: `storygan_tf.config.schema.Settings.to_json`; used are `model.frames` and `data`.
             data_fingerprint: of the folder: part of the cache key, otherwise unused.
             code_fingerprint: of the code that the executor runs: likewise.
             rejects_path: where to leave a copy of `rejects.jsonl`, also when too many stories were set aside.

@@ -19,9 +19,10 @@ from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, standard_component_specs
 
 from components.record_files import read_file, remove_folder, write_file, write_records
-from storygan_tf import records
-from storygan_tf.config import Settings
-from storygan_tf.datasets import (
+from storygan_tf.common.errors import DataError
+from storygan_tf.config.schema import Settings
+from storygan_tf.data import example_schema
+from storygan_tf.data.datasets import (
     Reject,
     Story,
     StoryDataset,
@@ -31,9 +32,8 @@ from storygan_tf.datasets import (
     source_of,
     split_of,
 )
-from storygan_tf.datasets.rejects import advise_frames, count_reasons, describe_rejects
-from storygan_tf.datasets.story import SPLITS, BadFrameError, count_reject
-from storygan_tf.errors import DataError
+from storygan_tf.data.datasets.reject_summary import advise_frames, count_reasons, describe_rejects
+from storygan_tf.data.datasets.story import SPLITS, BadFrameError, count_reject
 
 EXAMPLES = standard_component_specs.EXAMPLES_KEY
 DATA_DIR = "data_dir"
@@ -77,7 +77,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 - examples: splits of tf.Examples, `labels.json`, `rejects.jsonl`, `counts.json`.
             exec_properties: A dict of execution properties:
                 - data_dir: folder of stories.
-                - settings: JSON of `storygan_tf.config.Settings`.
+                - settings: JSON of `storygan_tf.config.schema.Settings`.
                 - data_fingerprint, code_fingerprint: part of the cache key; not used.
                 - rejects_path: optional; where to leave a copy of `rejects.jsonl`, also on failure.
 
@@ -178,7 +178,7 @@ class _WriteShard(beam.DoFn):
             except BadFrameError as error:
                 rejects.append(error.as_reject(story.story_id, Path(self._folder)))
                 continue
-            example = records.story_example(
+            example = example_schema.story_example(
                 story.story_id, story.sentences, images, self._flags(story), story.objects, drawn=drawn
             )
             yield example.SerializeToString(deterministic=True)
@@ -242,9 +242,9 @@ class _Outcome:
     def save(self, uri: str, rejects_path: str) -> None:
         """Writes the files beside the splits, and the copy of the rejects."""
         lines = "".join(json.dumps(dataclasses.asdict(reject)) + "\n" for reject in self.rejects)
-        _write_text(f"{uri}/{records.REJECTS_FILE}", lines)
-        _write_text(f"{uri}/{records.COUNTS_FILE}", json.dumps(self.counts, indent=1))
-        _write_text(f"{uri}/{records.LABELS_FILE}", json.dumps(list(self.dataset.label_names or ())))
+        _write_text(f"{uri}/{example_schema.REJECTS_FILE}", lines)
+        _write_text(f"{uri}/{example_schema.COUNTS_FILE}", json.dumps(self.counts, indent=1))
+        _write_text(f"{uri}/{example_schema.LABELS_FILE}", json.dumps(list(self.dataset.label_names or ())))
         if rejects_path:
             _write_text(rejects_path, lines)
 

@@ -67,7 +67,7 @@ class StoryValidator(base_beam_component.BaseBeamComponent):
             examples: of StoryExampleGen, with a split `train`.
             statistics: of StatisticsGen.
             schema: of SchemaGen: tells which optional features records have.
-            settings: JSON of `storygan_tf.config.Settings`, or of the part of them that is used: `model.frames`,
+            settings: JSON of `storygan_tf.config.schema.Settings`, or of the part of them that is used: `model.frames`,
                 `model.labels` and `data.max_sentence_length`.
             code_fingerprint: of the code that the executor runs: part of the cache key, otherwise unused.
         """

@@ -18,6 +18,7 @@ from tfx.dsl.components.base import base_beam_executor
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import io_utils
 
+from components.story_validator.content_stats import SeeStories
 from components.story_validator.expectations import (
     LABEL,
     Anomaly,
@@ -27,11 +28,10 @@ from components.story_validator.expectations import (
     seen_schema,
     shown_labels,
 )
-from components.story_validator.seen import SeeStories
-from storygan_tf import records
-from storygan_tf.config import Settings
-from storygan_tf.errors import DataError
-from storygan_tf.story_records import read_json
+from storygan_tf.common.errors import DataError
+from storygan_tf.config.schema import Settings
+from storygan_tf.data import example_schema
+from storygan_tf.data.example_reader import read_json
 
 EXAMPLES = standard_component_specs.EXAMPLES_KEY
 STATISTICS = standard_component_specs.STATISTICS_KEY
@@ -73,7 +73,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 - expected_schema: `schema.pbtxt`, what is expected of records.
                 - anomalies: for each split `SchemaDiff.pb` and `SeenStats.pb`; `anomalies.json`.
             exec_properties: A dict of execution properties:
-                - settings: JSON of `storygan_tf.config.Settings`.
+                - settings: JSON of `storygan_tf.config.schema.Settings`.
                 - code_fingerprint: part of the cache key; not used.
 
         Raises:
@@ -96,7 +96,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         validation = _Validation(expected, schema, counted, seen)
         anomalies = [anomaly for split in splits for anomaly in validation.of(split, output)]
         told = json.dumps([dataclasses.asdict(anomaly) for anomaly in anomalies], indent=1)
-        io_utils.write_string_file(f"{output.uri}/{records.ANOMALIES_FILE}", told)
+        io_utils.write_string_file(f"{output.uri}/{example_schema.ANOMALIES_FILE}", told)
         logging.info("StoryValidator: %s", told)
         _check(anomalies)
 
@@ -117,7 +117,7 @@ def _expectations(settings: Settings, examples: str) -> Expectations:
     return Expectations(
         frames=settings.model.frames,
         max_characters=settings.data.max_sentence_length,
-        label_names=tuple(read_json(f"{examples}/{records.LABELS_FILE}") or ()),
+        label_names=tuple(read_json(f"{examples}/{example_schema.LABELS_FILE}") or ()),
         labels=settings.model.labels,
     )
 

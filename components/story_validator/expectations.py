@@ -1,7 +1,8 @@
 """What stories must be like, and what is worth knowing of them, as schemas of TensorFlow Data Validation.
 
 `record_schema` is about the records themselves, whose statistics StatisticsGen makes. Lengths of lists, sizes of
-pictures and words are no features of records; `seen_schema` is about what `components.story_validator.seen` sees there.
+pictures and words are no features of records; `seen_schema` is about what `components.story_validator.content_stats`
+sees there.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_pb2
 
-from storygan_tf import records
-from storygan_tf.config import IMAGE_SIZE
+from storygan_tf.config.schema import IMAGE_SIZE
+from storygan_tf.data import example_schema
 
 WIDTH, HEIGHT, CHARACTERS = "image_width", "image_height", "sentence_characters"
 LABEL, WORD, BRIGHTNESS, LOOK = "label", "word", "brightness", "look"
@@ -79,14 +80,14 @@ def record_schema(expected: Expectations, inferred: schema_pb2.Schema) -> schema
     frames, bytes_ = expected.frames, schema_pb2.BYTES
     labels = expected.labels or len(expected.label_names)
     features = [
-        _feature(records.STORY_ID, bytes_, 1),
-        _feature(records.SENTENCES, bytes_, frames),
-        _feature(records.IMAGES, bytes_, frames),
+        _feature(example_schema.STORY_ID, bytes_, 1),
+        _feature(example_schema.SENTENCES, bytes_, frames),
+        _feature(example_schema.IMAGES, bytes_, frames),
         *([_flags(frames * labels)] if labels else []),
     ]
     optional = {
-        records.OBJECTS: _feature(records.OBJECTS, bytes_, frames),
-        records.DRAWN: _feature(records.DRAWN, schema_pb2.INT, frames),
+        example_schema.OBJECTS: _feature(example_schema.OBJECTS, bytes_, frames),
+        example_schema.DRAWN: _feature(example_schema.DRAWN, schema_pb2.INT, frames),
     }
     known = {feature.name for feature in features}
     others = (optional.get(feature.name, feature) for feature in inferred.feature if feature.name not in known)
@@ -98,13 +99,13 @@ def _feature(name: str, kind: schema_pb2.FeatureType, size: int) -> schema_pb2.F
     feature = schema_pb2.Feature(name=name, type=kind)
     feature.presence.min_fraction, feature.presence.min_count = 1.0, 1
     feature.shape.dim.add(size=size)
-    if name == records.IMAGES:
+    if name == example_schema.IMAGES:
         feature.image_domain.SetInParent()
     return feature
 
 
 def _flags(size: int) -> schema_pb2.Feature:
-    feature = _feature(records.LABELS, schema_pb2.INT, size)
+    feature = _feature(example_schema.LABELS, schema_pb2.INT, size)
     feature.int_domain.min, feature.int_domain.max = 0, 1
     return feature
 

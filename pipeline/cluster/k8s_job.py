@@ -11,11 +11,11 @@ from typing import Any
 
 import yaml
 
-from pipeline.cluster.settings import ClusterSettings, StepSettings
-from storygan_tf import indexed_job
-from storygan_tf.config import TrainConfig
-from storygan_tf.datasets.files import write_whole
-from storygan_tf.errors import ConfigError
+from pipeline.cluster.cluster_settings import ClusterSettings, StepSettings
+from storygan_tf.common.atomic_files import write_whole
+from storygan_tf.common.errors import ConfigError
+from storygan_tf.config.schema import TrainConfig
+from storygan_tf.training import indexed_job
 
 STEP = "Trainer"
 """The step whose settings the workers' are."""
@@ -87,7 +87,7 @@ class TrainingJob:
 
     def _check_batches(self) -> None:
         """Lets a batch that the replicas cannot share be told here, and not by pods that have waited for nodes."""
-        from storygan_tf.stories import batch_shares
+        from storygan_tf.data.training_input import batch_shares
 
         for phase in self.training.phases:
             batch_shares(phase, self.workers * (self.worker.accelerators or 1))
@@ -194,7 +194,7 @@ def _container(job: TrainingJob) -> dict[str, Any]:
 
 
 def _environment(job: TrainingJob) -> list[dict[str, str]]:
-    """What `storygan_tf.indexed_job` needs beside the index, which Kubernetes sets."""
+    """What `storygan_tf.training.indexed_job` needs beside the index, which Kubernetes sets."""
     values = {
         indexed_job.WORKERS: job.workers,
         indexed_job.JOB: job.name,

@@ -13,10 +13,10 @@ from typing import Any
 import yaml
 from tfx.types import standard_artifacts
 
-from pipeline.cluster.settings import ClusterSettings, Request
-from pipeline.cluster.spec import SCHEMA_2_1, check_out, parameter_notes, pipeline_job, service_account_note
+from pipeline.cluster.cluster_settings import ClusterSettings, Request
+from pipeline.cluster.pipeline_spec import SCHEMA_2_1, check_out, parameter_notes, pipeline_job, service_account_note
 from pipeline.cluster.submission import Submission
-from storygan_tf.datasets.files import write_whole
+from storygan_tf.common.atomic_files import write_whole
 
 _MODELS = {standard_artifacts.Model.TYPE_NAME, standard_artifacts.PushedModel.TYPE_NAME}
 _DATASETS = {standard_artifacts.Examples.TYPE_NAME}

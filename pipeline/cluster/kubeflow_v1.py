@@ -21,11 +21,11 @@ from tfx.orchestration.kubeflow import kubeflow_dag_runner
 from tfx.orchestration.kubeflow.proto import kubeflow_pb2
 
 from components.beam_options import beam_options
-from pipeline.cluster.settings import PREFIX, ClusterSettings, Request, Secret, Steps, StepSettings, Volume
-from pipeline.cluster.spec import BACKOFF_SECONDS, JUDGE_STEP, check_out, parameter_notes, step_beam
+from pipeline.cluster.cluster_settings import PREFIX, ClusterSettings, Request, Secret, Steps, StepSettings, Volume
+from pipeline.cluster.pipeline_spec import BACKOFF_SECONDS, JUDGE_STEP, check_out, parameter_notes, step_beam
 from pipeline.cluster.submission import Submission
-from storygan_tf.datasets.files import write_whole
-from storygan_tf.errors import ConfigError
+from storygan_tf.common.atomic_files import write_whole
+from storygan_tf.common.errors import ConfigError
 
 NOTICE = (
     "kubeflow-v1 is for old clusters: the workflow needs Kubeflow Pipelines' V1 API and an ML Metadata gRPC service, "

@@ -28,9 +28,9 @@ from tfx.utils import import_utils, name_utils
 
 from components.beam_options import beam_options, is_local
 from components.staging import staged
-from pipeline.cluster.mirrors import reachable
-from storygan_tf.errors import ConfigError, StoryGANError
-from storygan_tf.interruption import TrainingInterruptedError
+from pipeline.cluster.launcher_paths import reachable
+from storygan_tf.common.errors import ConfigError, StoryGANError
+from storygan_tf.training.callbacks.interruption import TrainingInterruptedError
 
 FAILED, INTERRUPTED = 1, 143
 """Exit codes: of an error, and of a training that was asked to stop and goes on when it is run again."""
@@ -153,7 +153,7 @@ def run_step(executor_class: type[base_executor.BaseExecutor], work: Work, beam:
         executor_class: of the step.
         work: what it is to do.
         beam: Beam's options.
-        mirrored: whether artifacts are in the launcher's folders (`pipeline.cluster.mirrors`).
+        mirrored: whether artifacts are in the launcher's folders (`pipeline.cluster.launcher_paths`).
     """
     executor = executor_class(_context(executor_class, work, beam))
     # Beam's workers on other machines reach buckets, and nothing of this one.

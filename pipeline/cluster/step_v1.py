@@ -20,7 +20,7 @@ from ml_metadata.proto import metadata_store_pb2
 from tfx.orchestration.kubeflow import container_entrypoint
 from tfx.orchestration.kubeflow.proto import kubeflow_pb2
 
-from storygan_tf.errors import StoryGANError
+from storygan_tf.common.errors import StoryGANError
 
 RUN = "WORKFLOW_ID"
 """Variable that holds the name of the workflow, by which ML Metadata knows the run."""

@@ -10,16 +10,16 @@ from pathlib import Path
 
 from tfx import v1 as tfx
 
-from pipeline.cluster.places import Places
-from pipeline.cluster.settings import Request
-from pipeline.inputs import judge_fingerprint, networks_fingerprint
+from pipeline.cluster.cluster_paths import Places
+from pipeline.cluster.cluster_settings import Request
+from pipeline.evaluation_inputs import judge_fingerprint, networks_fingerprint
 from pipeline.pipeline import RunInfo, create_pipeline
-from pipeline.submitted import Parameters
-from storygan_tf.config import Settings
-from storygan_tf.datasets import open_configured
-from storygan_tf.datasets.fingerprint import data_fingerprint
-from storygan_tf.initial import Initial, load_initial
-from storygan_tf.lineage import lock_fingerprint, packages_fingerprint
+from pipeline.runtime_parameters import Parameters
+from storygan_tf.config.schema import Settings
+from storygan_tf.data.datasets import open_configured
+from storygan_tf.data.datasets.data_fingerprint import data_fingerprint
+from storygan_tf.export.lineage import lock_fingerprint, packages_fingerprint
+from storygan_tf.training.warm_start import Initial, load_initial
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from pipeline.cluster.settings import NVIDIA, TPU, Request
-from pipeline.cluster.spec import check_out, parameter_notes, pipeline_job, service_account_note
+from pipeline.cluster.cluster_settings import NVIDIA, TPU, Request
+from pipeline.cluster.pipeline_spec import check_out, parameter_notes, pipeline_job, service_account_note
 from pipeline.cluster.submission import Submission
-from storygan_tf.datasets.files import write_whole
-from storygan_tf.errors import ConfigError
+from storygan_tf.common.atomic_files import write_whole
+from storygan_tf.common.errors import ConfigError
 
 
 def compile(request: Request, out: Path) -> list[str]:

@@ -31,7 +31,14 @@ from pods import Pods, PodsError  # noqa: E402
 JOB_MANAGER = "jobmanager"
 CLIENT = "client"
 ENVIRONMENT = ("--environment_type=EXTERNAL", "--environment_config=localhost:50000")
-POOL = ("components.worker_pool", "--port", "50000", "--preload", "pipeline.vectors", "serving.batch_inference")
+POOL = (
+    "components.worker_pool",
+    "--port",
+    "50000",
+    "--preload",
+    "pipeline.beam_preparation",
+    "serving.batch_inference",
+)
 """The module beside a task manager, and its arguments."""
 
 JOB_SERVER = ("--flink-master=jobmanager:8081", "--job-host=jobmanager", "--artifacts-dir")

@@ -11,9 +11,9 @@ def main() -> None:
     """Serves until it is told to end; exit code 1 where it could not start."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
-    from serving.local_server.options import ServerOptions, parse_flags
     from serving.local_server.server import run
-    from storygan_tf.errors import StoryGANError
+    from serving.local_server.server_options import ServerOptions, parse_flags
+    from storygan_tf.common.errors import StoryGANError
 
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     try:

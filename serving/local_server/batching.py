@@ -21,7 +21,7 @@ import numpy as np
 from serving.local_server.manager import Version
 from serving.local_server.predict import Call
 from serving.local_server.status import StatusError, invalid
-from storygan_tf.errors import ConfigError
+from storygan_tf.common.errors import ConfigError
 
 T = TypeVar("T")
 

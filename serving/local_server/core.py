@@ -19,8 +19,8 @@ from tensorflow_serving.apis import (
 
 from serving.local_server.batching import Runner
 from serving.local_server.manager import Manager
-from serving.local_server.metrics import Metrics
 from serving.local_server.predict import prepare, respond
+from serving.local_server.request_metrics import Metrics
 from serving.local_server.status import StatusError, as_proto, invalid
 
 T = TypeVar("T")

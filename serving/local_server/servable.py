@@ -21,7 +21,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from serving.local_server.predict import Call, prepare, respond
 from serving.local_server.status import StatusError, invalid
-from storygan_tf.warm_up import WARM_UP_FILE
+from storygan_tf.export.serving_warmup import WARM_UP_FILE
 
 MOST_WARMUP_RECORDS = 1000
 

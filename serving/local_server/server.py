@@ -17,18 +17,18 @@ from aiohttp import web
 from tensorflow.core.protobuf import config_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
+from serving.config_protos import BatchingParameters, MonitoringConfig, SSLConfig, read_text
 from serving.local_server.batching import BatchingOptions, BatchingRunner, DirectRunner
 from serving.local_server.core import Core
 from serving.local_server.grpc_api import make_server, set_healthy
 from serving.local_server.manager import LoadOptions, Manager
-from serving.local_server.metrics import Metrics
-from serving.local_server.options import ServerOptions
+from serving.local_server.request_metrics import Metrics
 from serving.local_server.rest_api import RestApi
 from serving.local_server.servable import Servable, warm_up
+from serving.local_server.server_options import ServerOptions
 from serving.local_server.status import StatusError
 from serving.local_server.versions import PLATFORM
-from serving.messages import BatchingParameters, MonitoringConfig, SSLConfig, read_text
-from storygan_tf.errors import ConfigError, ModelError
+from storygan_tf.common.errors import ConfigError, ModelError
 
 LOG = logging.getLogger(__name__)
 

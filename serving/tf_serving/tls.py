@@ -14,8 +14,8 @@ from pathlib import Path
 
 from google.protobuf import text_format
 
-from serving.messages import SSLConfig
-from storygan_tf.errors import ConfigError
+from serving.config_protos import SSLConfig
+from storygan_tf.common.errors import ConfigError
 
 KINDS = {"key": "PRIVATE KEY", "cert": "CERTIFICATE", "client-ca": "CERTIFICATE"}
 

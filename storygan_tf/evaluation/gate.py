@@ -5,8 +5,17 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 
-from storygan_tf.config import EvaluationConfig
-from storygan_tf.evaluation.figures import BACKGROUND, CHARACTER, FIGURES, LABELS, MODEL, RANDOM_STORY, REAL, SERVED
+from storygan_tf.config.schema import EvaluationConfig
+from storygan_tf.evaluation.metric_names import (
+    BACKGROUND,
+    CHARACTER,
+    FIGURES,
+    LABELS,
+    MODEL,
+    RANDOM_STORY,
+    REAL,
+    SERVED,
+)
 from storygan_tf.evaluation.result import TRUSTED_CEILING, TRUSTED_PLACED, Check, Judge, Row
 
 Difference = Callable[[str], tuple[float, float] | None]

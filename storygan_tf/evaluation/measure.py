@@ -14,19 +14,19 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from storygan_tf.errors import ModelError
-from storygan_tf.evaluation.figures import BACKGROUND, CHARACTER, FID, FSD, LABELS, RANDOM_STORY, REAL
+from storygan_tf.common.errors import ModelError
+from storygan_tf.data.example_reader import BATCH, StoryBatch
+from storygan_tf.evaluation.frame_sources import FrameSource
+from storygan_tf.evaluation.judge.judge import Judge, read_judge
+from storygan_tf.evaluation.judge.placed import PlacedObjects
+from storygan_tf.evaluation.metric_names import BACKGROUND, CHARACTER, FID, FSD, LABELS, RANDOM_STORY, REAL
 from storygan_tf.evaluation.plan import Plan
-from storygan_tf.evaluation.sources import FrameSource
-from storygan_tf.judge.judge import Judge, read_judge
-from storygan_tf.judge.placed import PlacedObjects
 from storygan_tf.metrics.consistency import consistency_counts
 from storygan_tf.metrics.frechet import Moments, story_vectors
 from storygan_tf.metrics.labels import StoryLabelCounts, story_label_counts
 from storygan_tf.metrics.networks import Network, load_network
 from storygan_tf.metrics.pixels import diversity, object_error_sums, object_mask, sharpness_sums
 from storygan_tf.metrics.ssim import ssim
-from storygan_tf.story_records import BATCH, StoryBatch
 
 SETTINGS = {FID: "fid_network", FSD: "fsd_network", CHARACTER: "label_network"}
 """The field of `EvaluationConfig` that names each of the field's networks."""

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from storygan_tf.config import EvaluationConfig
-from storygan_tf.errors import DataError, ModelError
-from storygan_tf.evaluation.figures import MODEL, SERVED
-from storygan_tf.evaluation.sources import FrameSource
-from storygan_tf.metrics.baselines import BACKGROUND_STORIES, evenly, median_background, story_shift
-from storygan_tf.story_records import BATCH, StoryBatch, StoryRecords, open_split
+from storygan_tf.common.errors import DataError, ModelError
+from storygan_tf.config.schema import EvaluationConfig
+from storygan_tf.data.background import BACKGROUND_STORIES, evenly, median_background, story_shift
+from storygan_tf.data.example_reader import BATCH, StoryBatch, StoryRecords, open_split
+from storygan_tf.evaluation.frame_sources import FrameSource
+from storygan_tf.evaluation.metric_names import MODEL, SERVED
 
 BLOCK = 4 * BATCH
 """Stories that a worker takes at a time."""
@@ -28,7 +28,7 @@ class Plan:
         sources: `model`, and `served_model` where there is one.
         background: uint8 [64, 64, 3], the median background of the training frames.
         settings: seed, networks and thresholds.
-        judge: folder of the domain judge, as `storygan_tf.judge` saves it; where it has none it says why.
+        judge: folder of the domain judge, as `storygan_tf.evaluation.judge` saves it; where it has none it says why.
         shift: test story r is paired with training story r + shift.
         skip_first_frame: whether the first frame was given to the model and is not judged.
     """

@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from storygan_tf.errors import DataError
+from storygan_tf.common.errors import DataError
 
 TRUSTED_CEILING = 0.95
 """Label figures of a judge whose F1 on real test frames is lower are untrusted."""

@@ -8,7 +8,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from storygan_tf.evaluation.figures import (
+from storygan_tf.evaluation.gate import ceiling_asked, gate
+from storygan_tf.evaluation.measure import SETTINGS, Panel, Tally
+from storygan_tf.evaluation.metric_names import (
     BACKGROUND,
     CHARACTER,
     FIGURES,
@@ -19,8 +21,6 @@ from storygan_tf.evaluation.figures import (
     ROWS,
     SERVED,
 )
-from storygan_tf.evaluation.gate import ceiling_asked, gate
-from storygan_tf.evaluation.measure import SETTINGS, Panel, Tally
 from storygan_tf.evaluation.plan import Plan
 from storygan_tf.evaluation.result import Boards, Confusion, Evaluation, Figure, Judge, Row
 from storygan_tf.metrics.bootstrap import difference_interval, interval

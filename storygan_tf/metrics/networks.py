@@ -21,10 +21,10 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_hub as hub
 
-from storygan_tf.config import from_dict
-from storygan_tf.errors import ConfigError, ModelError, nearest
+from storygan_tf.common.errors import ConfigError, ModelError, nearest
+from storygan_tf.config.schema import from_dict
 from storygan_tf.metrics.resize import Filter, resize, to_64
-from storygan_tf.sentence_encoder import SECONDS_WITHOUT_ANSWER
+from storygan_tf.text.sentence_encoder import SECONDS_WITHOUT_ANSWER
 
 _AXES = {"frames": "nhwc", "stories": "nthwc"}
 """The axes of what a network of each kind is made to see, as it is held here."""

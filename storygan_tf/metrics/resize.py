@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from storygan_tf.config import IMAGE_SIZE
+from storygan_tf.config.schema import IMAGE_SIZE
 
 Filter = Literal["bilinear", "bilinear-antialias", "bicubic-antialias"]
 """`bilinear`: half-pixel centres, no antialias, as PyTorch's `interpolate(mode="bilinear", align_corners=False)`.

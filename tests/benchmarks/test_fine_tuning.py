@@ -9,7 +9,7 @@ import pytest
 from fine_tuning import other_look, settings_of, wooden_table, write_other_look
 from PIL import Image
 
-from storygan_tf import presets
+from storygan_tf.config import presets
 
 TABLE = np.full([64, 64, 3], 128, np.uint8)
 

@@ -11,10 +11,10 @@ from flop import executed, needed, operations, parts, step_executed
 from step_program import random_stories
 from upsampling import keras_upsampling, transposed
 
-from storygan_tf.config import PhaseConfig, StoryGANConfig
-from storygan_tf.discriminators import StoryDiscriminator
-from storygan_tf.stories import training_dataset
-from storygan_tf.storygan import StoryGAN
+from storygan_tf.config.schema import PhaseConfig, StoryGANConfig
+from storygan_tf.data.training_input import training_dataset
+from storygan_tf.models.discriminators import StoryDiscriminator
+from storygan_tf.training.storygan import StoryGAN
 
 MEGA = 1e6
 TINY = StoryGANConfig(

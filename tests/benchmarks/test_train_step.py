@@ -12,8 +12,8 @@ import pytest
 from step_program import make_program
 from train_step import RATIO, Program, Step, Subject, matrix_peak, print_rows, show, subjects, summary
 
-from storygan_tf import presets
-from storygan_tf.errors import ConfigError
+from storygan_tf.common.errors import ConfigError
+from storygan_tf.config import presets
 
 TINY = [
     "model.generator_width=8",

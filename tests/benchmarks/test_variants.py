@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from variants import TABLES, assignments
 
-from storygan_tf import presets
+from storygan_tf.config import presets
 
 VARIANTS = [(table, name) for table, variants in TABLES.items() for name in variants]
 

@@ -12,9 +12,9 @@ import tensorflow as tf
 from tfx.types import standard_artifacts
 from tfx.utils import path_utils
 
-from storygan_tf import records
-from storygan_tf.config import EvaluationConfig
-from storygan_tf.judge.choose import choose_judge
+from storygan_tf.config.schema import EvaluationConfig
+from storygan_tf.data import example_schema
+from storygan_tf.evaluation.judge.judge_choice import choose_judge
 
 FRAMES = 3
 COLOURS = {"red": (200, 30, 30), "green": (30, 180, 40), "blue": (40, 60, 210)}
@@ -119,12 +119,12 @@ def write(root, squares, files=1):
             with tf.io.TFRecordWriter(str(root / f"Split-{split}" / name), "GZIP") as writer:
                 for story in stories[part * size : (part + 1) * size]:
                     pngs = [tf.io.encode_png(image).numpy() for image in story.images]
-                    example = records.story_example(story.name, story.sentences, pngs, story.labels.tolist())
+                    example = example_schema.story_example(story.name, story.sentences, pngs, story.labels.tolist())
                     writer.write(example.SerializeToString())
     counts = {"given": 40, "accepted": 39, "rejected": {"image is missing": 1}, "splits": {"train": 32, "test": 7}}
-    (root / records.COUNTS_FILE).write_text(json.dumps(counts))
-    (root / records.LABELS_FILE).write_text(json.dumps(LABELS))
-    (root / records.REJECTS_FILE).write_text("".join(json.dumps(reject) + "\n" for reject in REJECTS))
+    (root / example_schema.COUNTS_FILE).write_text(json.dumps(counts))
+    (root / example_schema.LABELS_FILE).write_text(json.dumps(LABELS))
+    (root / example_schema.REJECTS_FILE).write_text("".join(json.dumps(reject) + "\n" for reject in REJECTS))
     return str(root)
 
 

@@ -18,7 +18,7 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from components.beam_options import beam_options, runner_arguments
 from components.worker_pool import serve_workers
-from storygan_tf.errors import ConfigError
+from storygan_tf.common.errors import ConfigError
 
 
 def parsed(runner=None, workers=None, given=()) -> PipelineOptions:

@@ -18,7 +18,7 @@ from tfx.utils import json_utils
 from components import buckets, record_files
 from components.buckets import BucketError, Copy, fetch, is_remote, kept, list_files, newest_version, store, store_file
 from components.staging import staged
-from storygan_tf.errors import ConfigError, DataError
+from storygan_tf.common.errors import ConfigError, DataError
 
 REPOSITORY = Path(__file__).parents[2]
 

@@ -10,9 +10,9 @@ import keras
 import numpy as np
 import pytest
 
-from storygan_tf.config import StoryGANConfig
-from storygan_tf.stories import Stories
-from storygan_tf.storygan import StoryGAN
+from storygan_tf.config.schema import StoryGANConfig
+from storygan_tf.data.training_input import Stories
+from storygan_tf.training.storygan import StoryGAN
 
 # LLVM's optimisation of XLA's code for the CPU takes ten times as long as the rest of a compilation. XLA's own passes
 # are the same without. Read by XLA when it compiles for the first time.

@@ -14,9 +14,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from storygan_tf.config import PhaseConfig, StoryGANConfig
-from storygan_tf.stories import Stories, training_dataset
-from storygan_tf.storygan import StoryGAN
+from storygan_tf.config.schema import PhaseConfig, StoryGANConfig
+from storygan_tf.data.training_input import Stories, training_dataset
+from storygan_tf.training.storygan import StoryGAN
 
 STILL = 1e-9
 """A learning rate at which Adam's first step, whose size does not depend on the gradient's, changes nothing."""

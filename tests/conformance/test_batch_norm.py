@@ -7,9 +7,9 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from storygan_tf.config import PhaseConfig
-from storygan_tf.stories import training_dataset
-from storygan_tf.storygan import StoryGAN
+from storygan_tf.config.schema import PhaseConfig
+from storygan_tf.data.training_input import training_dataset
+from storygan_tf.training.storygan import StoryGAN
 
 STEPS = 150
 

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from storygan_tf.context_encoder import ContextEncoder
-from storygan_tf.discriminators import ImageDiscriminator, ImageTrunk, StoryDiscriminator
-from storygan_tf.generator import StoryGenerator
-from storygan_tf.image_generator import ImageGenerator
-from storygan_tf.layers.text2gist import Text2Gist
-from storygan_tf.layers.upsample_conv import UpsampleConv2D
-from storygan_tf.story_encoder import StoryEncoder
-from storygan_tf.storygan import StoryGAN
+from storygan_tf.models.context_encoder import ContextEncoder
+from storygan_tf.models.discriminators import ImageDiscriminator, ImageTrunk, StoryDiscriminator
+from storygan_tf.models.image_generator import ImageGenerator
+from storygan_tf.models.layers.text2gist import Text2Gist
+from storygan_tf.models.layers.upsample_conv import UpsampleConv2D
+from storygan_tf.models.story_encoder import StoryEncoder
+from storygan_tf.models.story_generator import StoryGenerator
+from storygan_tf.training.storygan import StoryGAN
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from storygan_tf.context_encoder import ContextEncoder
-from storygan_tf.discriminators import ImageDiscriminator, StoryDiscriminator
-from storygan_tf.generator import StoryGenerator
-from storygan_tf.layers.dynamic_filter import dynamic_filter
-from storygan_tf.layers.text2gist import Text2Gist
-from storygan_tf.noise import Noise
-from storygan_tf.story_encoder import StoryEncoder
+from storygan_tf.models.context_encoder import ContextEncoder
+from storygan_tf.models.discriminators import ImageDiscriminator, StoryDiscriminator
+from storygan_tf.models.layers.dynamic_filter import dynamic_filter
+from storygan_tf.models.layers.text2gist import Text2Gist
+from storygan_tf.models.noise import Noise
+from storygan_tf.models.story_encoder import StoryEncoder
+from storygan_tf.models.story_generator import StoryGenerator
 
 UNITS, FEATURES, FRAMES, BATCH = 32, 7, 3, 5
 FILTERS, LENGTH = 4, 12

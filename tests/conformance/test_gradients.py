@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from storygan_tf import losses, updates
-from storygan_tf.config import PhaseConfig
-from storygan_tf.objectives import Frames, Tales
-from storygan_tf.stories import training_dataset
-from storygan_tf.storygan import Batch, StoryGAN, to_float
+from storygan_tf.config.schema import PhaseConfig
+from storygan_tf.data.training_input import training_dataset
+from storygan_tf.models import losses
+from storygan_tf.training import train_schedules
+from storygan_tf.training.objectives import Frames, Tales
+from storygan_tf.training.storygan import Batch, StoryGAN, to_float
 
 BATCH = 6
 PIXEL = PhaseConfig(schedule="pixel", story_batch=BATCH, l1_weight=1.0)
@@ -141,7 +142,9 @@ def test_an_image_discriminators_update_changes_it_alone(gan, batch):
     before = snapshot(gan)
     fake = gan.generator(batch["vectors"], training=True, seed=batch["seed"])
     real, labels = to_float(batch["images"])[:, 0], batch["labels"][:, 0]
-    updates.update_image_discriminator(gan, Frames(real, fake.images[:, 0], batch["vectors"][:, 0], fake.h0, labels))
+    train_schedules.update_image_discriminator(
+        gan, Frames(real, fake.images[:, 0], batch["vectors"][:, 0], fake.h0, labels)
+    )
     assert changed(before, gan) == {"generator": 0, "image_discriminator": 1, "story_discriminator": 0}
 
 
@@ -149,11 +152,11 @@ def test_a_story_discriminators_update_changes_it_alone(gan, batch):
     gan.compile(adversarial(), steps=10)
     before = snapshot(gan)
     fake = gan.generator(batch["vectors"], training=True, seed=batch["seed"])
-    updates.update_story_discriminator(gan, Tales(to_float(batch["images"]), fake.images, batch["vectors"]))
+    train_schedules.update_story_discriminator(gan, Tales(to_float(batch["images"]), fake.images, batch["vectors"]))
     assert changed(before, gan) == {"generator": 0, "image_discriminator": 0, "story_discriminator": 1}
 
 
-@pytest.mark.parametrize("update", [updates.image_update, updates.story_update])
+@pytest.mark.parametrize("update", [train_schedules.image_update, train_schedules.story_update])
 def test_a_generators_update_changes_it_alone(gan, batch, update):
     gan.compile(adversarial(discriminator_learning_rate=0.0), steps=10)
     before = snapshot(gan)
@@ -162,7 +165,8 @@ def test_a_generators_update_changes_it_alone(gan, batch, update):
 
 
 @pytest.mark.parametrize(
-    ("update", "own"), [(updates.image_update, "image_discriminator"), (updates.story_update, "story_discriminator")]
+    ("update", "own"),
+    [(train_schedules.image_update, "image_discriminator"), (train_schedules.story_update, "story_discriminator")],
 )
 def test_an_update_whose_generator_stands_still_changes_one_discriminator(gan, batch, update, own):
     gan.compile(adversarial(generator_learning_rate=0.0), steps=10)
@@ -224,7 +228,7 @@ def test_the_image_update_looks_at_the_drawn_frame_of_each_story(still, config, 
     real_logits, fake_logits = (
         still.image_discriminator(images, sentences, context.h0, training=True).numpy() for images in (real, fake)
     )
-    updates.image_update(still, batch)
+    train_schedules.image_update(still, batch)
     found = {name: float(still.trackers[name].result()) for name in ("image_discriminator", "image_generator")}
     expected = -np.log(sigmoid(real_logits)) - np.log(1 - sigmoid(fake_logits))
     assert found["image_discriminator"] == pytest.approx(config.frames * expected.mean(), rel=1e-4)
@@ -237,7 +241,7 @@ def test_the_story_update_looks_at_whole_stories(still, batch):
         still.story_discriminator(images, batch["vectors"], training=True).numpy()
         for images in (to_float(batch["images"]), output.images)
     )
-    updates.story_update(still, batch)
+    train_schedules.story_update(still, batch)
     found = {name: float(tracker.result()) for name, tracker in still.trackers.items()}
     expected = -np.log(sigmoid(real_logits)) - np.log(1 - sigmoid(fake_logits))
     assert found["story_discriminator"] == pytest.approx(expected.mean(), rel=1e-4)
@@ -257,10 +261,10 @@ def test_the_generator_faces_the_discriminator_that_was_just_updated(gan, config
     phase = adversarial(discriminator_learning_rate=0.01)
     for each in (gan, twin):
         each.compile(phase, steps=10)
-    updates.story_update(gan, batch)
+    train_schedules.story_update(gan, batch)
     output = twin.generator(batch["vectors"], training=True, seed=batch["seed"])
     stale = twin.story_discriminator(output.images, batch["vectors"], training=True)
-    updates.update_story_discriminator(twin, Tales(to_float(batch["images"]), output.images, batch["vectors"]))
+    train_schedules.update_story_discriminator(twin, Tales(to_float(batch["images"]), output.images, batch["vectors"]))
     fresh = twin.story_discriminator(output.images, batch["vectors"], training=True)
     found = float(gan.trackers["story_generator"].result())
     assert found == pytest.approx(float(np.mean(losses.generator_loss(fresh))), rel=1e-4)
@@ -280,16 +284,17 @@ def test_weights_of_the_objective_scale_its_gradients(gan, batch, image_weight):
         loss = image_weight * 2 * tf.reduce_mean(tf.nn.softplus(-logits))
     kernel = gan.generator.image_generator.first.kernel
     expected = 0.5 * tape.gradient(loss, kernel)
-    updates.image_update(gan, batch)
+    train_schedules.image_update(gan, batch)
     (moment,) = (slot for slot in gan.optimizers.generator.variables if slot.name.endswith("m/" + kernel.name))
     np.testing.assert_allclose(moment, expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("update", [updates.image_update, updates.story_update])
+@pytest.mark.parametrize("update", [train_schedules.image_update, train_schedules.story_update])
 def test_there_is_no_other_term_in_an_updates_objective(gan, batch, update):
     """With the adversarial term's weight 0 nothing is left; KL belongs to the story update, where it has a weight."""
     gan.compile(
-        adversarial(image_weight=0.0, story_weight=0.0, kl_weight=float(update is updates.image_update)), steps=10
+        adversarial(image_weight=0.0, story_weight=0.0, kl_weight=float(update is train_schedules.image_update)),
+        steps=10,
     )
     update(gan, batch)
     assert not any(np.any(slot) for slot in gan.optimizers.generator.variables[1:])
@@ -305,7 +310,7 @@ def test_the_weighted_terms_of_the_story_update_add_up(gan, batch):
             network.set_weights(values)
         settings = dict.fromkeys(weights, 0.0) | chosen
         gan.compile(adversarial(discriminator_learning_rate=0.0, **settings), steps=10)
-        updates.story_update(gan, batch)
+        train_schedules.story_update(gan, batch)
         return [slot.numpy() for slot in gan.optimizers.generator.variables if slot.name.startswith("m/")]
 
     together = moments(**weights)

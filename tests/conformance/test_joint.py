@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from storygan_tf import losses
-from storygan_tf.batch import to_float
-from storygan_tf.config import PhaseConfig
-from storygan_tf.stories import training_dataset
-from storygan_tf.storygan import Batch, StoryGAN
+from storygan_tf.config.schema import PhaseConfig
+from storygan_tf.data.batch_types import to_float
+from storygan_tf.data.training_input import training_dataset
+from storygan_tf.models import losses
+from storygan_tf.training.storygan import Batch, StoryGAN
 
 Data = dict[str, tuple[Batch, ...]]
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from storygan_tf.config import PhaseConfig, StoryGANConfig
-from storygan_tf.stories import training_dataset
-from storygan_tf.storygan import StoryGAN
+from storygan_tf.config.schema import PhaseConfig, StoryGANConfig
+from storygan_tf.data.training_input import training_dataset
+from storygan_tf.training.storygan import StoryGAN
 
 
 @pytest.fixture(autouse=True)

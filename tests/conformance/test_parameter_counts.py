@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import pytest
 
-from storygan_tf.config import StoryGANConfig
-from storygan_tf.storygan import StoryGAN
+from storygan_tf.config.schema import StoryGANConfig
+from storygan_tf.training.storygan import StoryGAN
 
 T, Z = 4, 100
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from storygan_tf.storygan import StoryGAN
+from storygan_tf.training.storygan import StoryGAN
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from storygan_tf.config import PhaseConfig
-from storygan_tf.discriminators import normalise_kernels
-from storygan_tf.stories import training_dataset
-from storygan_tf.storygan import StoryGAN
+from storygan_tf.config.schema import PhaseConfig
+from storygan_tf.data.training_input import training_dataset
+from storygan_tf.models.discriminators import normalise_kernels
+from storygan_tf.training.storygan import StoryGAN
 
 PHASE = PhaseConfig(image_batch=4, story_batch=4)
 

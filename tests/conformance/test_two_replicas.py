@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from storygan_tf.config import PhaseConfig
+from storygan_tf.config.schema import PhaseConfig
 
 PROGRAM = Path(__file__).with_name("replicas_program.py")
 ROOT = Path(__file__).parents[2]

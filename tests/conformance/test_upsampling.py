@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from storygan_tf.image_generator import ImageGenerator
-from storygan_tf.layers.upsample_conv import UpsampleConv2D, transposed_kernel
+from storygan_tf.models.image_generator import ImageGenerator
+from storygan_tf.models.layers.upsample_conv import UpsampleConv2D, transposed_kernel
 
 SIZES = [(1, 1, 1, 1), (3, 5, 2, 3), (4, 4, 8, 16), (7, 2, 5, 1), (9, 13, 3, 4)]
 """Height, width, input and output channels."""

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from storygan_tf.config import PhaseConfig, StoryGANConfig
-from storygan_tf.stories import Stories, training_dataset
-from storygan_tf.storygan import StoryGAN
+from storygan_tf.config.schema import PhaseConfig, StoryGANConfig
+from storygan_tf.data.training_input import Stories, training_dataset
+from storygan_tf.training.storygan import StoryGAN
 
 PHASES = {
     "pixel": PhaseConfig(schedule="pixel", story_batch=4, l1_weight=1.0, decay="linear"),

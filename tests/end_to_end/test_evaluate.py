@@ -18,11 +18,11 @@ from tfx.utils import proto_utils
 from components.beam_options import beam_options
 from components.story_evaluator.executor import Executor
 from pipeline.local_runner import Outputs
-from storygan_tf.datasets.fingerprint import data_fingerprint
-from storygan_tf.evaluation.images import write_images
-from storygan_tf.evaluation.sources import story_seed
-from storygan_tf.lineage import Lineage, lock_fingerprint, model_fingerprint
-from storygan_tf.saved import SavedStoryGAN
+from storygan_tf.data.datasets.data_fingerprint import data_fingerprint
+from storygan_tf.evaluation.external_frames import write_images
+from storygan_tf.evaluation.frame_sources import story_seed
+from storygan_tf.export.lineage import Lineage, lock_fingerprint, model_fingerprint
+from storygan_tf.export.loaded_model import SavedStoryGAN
 
 pytestmark = pytest.mark.slow
 

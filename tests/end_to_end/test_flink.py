@@ -25,9 +25,10 @@ import yaml
 from flink.pod_cluster import TASK_MANAGERS, MissingError, PodCluster
 
 from pipeline.cluster import kubeflow
-from pipeline.cluster.settings import Request, split_assignments
-from storygan_tf import presets, records
-from storygan_tf.embedded_encoder import embed
+from pipeline.cluster.cluster_settings import Request, split_assignments
+from storygan_tf.config import presets
+from storygan_tf.data import example_schema
+from storygan_tf.text.hashed_ngram_encoder import embed
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
@@ -171,8 +172,8 @@ def prepared(out: Path) -> dict[tuple[str, bytes], tuple[dict, np.ndarray]]:
     for file in sorted(out.glob("Split-*/*.gz")):
         for content in tf.data.TFRecordDataset(str(file), compression_type="GZIP").as_numpy_iterator():
             features = dict(tf.train.Example.FromString(content).features.feature)
-            vectors = np.array(features.pop(records.VECTORS).float_list.value, np.float32)
-            name = features[records.STORY_ID].bytes_list.value[0]
+            vectors = np.array(features.pop(example_schema.VECTORS).float_list.value, np.float32)
+            name = features[example_schema.STORY_ID].bytes_list.value[0]
             assert (str(file.relative_to(out)), name) not in stories
             stories[str(file.relative_to(out)), name] = features, vectors
     return stories

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from storygan_tf.initial import load_initial
+from storygan_tf.training.warm_start import load_initial
 
 pytestmark = pytest.mark.slow
 

@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from storygan_tf.checkpoints import TrainingCheckpoints
-from storygan_tf.history import read_history
+from storygan_tf.training.checkpoints import TrainingCheckpoints
+from storygan_tf.training.training_state import read_history
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from storygan_tf.datasets.open import FORMATS
-from storygan_tf.prepared import Prepared
+from storygan_tf.data.datasets.open_dataset import FORMATS
+from storygan_tf.data.prepared_data import Prepared
 
 pytestmark = pytest.mark.slow
 

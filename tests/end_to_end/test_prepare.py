@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from storygan_tf import records
-from storygan_tf.prepared import Prepared
+from storygan_tf.data import example_schema
+from storygan_tf.data.prepared_data import Prepared
 
 pytestmark = pytest.mark.slow
 
@@ -18,8 +18,8 @@ def stories(files) -> dict[bytes, tuple[dict, np.ndarray]]:
     found = {}
     for content in tf.data.TFRecordDataset(list(map(str, files)), compression_type="GZIP").as_numpy_iterator():
         features = dict(tf.train.Example.FromString(content).features.feature)
-        vectors = np.array(features.pop(records.VECTORS).float_list.value)
-        found[features[records.STORY_ID].bytes_list.value[0]] = features, vectors
+        vectors = np.array(features.pop(example_schema.VECTORS).float_list.value)
+        found[features[example_schema.STORY_ID].bytes_list.value[0]] = features, vectors
     return found
 
 

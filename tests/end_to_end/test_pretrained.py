@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from storygan_tf.places import PRETRAINED
+from storygan_tf.common.model_paths import PRETRAINED
 
 pytestmark = pytest.mark.slow
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from storygan_tf.history import read_history
+from storygan_tf.training.training_state import read_history
 
 pytestmark = pytest.mark.slow
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from storygan_tf.history import read_history
-from storygan_tf.saved import SavedStoryGAN
+from storygan_tf.export.loaded_model import SavedStoryGAN
+from storygan_tf.training.training_state import read_history
 
 pytestmark = pytest.mark.slow
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from storygan_tf.history import read_history
+from storygan_tf.training.training_state import read_history
 
 pytestmark = pytest.mark.slow
 

@@ -23,8 +23,8 @@ import yaml
 from pods import Pods, PodsError
 
 from storygan_cli.train import TERMINATED, WORKER_LOST
-from storygan_tf.history import read_history
-from storygan_tf.saved import SavedStoryGAN
+from storygan_tf.export.loaded_model import SavedStoryGAN
+from storygan_tf.training.training_state import read_history
 
 # On an idle machine four minutes; a busy one may take its time.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from storygan_tf.config import PhaseConfig, Settings, StoryGANConfig, TrainConfig
-from storygan_tf.errors import StoryGANError
-from storygan_tf.stories import Order, Stories
-from storygan_tf.training import Trainer
+from storygan_tf.common.errors import StoryGANError
+from storygan_tf.config.schema import PhaseConfig, Settings, StoryGANConfig, TrainConfig
+from storygan_tf.data.training_input import Order, Stories
+from storygan_tf.training.trainer import Trainer
 
 SAVE_SECONDS = 0.1
 """A training of seconds saves within epochs, too."""

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from storygan_tf import presets
-from storygan_tf.stories import Stories
-from storygan_tf.training import Trainer
+from storygan_tf.config import presets
+from storygan_tf.data.training_input import Stories
+from storygan_tf.training.trainer import Trainer
 
 SETTINGS = (
     "model.sentence_size=32",

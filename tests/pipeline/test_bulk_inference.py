@@ -14,11 +14,11 @@ from tfx.utils import path_utils
 
 from components.beam_options import beam_options
 from pipeline.bulk_inference import DRAWN, ERROR, bulk_inferrer
-from storygan_tf import records
-from storygan_tf.config import Settings, StoryGANConfig
-from storygan_tf.export import describe, export_storygan
-from storygan_tf.generator import StoryGenerator
-from storygan_tf.saved import SavedStoryGAN
+from storygan_tf.config.schema import Settings, StoryGANConfig
+from storygan_tf.data import example_schema
+from storygan_tf.export.loaded_model import SavedStoryGAN
+from storygan_tf.export.signatures import describe, export_storygan
+from storygan_tf.models.story_generator import StoryGenerator
 
 STORIES = [[f"{word} sentence {number}." for word in ("A", "Another", "The last")] for number in (1, 22, 333)]
 
@@ -55,8 +55,10 @@ def inputs(saved, tmp_path):
         with tf.io.TFRecordWriter(str(path), "GZIP") as writer:
             for number, story in enumerate(STORIES):
                 blank = split == "test" and number == 2
-                example = records.story_example(f"{split}{number}", [" ", *story[1:]] if blank else story, [b"png"] * 3)
-                example.features.feature[records.SEED].int64_list.value.append(number)
+                example = example_schema.story_example(
+                    f"{split}{number}", [" ", *story[1:]] if blank else story, [b"png"] * 3
+                )
+                example.features.feature[example_schema.SEED].int64_list.value.append(number)
                 writer.write(example.SerializeToString())
     model = standard_artifacts.Model()
     model.uri = str(tmp_path / "model")
@@ -88,7 +90,8 @@ def tf_channel(artifact):
 
 def test_the_stories_of_a_split_are_drawn_as_the_model_draws_them(inputs, saved, tmp_path):
     found = {
-        one.features.feature[records.STORY_ID].bytes_list.value[0]: one for one in infer(inputs, 1, tmp_path / "out")
+        one.features.feature[example_schema.STORY_ID].bytes_list.value[0]: one
+        for one in infer(inputs, 1, tmp_path / "out")
     }
     assert sorted(found) == [b"test0", b"test1", b"test2"]
     drawn = saved.generate(STORIES[:2], [0, 1])

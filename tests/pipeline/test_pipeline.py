@@ -7,7 +7,7 @@ import json
 import pytest
 
 from pipeline.pipeline import RunInfo, create_pipeline
-from storygan_tf import presets
+from storygan_tf.config import presets
 
 QUICK = presets.load("quick")
 STEPS = [

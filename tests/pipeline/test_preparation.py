@@ -13,14 +13,14 @@ import tensorflow_data_validation as tfdv
 import tensorflow_transform as tft
 
 from components.story_example_gen import executor
-from pipeline import vectors
+from pipeline import beam_preparation
 from pipeline.preparation import Preparation, PreparationFailedError, prepare
-from storygan_tf import records
-from storygan_tf.config import Settings
-from storygan_tf.datasets import load_frames, open_dataset
-from storygan_tf.embedded_encoder import embed
-from storygan_tf.errors import ConfigError, DataError
-from storygan_tf.prepared import Prepared
+from storygan_tf.common.errors import ConfigError, DataError
+from storygan_tf.config.schema import Settings
+from storygan_tf.data import example_schema
+from storygan_tf.data.datasets import load_frames, open_dataset
+from storygan_tf.data.prepared_data import Prepared
+from storygan_tf.text.hashed_ngram_encoder import embed
 
 SIZE = 6
 SETTINGS = Settings().override(["model.frames=4", f"model.sentence_size={SIZE}", "data.encoder=embedded"])
@@ -37,7 +37,7 @@ def small_parts():
     """Several files a split, and several batches a file."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(executor, "SHARD_STORIES", 4)
-        patch.setattr(vectors, "BATCH", 3)
+        patch.setattr(beam_preparation, "BATCH", 3)
         yield
 
 
@@ -98,14 +98,14 @@ def test_vectors_are_the_principal_components_of_the_training_split(prepared):
     _, _, directions = np.linalg.svd(raw - raw.mean(axis=0), full_matrices=False)
     scale = np.sqrt((((raw - raw.mean(axis=0)) @ directions[:SIZE].T) ** 2).mean())
     for group in (train, test):
-        found = np.array([values(story, records.VECTORS) for story in group]).reshape(-1, SIZE)
+        found = np.array([values(story, example_schema.VECTORS) for story in group]).reshape(-1, SIZE)
         expected = (encode(group) - raw.mean(axis=0)) @ directions[:SIZE].T / scale
         np.testing.assert_allclose(np.abs(found), np.abs(expected), atol=1e-3)
 
 
 def test_graph_schema_and_statistics_are_beside_them(prepared):
     graph = tft.TFTransformOutput(str(prepared / "transform_graph"))
-    assert graph.transformed_feature_spec()[records.VECTORS].shape == [4 * SIZE]
+    assert graph.transformed_feature_spec()[example_schema.VECTORS].shape == [4 * SIZE]
     assert "red" in [word.decode() for word in graph.vocabulary_by_name("words")]
     schema = tfdv.load_schema_text(str(prepared / "schema.pbtxt"))
     shapes = {feature.name: feature.shape.dim[0].size for feature in schema.feature}
@@ -153,7 +153,7 @@ def test_other_settings_make_the_vectors_anew(data, tmp_path):
     prepare(Preparation(data, tmp_path / "out", other), report := Lines())
     assert report == ["[1/2] examples: unchanged", "[2/2] vectors"]
     assert Prepared.find(tmp_path / "out").settings[1] == "model.sentence_size=5"
-    assert {len(values(story, records.VECTORS)) for story in stories(tmp_path.glob("out/Split-*/*"))} == {20}
+    assert {len(values(story, example_schema.VECTORS)) for story in stories(tmp_path.glob("out/Split-*/*"))} == {20}
 
 
 @pytest.mark.slow
@@ -163,10 +163,10 @@ def test_two_workers_give_the_same_records(data, prepared, tmp_path, mode):
     prepare(Preparation(data, tmp_path / "out", SETTINGS, beam_args=beam_args))
     assert contents(tmp_path / "out").keys() == contents(prepared).keys()
     for one, other in zip(stories(tmp_path.glob("out/Split-*/*")), stories(prepared.glob("Split-*/*")), strict=True):
-        left, right = (np.array(values(story, records.VECTORS)) for story in (one, other))
+        left, right = (np.array(values(story, example_schema.VECTORS)) for story in (one, other))
         np.testing.assert_allclose(left, right, atol=1e-4)
         for story in (one, other):
-            del story.features.feature[records.VECTORS]
+            del story.features.feature[example_schema.VECTORS]
         assert one == other
 
 

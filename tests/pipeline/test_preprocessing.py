@@ -21,15 +21,15 @@ from tfx_bsl.coders import example_coder
 from tfx_bsl.tfxio import tf_example_record
 
 from pipeline.preprocessing import WORDS_FILE, preprocessing_fn
-from pipeline.settings import transform_arguments
-from pipeline.vectorizer import export_vectorizer
-from storygan_tf import records
-from storygan_tf.config import DataConfig, Settings, StoryGANConfig
-from storygan_tf.errors import ConfigError, DataError
-from storygan_tf.export import describe, export_storygan
-from storygan_tf.generator import StoryGenerator
-from storygan_tf.sentence_encoder import EMBEDDED, load_encoder
-from storygan_tf.words import words
+from pipeline.step_inputs import transform_arguments
+from pipeline.vectorizer_export import export_vectorizer
+from storygan_tf.common.errors import ConfigError, DataError
+from storygan_tf.config.schema import DataConfig, Settings, StoryGANConfig
+from storygan_tf.data import example_schema
+from storygan_tf.export.signatures import describe, export_storygan
+from storygan_tf.models.story_generator import StoryGenerator
+from storygan_tf.text.sentence_encoder import EMBEDDED, load_encoder
+from storygan_tf.text.tokenization import words
 
 FRAMES = 3
 SIZE = 6
@@ -54,15 +54,15 @@ def story(number: int, generator: np.random.Generator) -> tf.train.Example:
     vocabulary = ["Red", "blue", "GREEN", "cube", "sphere", "small", "large", "left", "right", "top"]
     sentences = [" ".join(generator.choice(vocabulary, 5)) + "." for _ in range(FRAMES)]
     images = [IMAGE + bytes([number, frame]) for frame in range(FRAMES)]
-    return records.story_example(f"story {number}", sentences, images, labels=[[number % 2, 1]] * FRAMES)
+    return example_schema.story_example(f"story {number}", sentences, images, labels=[[number % 2, 1]] * FRAMES)
 
 
 def schema():
     spec = {
-        records.STORY_ID: tf.io.FixedLenFeature([1], tf.string),
-        records.SENTENCES: tf.io.FixedLenFeature([FRAMES], tf.string),
-        records.IMAGES: tf.io.FixedLenFeature([FRAMES], tf.string),
-        records.LABELS: tf.io.FixedLenFeature([FRAMES * 2], tf.int64),
+        example_schema.STORY_ID: tf.io.FixedLenFeature([1], tf.string),
+        example_schema.SENTENCES: tf.io.FixedLenFeature([FRAMES], tf.string),
+        example_schema.IMAGES: tf.io.FixedLenFeature([FRAMES], tf.string),
+        example_schema.LABELS: tf.io.FixedLenFeature([FRAMES * 2], tf.int64),
     }
     return schema_utils.schema_from_feature_spec(spec)
 
@@ -98,7 +98,7 @@ def transformed(stories, tmp_path_factory):
 
 
 def by_id(examples):
-    return {example.features.feature[records.STORY_ID].bytes_list.value[0]: example for example in examples}
+    return {example.features.feature[example_schema.STORY_ID].bytes_list.value[0]: example for example in examples}
 
 
 def sentences_of(examples) -> list[str]:
@@ -106,7 +106,7 @@ def sentences_of(examples) -> list[str]:
 
 
 def vectors_of(examples) -> np.ndarray:
-    rows = [example.features.feature[records.VECTORS].float_list.value for example in examples]
+    rows = [example.features.feature[example_schema.VECTORS].float_list.value for example in examples]
     return np.array(rows, np.float32).reshape(-1, SIZE)
 
 
@@ -115,7 +115,7 @@ def test_everything_else_passes_through_untouched(stories, transformed):
     assert len(after) == len(stories)
     for name, before in by_id(stories).items():
         features = dict(after[name].features.feature)
-        assert len(features.pop(records.VECTORS).float_list.value) == FRAMES * SIZE
+        assert len(features.pop(example_schema.VECTORS).float_list.value) == FRAMES * SIZE
         assert features == dict(before.features.feature)
 
 
@@ -207,7 +207,7 @@ def test_vectorizer_replaces_what_was_there(transformed, vectorizer, tmp_path):
 
 def test_sentences_that_are_all_alike_give_zeros(tmp_path_factory):
     same = [
-        records.story_example(str(number), ["the same"] * FRAMES, [IMAGE] * FRAMES, labels=[[1, 0]] * FRAMES)
+        example_schema.story_example(str(number), ["the same"] * FRAMES, [IMAGE] * FRAMES, labels=[[1, 0]] * FRAMES)
         for number in range(3)
     ]
     out = tmp_path_factory.mktemp("alike")
@@ -222,13 +222,13 @@ def test_more_components_than_the_encoder_has(stories, tmp_path):
 
 def test_stories_of_another_length():
     with pytest.raises(ConfigError, match=r"model\.frames: found 3, but 'sentences' in the data has shape \[2, 4\]"):
-        preprocessing_fn({records.SENTENCES: tf.zeros([2, 4], tf.string)}, CONFIG)
+        preprocessing_fn({example_schema.SENTENCES: tf.zeros([2, 4], tf.string)}, CONFIG)
 
 
 @pytest.mark.parametrize("kind", [tf.identity, tf.RaggedTensor.to_sparse, lambda ragged: None])
 def test_stories_of_different_lengths(kind):
     with pytest.raises(DataError, match=r"expected a dense tensor \[B, T\]"):
-        preprocessing_fn({records.SENTENCES: kind(tf.ragged.constant([["a"], ["b", "c"]]))}, CONFIG)
+        preprocessing_fn({example_schema.SENTENCES: kind(tf.ragged.constant([["a"], ["b", "c"]]))}, CONFIG)
 
 
 @pytest.mark.parametrize(
@@ -241,7 +241,7 @@ def test_stories_of_different_lengths(kind):
 )
 def test_settings_that_cannot_be_read(custom_config, message):
     with pytest.raises(ConfigError, match=message):
-        preprocessing_fn({records.SENTENCES: tf.zeros([2, FRAMES], tf.string)}, CONFIG | custom_config)
+        preprocessing_fn({example_schema.SENTENCES: tf.zeros([2, FRAMES], tf.string)}, CONFIG | custom_config)
 
 
 # Starting from another model

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pipeline.run_directory import RunDirectory
-from storygan_tf import presets
-from storygan_tf.errors import ConfigError
+from storygan_tf.common.errors import ConfigError
+from storygan_tf.config import presets
 
 QUICK = presets.load("quick")
 

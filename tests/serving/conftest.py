@@ -129,7 +129,7 @@ class Running:
 @contextlib.contextmanager
 def serving(**options):
     """Gives a running server with free ports and fast polls and retries."""
-    from serving.local_server.options import ServerOptions
+    from serving.local_server.server_options import ServerOptions
 
     given = {
         "port": free_port(),
@@ -156,7 +156,7 @@ def start_server():
 @pytest.fixture(scope="session")
 def blocks_server(tmp_path_factory):
     """The pretrained model, served with batching as `storygan`."""
-    from storygan_tf.places import PRETRAINED
+    from storygan_tf.common.model_paths import PRETRAINED
 
     base = tmp_path_factory.mktemp("blocks")
     (base / "1").symlink_to(PRETRAINED / "blocks", target_is_directory=True)
@@ -291,7 +291,7 @@ class Subject:
 @contextlib.contextmanager
 def proven(folder: Path, *flags):
     """Gives the server that the environment names, or the local one with the pretrained model."""
-    from storygan_tf.places import PRETRAINED
+    from storygan_tf.common.model_paths import PRETRAINED
 
     if target := os.environ.get("STORYGAN_SERVING_TARGET"):
         given = (os.environ.get(f"STORYGAN_SERVING_{name}", "") for name in ("REST", "PID"))

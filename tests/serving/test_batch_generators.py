@@ -12,10 +12,10 @@ from PIL import Image
 
 from serving.batch_generators import Drawn, SavedSource, ServedSource, close_generators, draw_all, open_generator
 from serving.batch_input import Task
-from serving.errors import ServingError
-from storygan_tf.errors import ModelError
-from storygan_tf.places import find_model
-from storygan_tf.saved import SavedStoryGAN
+from serving.call_errors import ServingError
+from storygan_tf.common.errors import ModelError
+from storygan_tf.common.model_paths import find_model
+from storygan_tf.export.loaded_model import SavedStoryGAN
 
 BLOCKS = SavedSource(str(find_model("blocks")))
 

@@ -15,14 +15,14 @@ from PIL import Image
 from components.beam_options import runner_arguments
 from serving.batch_generators import SavedSource, ServedSource, close_generators
 from serving.batch_inference import Batch, BatchFailedError, run_batch
-from storygan_tf.config import DataConfig
-from storygan_tf.datasets import open_dataset
-from storygan_tf.errors import ConfigError, DataError, ModelError
-from storygan_tf.evaluation.images import ImageFrames, stored_test_ids
-from storygan_tf.evaluation.sources import story_seed
-from storygan_tf.places import find_model
-from storygan_tf.saved import SavedStoryGAN
-from storygan_tf.story_records import StoryRecords
+from storygan_tf.common.errors import ConfigError, DataError, ModelError
+from storygan_tf.common.model_paths import find_model
+from storygan_tf.config.schema import DataConfig
+from storygan_tf.data.datasets import open_dataset
+from storygan_tf.data.example_reader import StoryRecords
+from storygan_tf.evaluation.external_frames import ImageFrames, stored_test_ids
+from storygan_tf.evaluation.frame_sources import story_seed
+from storygan_tf.export.loaded_model import SavedStoryGAN
 
 BLOCKS = SavedSource(str(find_model("blocks")))
 SHARD = 4

@@ -13,12 +13,12 @@ from pyarrow import parquet
 
 from serving import batch_input
 from serving.batch_input import Checker, InputFiles, Task, from_line, to_line
-from storygan_tf import records
-from storygan_tf.config import DataConfig
-from storygan_tf.datasets.story import Reject
-from storygan_tf.errors import DataError
-from storygan_tf.evaluation.images import order_of, stored_test_ids
-from storygan_tf.evaluation.sources import story_seed
+from storygan_tf.common.errors import DataError
+from storygan_tf.config.schema import DataConfig
+from storygan_tf.data import example_schema
+from storygan_tf.data.datasets.story import Reject
+from storygan_tf.evaluation.external_frames import order_of, stored_test_ids
+from storygan_tf.evaluation.frame_sources import story_seed
 
 STORIES = [
     {"story_id": "s1", "sentences": ["A red cube.", "Grün."], "seed": 7},
@@ -46,9 +46,9 @@ def write_records(path, stories, compression=""):
 
 
 def example(story_id, sentences, seed=None):
-    story = records.story_example(story_id, sentences, [b"a picture"])
+    story = example_schema.story_example(story_id, sentences, [b"a picture"])
     if seed is not None:
-        story.features.feature[records.SEED].int64_list.value.append(seed)
+        story.features.feature[example_schema.SEED].int64_list.value.append(seed)
     return story.SerializeToString()
 
 
@@ -130,11 +130,11 @@ def test_a_line_without_an_end_takes_no_memory(tmp_path):
 
 def test_bad_records_are_set_aside(tmp_path):
     other = tf.train.Example()
-    other.features.feature[records.STORY_ID].int64_list.value.append(3)
+    other.features.feature[example_schema.STORY_ID].int64_list.value.append(3)
     latin = tf.train.Example()
-    latin.features.feature[records.STORY_ID].bytes_list.value.append(b"\xff")
+    latin.features.feature[example_schema.STORY_ID].bytes_list.value.append(b"\xff")
     nothing = tf.train.Example()
-    nothing.features.feature[records.STORY_ID].bytes_list.value.append(b"x")
+    nothing.features.feature[example_schema.STORY_ID].bytes_list.value.append(b"x")
     with tf.io.TFRecordWriter(str(tmp_path / "a.tfrecord")) as writer:
         for content in (b"\x01garbage", other, latin, nothing, example(**STORIES[0])):
             writer.write(content if isinstance(content, bytes) else content.SerializeToString())

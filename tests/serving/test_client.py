@@ -16,11 +16,11 @@ import trustme
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 from typer.testing import CliRunner
 
+from serving.call_errors import ServingError
 from serving.client import AsyncStoryClient, ClientOptions, StoryClient, Tls
-from serving.errors import ServingError
 from storygan_cli.main import app
-from storygan_tf.errors import ConfigError, DataError
-from storygan_tf.saved import SavedStoryGAN
+from storygan_tf.common.errors import ConfigError, DataError
+from storygan_tf.export.loaded_model import SavedStoryGAN
 
 
 @pytest.fixture(scope="module")

@@ -16,11 +16,11 @@ import tensorflow as tf
 from PIL import Image
 from tensorflow_serving.apis import predict_pb2
 
-from storygan_tf.config import StoryGANConfig
-from storygan_tf.embedded_encoder import embed
-from storygan_tf.export import export_storygan
-from storygan_tf.generator import StoryGenerator
-from storygan_tf.warm_up import warm_up_inputs
+from storygan_tf.config.schema import StoryGANConfig
+from storygan_tf.export.serving_warmup import warm_up_inputs
+from storygan_tf.export.signatures import export_storygan
+from storygan_tf.models.story_generator import StoryGenerator
+from storygan_tf.text.hashed_ngram_encoder import embed
 
 CONFIG = StoryGANConfig(
     frames=3, sentence_size=6, noise_size=3, context_size=16, filter_count=4, filter_length=12, generator_width=8

@@ -14,16 +14,16 @@ import PIL
 import pytest
 from PIL import Image
 
-from serving.errors import ServingError
+from serving.call_errors import ServingError
 from serving.rest_client import RestStoryClient
-from storygan_tf.errors import ConfigError
+from storygan_tf.common.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
 
 PROGRAM = """
 import sys
 sys.path[:0] = [{site!r}, {root!r}]
-from serving.errors import ServingError
+from serving.call_errors import ServingError
 from serving.rest_client import RestStoryClient
 
 client = RestStoryClient({url!r})
@@ -50,7 +50,7 @@ for name in ("tensorflow", "grpc", "numpy", "keras"):
 
 
 def test_it_needs_pillow_and_nothing_else(blocks_server, tmp_path):
-    from storygan_tf.saved import SavedStoryGAN
+    from storygan_tf.export.loaded_model import SavedStoryGAN
 
     site = tmp_path / "site-packages"
     site.mkdir()

@@ -24,15 +24,15 @@ import yaml
 from tensorflow_serving.config import model_server_config_pb2
 
 from serving import tf_serving
+from serving.call_errors import ServingError
 from serving.client import StoryClient, Tls
-from serving.errors import ServingError
+from serving.config_protos import BatchingParameters, MonitoringConfig, SSLConfig, read_text
 from serving.local_server.batching import BatchingOptions
-from serving.local_server.options import parse_flags
-from serving.messages import BatchingParameters, MonitoringConfig, SSLConfig, read_text
-from serving.story import DEFAULT_MODEL
+from serving.local_server.server_options import parse_flags
+from serving.story_io import DEFAULT_MODEL
 from serving.tf_serving.tls import tls_config
-from storygan_tf.errors import ConfigError
-from storygan_tf.places import PRETRAINED
+from storygan_tf.common.errors import ConfigError
+from storygan_tf.common.model_paths import PRETRAINED
 
 ROOT = Path(tf_serving.__file__).parent
 KUSTOMIZE = ROOT / "kustomize"

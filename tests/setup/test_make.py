@@ -155,7 +155,7 @@ def test_the_wheel_carries_saved_models(wheel):
 
 
 def test_the_wheel_carries_the_pretrained_model(wheel):
-    shipped = ROOT / "storygan_tf/pretrained/blocks"
+    shipped = ROOT / "storygan_tf/export/pretrained/blocks"
     for file in filter(Path.is_file, shipped.rglob("*")):
         assert wheel.read(str(file.relative_to(ROOT))) == file.read_bytes()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from storygan_tf.evaluation import figures
+from storygan_tf.evaluation import metric_names
 from storygan_tf.evaluation.result import Boards, Check, Confusion, Evaluation, Figure, Judge, Row
 
 LABELS = ("cube", "sphere", "cylinder", "gray", "red", "blue", "green", "brown", "purple", "cyan", "yellow")
@@ -12,14 +12,14 @@ LABELS = ("cube", "sphere", "cylinder", "gray", "red", "blue", "green", "brown",
 
 def row(name: str, what: str, **values: tuple[float, float, float] | float) -> Row:
     """Returns a row of figures: (value, low, high), or a value alone."""
-    given = "text" if name in (figures.MODEL, figures.SERVED) else "-"
+    given = "text" if name in (metric_names.MODEL, metric_names.SERVED) else "-"
     found = {key: Figure(*value) if isinstance(value, tuple) else Figure(value) for key, value in values.items()}
     return Row(name, what, given, found)
 
 
 ROWS = (
     row(
-        figures.MODEL,
+        metric_names.MODEL,
         "the model",
         ssim=(0.8123, 0.8011, 0.8234),
         object_error=(31.42, 30.1, 32.8),
@@ -33,7 +33,7 @@ ROWS = (
         fsd_domain=210.4,
     ),
     row(
-        figures.SERVED,
+        metric_names.SERVED,
         "the served model, judged again, version 17",
         ssim=(0.7996, 0.789, 0.811),
         object_error=(35.0, 33.3, 36.6),
@@ -47,7 +47,7 @@ ROWS = (
         fsd_domain=255.0,
     ),
     row(
-        figures.REAL,
+        metric_names.REAL,
         "the true test frames (ceiling)",
         ssim=1.0,
         object_error=0.0,
@@ -60,7 +60,7 @@ ROWS = (
         fsd_domain=0.0,
     ),
     row(
-        figures.RANDOM_STORY,
+        metric_names.RANDOM_STORY,
         "the true frames of a random training story",
         ssim=(0.7801, 0.77, 0.79),
         object_error=(52.3, 50.9, 54.0),
@@ -73,7 +73,7 @@ ROWS = (
         fsd_domain=13.0,
     ),
     row(
-        figures.BACKGROUND,
+        metric_names.BACKGROUND,
         "the median background of the training frames (floor)",
         ssim=(0.861, 0.853, 0.869),
         object_error=(48.2, 47.1, 49.5),
@@ -115,7 +115,7 @@ RICH = Evaluation(
     checks=CHECKS[:1] + CHECKS[2:],
     judges=(
         Judge(
-            figures.LABELS,
+            metric_names.LABELS,
             "the frozen judge of blocks that ships with storygan",
             "f00d" * 16,
             {"label_f1": 0.985, "placed_accuracy": 0.951},
@@ -123,12 +123,16 @@ RICH = Evaluation(
     ),
     label_names=LABELS,
     label_f1={
-        label: {figures.MODEL: 0.9 - 0.07 * n, figures.SERVED: 0.8 - 0.07 * n, figures.REAL: 0.99 - 0.004 * n}
+        label: {
+            metric_names.MODEL: 0.9 - 0.07 * n,
+            metric_names.SERVED: 0.8 - 0.07 * n,
+            metric_names.REAL: 0.99 - 0.004 * n,
+        }
         for n, label in enumerate(LABELS)
     },
     confusions={
-        "colour": Confusion(COLOURS, {figures.MODEL: matrix(8, 21, 9), figures.REAL: matrix(8, 90, 1)}),
-        "shape": Confusion(SHAPES, {figures.MODEL: matrix(3, 50, 40), figures.REAL: matrix(3, 140, 2)}),
+        "colour": Confusion(COLOURS, {metric_names.MODEL: matrix(8, 21, 9), metric_names.REAL: matrix(8, 90, 1)}),
+        "shape": Confusion(SHAPES, {metric_names.MODEL: matrix(3, 50, 40), metric_names.REAL: matrix(3, 140, 2)}),
     },
     boards=Boards("label_f1", ("s000041", "s000017"), ("s000003", "s000029"), ("s000012", "s000044")),
     story_values={
@@ -149,7 +153,7 @@ BARE = Evaluation(
     rows=tuple(
         Row(entry.name, entry.what, entry.given, {name: entry.figures[name] for name in ("ssim", "object_error")})
         for entry in ROWS
-        if entry.name != figures.SERVED
+        if entry.name != metric_names.SERVED
     ),
     absent={"label_f1": "the data has no labels", "placed_accuracy": "the data does not tell where objects are"},
     checks=(Check("min_f1_over_random", None, 0.0, None, "Label F1: absent."),),

@@ -8,9 +8,9 @@ import pytest
 from tfx.types import standard_artifacts
 
 from components.judge_trainer.executor import Executor
-from storygan_tf.config import EvaluationConfig, Settings
-from storygan_tf.errors import ConfigError, ModelError
-from storygan_tf.judge.judge import BLOCKS, read_judge
+from storygan_tf.common.errors import ConfigError, ModelError
+from storygan_tf.config.schema import EvaluationConfig, Settings
+from storygan_tf.evaluation.judge.judge import BLOCKS, read_judge
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ from apache_beam import Pipeline
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from components.story_evaluator.beam_evaluation import CombineMoments, evaluate_on_beam
-from storygan_tf.config import EvaluationConfig
-from storygan_tf.errors import ModelError
+from storygan_tf.common.errors import ModelError
+from storygan_tf.config.schema import EvaluationConfig
 from storygan_tf.evaluation.evaluate import evaluate
+from storygan_tf.evaluation.frame_sources import ModelFrames
 from storygan_tf.evaluation.plan import make_plan
-from storygan_tf.evaluation.sources import ModelFrames
 from storygan_tf.metrics.frechet import Moments
 
 RUNNER = "--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner"

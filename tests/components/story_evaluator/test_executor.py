@@ -18,11 +18,11 @@ from tfx.types import standard_artifacts
 from tfx.utils import proto_utils
 
 from components.story_evaluator.executor import Executor
-from storygan_tf.config import EvaluationConfig, Settings
-from storygan_tf.errors import ConfigError, ModelError
-from storygan_tf.judge.judge import read_judge
-from storygan_tf.lineage import Lineage, model_fingerprint
-from storygan_tf.metrics.baselines import median_background
+from storygan_tf.common.errors import ConfigError, ModelError
+from storygan_tf.config.schema import EvaluationConfig, Settings
+from storygan_tf.data.background import median_background
+from storygan_tf.evaluation.judge.judge import read_judge
+from storygan_tf.export.lineage import Lineage, model_fingerprint
 
 EVALUATION = EvaluationConfig(replicates=40)
 SETTINGS = Settings(preset="quick", evaluation=EVALUATION).to_json("preset", "evaluation")

@@ -10,8 +10,8 @@ from tfx.orchestration.metadata import sqlite_metadata_connection_config
 from tfx.types import standard_artifacts
 
 from components.story_example_gen.component import StoryExampleGen
-from storygan_tf.config import Settings
-from storygan_tf.datasets.fingerprint import data_fingerprint
+from storygan_tf.config.schema import Settings
+from storygan_tf.data.datasets.data_fingerprint import data_fingerprint
 
 RUNNER = ["--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner", "--sdk_container_image=none"]
 

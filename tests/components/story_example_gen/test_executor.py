@@ -15,12 +15,13 @@ from tfx.components.util import examples_utils
 from tfx.types import artifact_utils, standard_artifacts
 
 from components.story_example_gen import executor
-from storygan_tf import records
-from storygan_tf.config import DataConfig, Settings
-from storygan_tf.datasets import clevr, flintstones, load_frames, open_configured, pororo
-from storygan_tf.datasets.clevr import SceneObject
-from storygan_tf.datasets.convert import convert
-from storygan_tf.errors import ConfigError, DataError
+from storygan_tf.common.errors import ConfigError, DataError
+from storygan_tf.config.schema import DataConfig, Settings
+from storygan_tf.data import example_schema
+from storygan_tf.data.blocks import clevr
+from storygan_tf.data.blocks.clevr import SceneObject
+from storygan_tf.data.datasets import flintstones, load_frames, open_configured, pororo
+from storygan_tf.data.datasets.convert import convert
 
 RUNNER = ["--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner", "--sdk_container_image=none"]
 
@@ -49,7 +50,7 @@ class Run:
         return list(tf.data.TFRecordDataset(files, compression_type="GZIP").as_numpy_iterator())
 
     def stories(self, split, **spec):
-        return [tf.io.parse_single_example(content, records.feature_spec(**spec)) for content in self.raw(split)]
+        return [tf.io.parse_single_example(content, example_schema.feature_spec(**spec)) for content in self.raw(split)]
 
     def ids(self, split):
         return [story["story_id"].numpy().decode() for story in self.stories(split, frames=4)]

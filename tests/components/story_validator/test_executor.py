@@ -19,9 +19,9 @@ from tfx.types import artifact_utils, standard_artifacts
 from tfx.utils import io_utils
 
 from components.story_validator.executor import Executor
-from storygan_tf import records
-from storygan_tf.config import Settings
-from storygan_tf.errors import DataError
+from storygan_tf.common.errors import DataError
+from storygan_tf.config.schema import Settings
+from storygan_tf.data import example_schema
 
 RUNNER = ["--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner", "--sdk_container_image=none"]
 LABELS = ["red", "green", "blue"]
@@ -44,7 +44,7 @@ class Record:
     def serialized(self) -> bytes:
         flags = np.eye(len(LABELS), dtype=int)[list(self.colours)] if self.flags is None else [self.flags]
         frames = [self._frame(colour) for colour in self.colours]
-        example = records.story_example(f"s{self.number:03d}", self.sentences, frames, flags, drawn=self.drawn)
+        example = example_schema.story_example(f"s{self.number:03d}", self.sentences, frames, flags, drawn=self.drawn)
         return example.SerializeToString()
 
     def _frame(self, colour: int) -> bytes:

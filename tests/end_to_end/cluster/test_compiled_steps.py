@@ -23,8 +23,8 @@ import pytest
 import yaml
 
 from pipeline.cluster import kubeflow, vertex
-from pipeline.cluster.settings import Request, split_assignments
-from storygan_tf import presets
+from pipeline.cluster.cluster_settings import Request, split_assignments
+from storygan_tf.config import presets
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600 if os.environ.get("STORYGAN_CLUSTER") else 1800)]
 

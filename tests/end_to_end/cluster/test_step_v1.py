@@ -14,7 +14,7 @@ from ml_metadata.proto import metadata_store_pb2 as proto
 from tfx.orchestration.kubeflow import container_entrypoint
 
 from pipeline.cluster import step_v1
-from storygan_tf.errors import DataError
+from storygan_tf.common.errors import DataError
 
 
 @pytest.fixture

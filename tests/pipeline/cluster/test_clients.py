@@ -12,8 +12,8 @@ import sys
 import pytest
 
 from pipeline.cluster import kubeflow, vertex
-from pipeline.cluster.settings import Request, split_assignments
-from storygan_tf import presets
+from pipeline.cluster.cluster_settings import Request, split_assignments
+from storygan_tf.config import presets
 
 pytestmark = pytest.mark.slow
 

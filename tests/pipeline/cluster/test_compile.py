@@ -11,10 +11,11 @@ import yaml
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
+from pipeline import code_fingerprint
 from pipeline.cluster import kubeflow, vertex
-from pipeline.cluster.settings import Request, Steps, split_assignments
-from storygan_tf import fingerprint, presets
-from storygan_tf.errors import ConfigError
+from pipeline.cluster.cluster_settings import Request, Steps, split_assignments
+from storygan_tf.common.errors import ConfigError
+from storygan_tf.config import presets
 
 REPOSITORY = Path(__file__).parents[3]
 ROOMS = ("storygan_tf", "storygan_cli", "components", "pipeline", "serving")
@@ -227,10 +228,10 @@ def test_an_edit_of_code_changes_just_the_steps_that_run_it(written, tmp_path, m
     (before,), _ = written(kubeflow)
     for room in ROOMS:
         shutil.copytree(REPOSITORY / room, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__"))
-    with (tmp_path / "storygan_tf/losses.py").open("a") as file:
+    with (tmp_path / "storygan_tf/models/losses.py").open("a") as file:
         file.write("\n# An edit.\n")
     # Where fingerprints are taken from; the code that runs stays.
-    monkeypatch.setattr(fingerprint, "__file__", str(tmp_path / "storygan_tf/fingerprint.py"))
+    monkeypatch.setattr(code_fingerprint, "__file__", str(tmp_path / "pipeline/code_fingerprint.py"))
     (after,), _ = written(kubeflow, anew=True)
     # StoryEvaluator tells of the code behind each step.
     assert changed(before, after) == {"Trainer", "StoryEvaluator"}

@@ -19,8 +19,8 @@ import yaml
 from typer.testing import CliRunner
 
 from storygan_cli.main import app
-from storygan_tf.indexed_job import tf_config
-from storygan_tf.strategy import find_worker
+from storygan_tf.training.distribution import find_worker
+from storygan_tf.training.indexed_job import tf_config
 
 KUBERNETES = "1.31"
 PAGE = (Path(__file__).parents[3] / "docs/distributed.md").read_text()

@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from storygan_cli import train
 from storygan_cli.main import app
-from storygan_tf.errors import ConfigError, TrainingError
-from storygan_tf.indexed_job import tf_config
+from storygan_tf.common.errors import ConfigError, TrainingError
+from storygan_tf.training.indexed_job import tf_config
 
 KUBERNETES = "1.31"
 VOLUMES = 'cluster.volumes=[{"claim": "stories", "path": "/mnt/stories"}, {"claim": "runs", "path": "/mnt/runs"}]'

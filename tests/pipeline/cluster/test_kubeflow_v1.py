@@ -11,9 +11,9 @@ import pytest
 import yaml
 
 from pipeline.cluster import kubeflow_v1, submission
-from pipeline.cluster.settings import Request, split_assignments
-from storygan_tf import presets
-from storygan_tf.errors import ConfigError
+from pipeline.cluster.cluster_settings import Request, split_assignments
+from storygan_tf.common.errors import ConfigError
+from storygan_tf.config import presets
 
 SCHEMA = Path(__file__).parent / "argo_workflow.schema.json"
 """Argo's own; it names its origin."""
@@ -222,12 +222,12 @@ def test_a_submission_can_change_data_and_settings(compiled):
 
 
 def test_an_edit_of_code_changes_the_keys_of_the_steps_that_run_it(compiled, monkeypatch, tmp_path):
-    from pipeline import pipeline, settings
+    from pipeline import pipeline, step_inputs
 
     def edited(function):
-        return lambda *modules: function(*modules) + ("edited" if "pipeline.trainer" in modules else "")
+        return lambda *modules: function(*modules) + ("edited" if "pipeline.trainer_module" in modules else "")
 
-    for module in (pipeline, settings):
+    for module in (pipeline, step_inputs):
         monkeypatch.setattr(module, "code_fingerprint", edited(module.code_fingerprint))
     kubeflow_v1.compile(request(), tmp_path / "edited.yaml")
     after = yaml.safe_load((tmp_path / "edited.yaml").read_text())

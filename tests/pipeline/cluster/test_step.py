@@ -11,9 +11,9 @@ from tfx.types import standard_artifacts
 from components.judge_trainer.component import JudgeTrainer
 from components.serving_check.component import ServingCheck
 from pipeline.cluster import step
-from pipeline.cluster.mirrors import reachable
+from pipeline.cluster.launcher_paths import reachable
 from pipeline.cluster.step import StepTypes, Work
-from storygan_tf.errors import ConfigError
+from storygan_tf.common.errors import ConfigError
 
 TYPES = StepTypes(
     inputs={"examples": "tfx.types.standard_artifacts.Examples"},

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from google.protobuf import text_format
 
+from serving.config_protos import BatchingParameters
 from serving.local_server.batching import BatchingOptions, BatchingRunner
 from serving.local_server.manager import Version
 from serving.local_server.predict import Call
 from serving.local_server.status import StatusError, invalid
-from serving.messages import BatchingParameters
-from storygan_tf.errors import ConfigError
+from storygan_tf.common.errors import ConfigError
 
 
 class Recorder:

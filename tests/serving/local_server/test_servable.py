@@ -12,7 +12,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 from serving.local_server.servable import Servable, warm_up
 from serving.local_server.status import StatusError
 from serving.local_server.tensors import to_array, to_proto
-from storygan_tf.warm_up import WARM_UP_FILE
+from storygan_tf.export.serving_warmup import WARM_UP_FILE
 
 
 @pytest.fixture(scope="module")

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from storygan_tf import records
-from storygan_tf.config import EvaluationConfig
+from storygan_tf.config.schema import EvaluationConfig
+from storygan_tf.data import example_schema
+from storygan_tf.data.background import median_background
+from storygan_tf.evaluation.judge.judge import save_absence, save_judge
+from storygan_tf.evaluation.judge.judge_training import train_judge
 from storygan_tf.evaluation.plan import make_plan
-from storygan_tf.judge.judge import save_absence, save_judge
-from storygan_tf.judge.training import train_judge
-from storygan_tf.metrics.baselines import median_background
 
 COLOURS = {"red": (200, 30, 30), "green": (30, 180, 40), "blue": (40, 60, 210)}
 LABELS = [*COLOURS, "large"]
@@ -53,10 +53,10 @@ def write_examples(root, splits, labelled=True, placed=True, files=2):
                     pngs = [tf.io.encode_png(image).numpy() for image in story.images]
                     labels = story.labels.tolist() if labelled else None
                     objects = story.objects if placed else None
-                    example = records.story_example(story.name, story.sentences, pngs, labels, objects)
+                    example = example_schema.story_example(story.name, story.sentences, pngs, labels, objects)
                     writer.write(example.SerializeToString())
     if labelled:
-        (root / records.LABELS_FILE).write_text(json.dumps(LABELS))
+        (root / example_schema.LABELS_FILE).write_text(json.dumps(LABELS))
     return root
 
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from skimage.metrics import structural_similarity
 
-from storygan_tf.config import EvaluationConfig
-from storygan_tf.errors import DataError, ModelError
+from storygan_tf.common.errors import DataError, ModelError
+from storygan_tf.config.schema import EvaluationConfig
 from storygan_tf.evaluation.evaluate import evaluate
+from storygan_tf.evaluation.judge.judge import load_judge
 from storygan_tf.evaluation.result import Evaluation
-from storygan_tf.judge.judge import load_judge
 from storygan_tf.metrics.frechet import Moments, frechet_distance
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from storygan_tf.config import EvaluationConfig
+from storygan_tf.config.schema import EvaluationConfig
 from storygan_tf.evaluation.evaluate import evaluate
 from storygan_tf.evaluation.gate import gate
 from storygan_tf.evaluation.result import Figure, Judge, Row

@@ -17,7 +17,7 @@ import tensorflow as tf
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from storygan_tf.errors import ConfigError, ModelError
+from storygan_tf.common.errors import ConfigError, ModelError
 from storygan_tf.metrics.networks import NetworkSpec, load_network, network_input
 
 IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from storygan_tf.config import PhaseConfig, Settings, StoryGANConfig, TrainConfig
-from storygan_tf.stories import Stories
-from storygan_tf.training import Trainer
+from storygan_tf.config.schema import PhaseConfig, Settings, StoryGANConfig, TrainConfig
+from storygan_tf.data.training_input import Stories
+from storygan_tf.training.trainer import Trainer
 
 MODEL = StoryGANConfig(
     frames=2,

@@ -8,11 +8,11 @@ import threading
 
 import pytest
 
-from storygan_tf.checkpoints import TrainingCheckpoints
-from storygan_tf.config import PhaseConfig
-from storygan_tf.history import Clock, Rollback, TrainingState, read_history
-from storygan_tf.interruption import StopRequest
-from storygan_tf.training import TrainingInterruptedError
+from storygan_tf.config.schema import PhaseConfig
+from storygan_tf.training.callbacks.interruption import StopRequest
+from storygan_tf.training.checkpoints import TrainingCheckpoints
+from storygan_tf.training.trainer import TrainingInterruptedError
+from storygan_tf.training.training_state import Clock, Rollback, TrainingState, read_history
 
 # The input pipeline is a graph nevertheless.
 pytestmark = pytest.mark.filterwarnings(

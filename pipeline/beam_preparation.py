@@ -1,0 +1,232 @@
+"""Statistics, Transform and sentence vectors as one Beam pipeline: an Examples artifact in, prepared records out.
+
+The preprocessing function, and so the vectors, are those of the pipeline's Transform. Unlike that one's, pictures never
+pass between workers or through a runner's memory: each file of stories is read, given its vectors and written by one
+worker, a batch at a time.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import json
+import shutil
+import threading
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+import tensorflow as tf
+import tensorflow_data_validation as tfdv
+import tensorflow_transform as tft
+import tensorflow_transform.beam as tft_beam
+from google.protobuf import text_format
+from tensorflow_metadata.proto.v0 import schema_pb2
+from tensorflow_transform.tf_metadata import schema_utils
+from tfx_bsl.tfxio import tf_example_record
+
+from components.record_files import list_files, read_file, read_records, write_file, write_records
+from pipeline.preprocessing import preprocessing_fn
+from pipeline.statistics import statistics_options
+from pipeline.step_inputs import transform_arguments
+from pipeline.vectorizer_export import export_vectorizer
+from storygan_tf.config.schema import Settings
+from storygan_tf.data import example_schema
+from storygan_tf.data.prepared_data import VECTORIZER
+
+BATCH = 64
+"""Stories that are read, encoded and written at a time."""
+
+GRAPH = "transform_graph"
+STATISTICS = "statistics"
+SCHEMA_FILE = "schema.pbtxt"
+
+_OUTCOME = "outcome.json"
+
+
+def story_schema(example: tf.train.Example) -> schema_pb2.Schema:
+    """Returns the schema of stories such as this one: every feature there, of the same length."""
+    kinds = {"bytes_list": tf.string, "int64_list": tf.int64, "float_list": tf.float32}
+    spec = {}
+    for name, feature in example.features.feature.items():
+        kind = feature.WhichOneof("kind")
+        spec[name] = tf.io.FixedLenFeature([len(getattr(feature, kind).value)], kinds[kind])
+    return schema_utils.schema_from_feature_spec(spec)
+
+
+def add_vectors(
+    examples: str, out: str, settings: Settings, initial: str, make_pipeline: Callable[[], beam.Pipeline]
+) -> dict[str, int]:
+    """Fits the Transform graph on the training stories, and writes every story with its vectors.
+
+    Leaves in `out` the splits of `examples`, file by file, and `transform_graph/`, `vectorizer/`, `statistics/` (one of
+    TFDV a split) and `schema.pbtxt`.
+
+    Args:
+        examples: root of an Examples artifact.
+        out: folder to write, which all workers share.
+        settings: `model` and `data` of them are used, and `training.init_from`.
+        initial: fingerprint of the model that the training starts from; empty where there is none.
+        make_pipeline: makes a Beam pipeline that runs when its context ends.
+
+    Returns:
+        How many stories were written, by file.
+
+    Raises:
+        ConfigError: as `pipeline.preprocessing.preprocessing_fn`.
+    """
+    aside = f"{out}/writing"
+    files = {split: list_files(f"{examples}/{split}/*.gz") for split in _splits(examples)}
+    schema = story_schema(tf.train.Example.FromString(next(read_records(files["Split-train"][0]))))
+    preprocess = functools.partial(
+        preprocessing_fn, custom_config=transform_arguments(settings, initial).to_custom_config()
+    )
+    write_file(f"{out}/{SCHEMA_FILE}", text_format.MessageToString(schema).encode(), aside)
+    with make_pipeline() as pipeline, tft_beam.Context(temp_dir=f"{aside}/transform", use_deep_copy_optimization=True):
+        stories = {split: _stories(pipeline, split, names, schema) for split, names in files.items()}
+        for split, batches in stories.items():
+            _ = batches | f"Statistics {split}" >> _WriteStatistics(
+                f"{out}/{STATISTICS}/{split}/FeatureStats.pb", aside
+            )
+        graph = _analyze(stories["Split-train"], schema, preprocess) | "Publish" >> _Publish(aside, settings)
+        names = [
+            (name, f"{out}/{name.removeprefix(examples).lstrip('/')}") for group in files.values() for name in group
+        ]
+        written = (
+            pipeline
+            | "Files" >> beam.Create(names, reshuffle=True)
+            | "Vectors" >> beam.ParDo(_AddVectors(aside), beam.pvalue.AsSingleton(graph))
+        )
+        outcome = (beam.pvalue.AsSingleton(graph), beam.pvalue.AsList(written))
+        _ = pipeline | "Once" >> beam.Create([aside]) | "Outcome" >> beam.Map(_write_outcome, *outcome)
+    told = json.loads(read_file(f"{aside}/{_OUTCOME}"))
+    for name in (GRAPH, VECTORIZER):
+        Path(told["graph"], name).replace(Path(out, name))
+    shutil.rmtree(aside)
+    return {name.removeprefix(out).lstrip("/"): count for name, count in told["written"]}
+
+
+def _splits(examples: str) -> list[str]:
+    return sorted({Path(file).parent.name for file in list_files(f"{examples}/Split-*/*.gz")})
+
+
+def _tfxio(schema: schema_pb2.Schema) -> tf_example_record.TFExampleBeamRecord:
+    return tf_example_record.TFExampleBeamRecord("files", ["storygan", "prepare"], schema=schema)
+
+
+def _stories(pipeline: beam.Pipeline, split: str, files: Sequence[str], schema: schema_pb2.Schema) -> beam.PCollection:
+    """Returns a split as Arrow batches."""
+    return (
+        pipeline
+        | f"Files {split}" >> beam.Create(files, reshuffle=True)
+        | f"Read {split}" >> beam.FlatMap(read_records).with_output_types(bytes)
+        | f"Decode {split}" >> _tfxio(schema).BeamSource(batch_size=BATCH)
+    )
+
+
+def _analyze(batches: beam.PCollection, schema: schema_pb2.Schema, preprocess: Callable[..., Any]) -> Any:
+    """Fits the graph on what of the stories it depends on: of all features, the sentences."""
+    source = _tfxio(schema)
+    columns = list(tft.get_analyze_input_columns(preprocess, source.TensorAdapter().OriginalTypeSpecs()))
+    chosen = batches | "Choose" >> beam.Map(_choose, columns).with_output_types(pa.RecordBatch)
+    return (chosen, source.Project(columns).TensorAdapterConfig()) | "Analyze" >> tft_beam.AnalyzeDataset(preprocess)
+
+
+def _choose(batch: pa.RecordBatch, columns: Sequence[str]) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays([batch.column(batch.schema.get_field_index(name)) for name in columns], columns)
+
+
+class _WriteStatistics(beam.PTransform):
+    """Writes TFDV's statistics of a split."""
+
+    def __init__(self, path: str, aside: str) -> None:
+        super().__init__()
+        self._path = path
+        self._aside = aside
+
+    def expand(self, batches: beam.PCollection) -> beam.PCollection:
+        path, aside = self._path, self._aside
+        # Not TFDV's own writer: where a worker is killed, Beam's leaves a folder behind.
+        return (
+            batches
+            | tfdv.GenerateStatistics(statistics_options())
+            | beam.Map(lambda statistics: write_file(path, statistics.SerializeToString(), aside))
+        )
+
+
+class _Publish(beam.PTransform):
+    """Writes the Transform graph, and its vectorizer, into a folder of this attempt's own, and gives its path."""
+
+    def __init__(self, aside: str, settings: Settings) -> None:
+        super().__init__()
+        self._aside = aside
+        self._settings = settings
+
+    def expand(self, graph: tuple[beam.PCollection, Any]) -> beam.PCollection:
+        model, metadata = graph
+        path = metadata | tft_beam.WriteMetadata(self._aside, model.pipeline, write_to_unique_subdirectory=True)
+        return model | beam.Map(_publish, beam.pvalue.AsSingleton(path), self._aside, self._settings.to_json())
+
+    def _extract_input_pvalues(self, graph: tuple[Any, Any]) -> tuple[Any, list[Any]]:
+        model, metadata = graph
+        return graph, [model, metadata.deferred_metadata]
+
+
+def _publish(model: str, metadata: str, aside: str, settings: str) -> str:
+    folder = Path(aside, f"graph-{uuid.uuid4().hex}")
+    shutil.copytree(model, folder / GRAPH / tft.TFTransformOutput.TRANSFORM_FN_DIR)
+    shutil.copytree(metadata, folder / GRAPH / tft.TFTransformOutput.TRANSFORMED_METADATA_DIR)
+    export_vectorizer(folder / GRAPH, folder / VECTORIZER, Settings.from_json(settings))
+    return str(folder)
+
+
+class _AddVectors(beam.DoFn):
+    """Writes a file of stories with their vectors; gives its name and the number of stories.
+
+    Args:
+        aside: folder for what is not whole yet.
+    """
+
+    def __init__(self, aside: str) -> None:
+        super().__init__()
+        self._aside = aside
+
+    def process(self, names: tuple[str, str], graph: str) -> Iterator[tuple[str, int]]:
+        source, target = names
+        contents = _with_vectors(read_records(source), _vectorizer(str(Path(graph, VECTORIZER))))
+        yield target, write_records(target, contents, self._aside)
+
+    def teardown(self) -> None:
+        _load.cache_clear()
+
+
+_LOADING = threading.Lock()
+
+
+def _vectorizer(path: str) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Loads a vectorizer once a process, however many threads and files that has."""
+    with _LOADING:
+        return _load(path)
+
+
+@functools.lru_cache(maxsize=1)
+def _load(path: str) -> Callable[[tf.Tensor], tf.Tensor]:
+    return tf.saved_model.load(path)
+
+
+def _with_vectors(contents: Iterable[bytes], vectorizer: Callable[[tf.Tensor], tf.Tensor]) -> Iterator[bytes]:
+    """Yields serialized stories with their vectors, which are computed for a batch of stories at a time."""
+    contents = iter(contents)
+    while batch := [tf.train.Example.FromString(content) for content in itertools.islice(contents, BATCH)]:
+        sentences = [example.features.feature[example_schema.SENTENCES].bytes_list.value for example in batch]
+        vectors = vectorizer(tf.constant(list(itertools.chain(*sentences)))).numpy()
+        for example, rows in zip(batch, vectors.reshape(len(batch), -1), strict=True):
+            example.features.feature[example_schema.VECTORS].float_list.value.extend(rows)
+            yield example.SerializeToString(deterministic=True)
+
+
+def _write_outcome(aside: str, graph: str, written: list[tuple[str, int]]) -> None:
+    write_file(f"{aside}/{_OUTCOME}", json.dumps({"graph": graph, "written": written}).encode(), aside)

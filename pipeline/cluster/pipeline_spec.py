@@ -1,0 +1,144 @@
+"""Pipeline specifications, which Kubeflow Pipelines 2 and Vertex take: TFX's own, with what a cluster needs besides.
+
+TFX compiles components, tasks and their order. Here every step gets the project's entry point
+(`pipeline.cluster.step`), its resources, its Beam options and its retries, and every runtime parameter its value.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tfx.dsl.components.base import base_beam_executor, base_component
+from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner as v2
+from tfx.utils import name_utils
+
+from components.beam_options import check_complete, is_local
+from pipeline.cluster.cluster_settings import Request, StepSettings
+from pipeline.cluster.step import StepTypes
+from pipeline.cluster.submission import Submission
+from storygan_tf.common.errors import ConfigError
+
+COMMAND = ("python", "-m", "pipeline.cluster.step")
+"""What every container runs."""
+
+BACKOFF_SECONDS = 30
+"""Before a step is run again; twice as long each time."""
+
+JUDGE_STEP = "StoryEvaluator"
+"""Reads the pushed models, which no cache knows of: it always runs."""
+
+SCHEMA_2_1 = "2.1.0"
+
+
+def pipeline_job(request: Request, submission: Submission, version: str, *, mirrored: bool) -> dict[str, Any]:
+    """Returns a PipelineJob: the specification, and values of its runtime parameters.
+
+    Args:
+        request: what was asked for.
+        submission: the pipeline.
+        version: of the specification's schema.
+        mirrored: whether artifacts are brought to the container and fetched from there by who starts it.
+    """
+    config = v2.KubeflowV2DagRunnerConfig(
+        display_name=request.cluster.name,
+        default_image=request.image,
+        default_commands=list(COMMAND),
+        use_pipeline_spec_2_1=version == SCHEMA_2_1,
+    )
+    runner = v2.KubeflowV2DagRunner(config)
+    values = submission.parameters.values
+    job: dict[str, Any] = runner.run(submission.pipeline, parameter_values=values, write_out=False)
+    spec = job["pipelineSpec"]
+    spec["pipelineInfo"]["name"] = request.cluster.name
+    spec["defaultPipelineRoot"] = submission.places.artifacts
+    for component in submission.pipeline.components:
+        wanted = request.cluster.of(component.id)
+        container = spec["deploymentSpec"]["executors"][f"{component.id}_executor"]["container"]
+        container["args"] = step_arguments(component, step_beam(request, wanted), mirrored=mirrored)
+        _put(container, "resources", resources(wanted))
+        task = spec["root"]["dag"]["tasks"][component.id]
+        _put(task, "retryPolicy", _retry_policy(request.cluster.retries))
+    del spec["root"]["dag"]["tasks"][JUDGE_STEP]["cachingOptions"]
+    if version == SCHEMA_2_1:
+        for name, value in values.items():
+            spec["root"]["inputDefinitions"]["parameters"][name]["defaultValue"] = value
+    return job
+
+
+def step_arguments(component: base_component.BaseComponent, beam: Sequence[str], *, mirrored: bool) -> list[str]:
+    """Returns the arguments of `pipeline.cluster.step` for a step."""
+    executor = component.executor_spec.executor_class
+    on_beam = issubclass(executor, base_beam_executor.BaseBeamExecutor)
+    mirrors = ["--mirrored"] if mirrored and is_local(beam) else []
+    return [
+        *("--step", component.id),
+        *("--executor", name_utils.get_full_name(executor)),
+        *("--types", StepTypes.of(component).to_json()),
+        *("--input", "{{$}}"),
+        *mirrors,
+        *(beam if on_beam else ()),
+    ]
+
+
+def step_beam(request: Request, wanted: StepSettings) -> tuple[str, ...]:
+    """Returns a step's Beam options; Dataflow's workers start from the same image unless another is named.
+
+    Raises:
+        ConfigError: where the runner needs an option that is not there.
+    """
+    beam = wanted.beam or ()
+    named = any(option.startswith("--sdk_container_image") for option in beam)
+    if "--runner=DataflowRunner" in beam and not named:
+        beam = (*beam, f"--sdk_container_image={request.image}")
+    check_complete(beam)
+    return beam
+
+
+def resources(wanted: StepSettings) -> dict[str, Any]:
+    """Returns the resources of a container's specification; what is not asked for is left out."""
+    asked: dict[str, Any] = {}
+    if wanted.cpu:
+        asked["cpuLimit"] = wanted.cpu
+    if wanted.memory_bytes:
+        asked["memoryLimit"] = wanted.memory_bytes / 1e9
+    if wanted.accelerators:
+        asked["accelerator"] = {"count": str(wanted.accelerators), "type": wanted.accelerator_name}
+    return asked
+
+
+def _retry_policy(retries: int) -> dict[str, Any]:
+    if not retries:
+        return {}
+    return {
+        "maxRetryCount": retries,
+        "backoffDuration": f"{BACKOFF_SECONDS}s",
+        "backoffFactor": 2.0,
+        "backoffMaxDuration": "3600s",
+    }
+
+
+def _put(values: dict[str, Any], key: str, value: dict[str, Any]) -> None:
+    if value:
+        values[key] = value
+
+
+def check_out(out: Path, endings: Sequence[str]) -> None:
+    """Refuses a file whose ending says something else than what will be in it."""
+    if out.suffix not in endings:
+        raise ConfigError(f"--out {out}: found {out.suffix or 'no ending'!r}, expected {' or '.join(endings)}.")
+
+
+def service_account_note(request: Request) -> list[str]:
+    """Returns what to say of a service account, for which a specification has no place."""
+    account = request.cluster.service_account
+    return [f"account    name the service account {account} when you submit"] if account else []
+
+
+def parameter_notes(submission: Submission) -> list[str]:
+    """Returns what to say of the runtime parameters."""
+    shown = {name: json.dumps(value) for name, value in submission.parameters.values.items()}
+    lines = [f"  {name} = {text if len(text) <= 80 else text[:77] + '...'}" for name, text in shown.items()]
+    return ["parameters that a submission can change:", *lines]

@@ -1,0 +1,98 @@
+"""Runs side by side: figures by one judge, storyboards of the same stories from the same seeds."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.evaluation_inputs import INPUTS_FILE, Inputs
+from pipeline.run_evaluation import plan_of, run_plan, source_of_frames
+from storygan_tf.common.atomic_files import write_whole
+from storygan_tf.common.errors import DataError
+from storygan_tf.data.example_reader import StoryBatch, open_split
+from storygan_tf.evaluation.result import Evaluation
+from storygan_tf.reporting.comparison import (
+    Compared,
+    StoryToShow,
+    check_comparable,
+    comparison_table,
+    render_comparison,
+)
+from storygan_tf.reporting.evaluation_files import METRICS_FILE
+
+
+@dataclasses.dataclass(frozen=True)
+class _Run:
+    """A run directory, or a folder of `storygan evaluate`."""
+
+    name: str
+    inputs: Inputs
+    evaluation: Evaluation
+
+
+def compare_runs(paths: Sequence[Path], page: Path, beam_args: Sequence[str] = ()) -> str:
+    """Compares runs, writes the page and returns the table.
+
+    Runs that other judges, networks or seeds judged are judged again as the first one was.
+
+    Args:
+        paths: run directories, or folders of `storygan evaluate`.
+        page: HTML to write.
+        beam_args: Beam's options.
+
+    Raises:
+        DataError: where a folder is neither, or the runs were judged on different stories.
+        ModelError: where a model cannot be judged again.
+    """
+    runs = [_load(path, name) for path, name in zip(paths, _names(paths), strict=True)]
+    compared = [Compared(run.name, _judged_alike(run, runs[0], beam_args)) for run in runs]
+    check_comparable(compared)
+    batch = _stories(runs[0])
+    compared = [
+        dataclasses.replace(entry, frames=_frames(run, batch, runs[0].evaluation.seed))
+        for entry, run in zip(compared, runs, strict=True)
+    ]
+    shown = map(StoryToShow, batch.ids, map(tuple, batch.sentences), batch.images)
+    write_whole(page, render_comparison(compared, list(shown)).encode())
+    return comparison_table(compared)
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    names = [path.absolute().name for path in paths]
+    return names if len(set(names)) == len(names) else [str(path) for path in paths]
+
+
+def _load(path: Path, name: str) -> _Run:
+    metrics = path / METRICS_FILE
+    if not metrics.is_file():
+        raise DataError(
+            f"{path}: holds no {METRICS_FILE}; expected a run directory or a folder of `storygan evaluate`."
+        )
+    return _Run(name, Inputs.load(path / INPUTS_FILE), Evaluation.from_json(metrics.read_text(), str(metrics)))
+
+
+def _judged_alike(run: _Run, first: _Run, beam_args: Sequence[str]) -> Evaluation:
+    """Returns the evaluation of a run by the judges and the seed of the first one."""
+    if run.evaluation.data != first.evaluation.data or _judges(run) == _judges(first):
+        return run.evaluation
+    inputs = dataclasses.replace(run.inputs, settings=first.inputs.settings)
+    with tempfile.TemporaryDirectory() as aside:
+        return run_plan(plan_of(inputs, judge=first.inputs.judge), Path(aside), beam_args)
+
+
+def _judges(run: _Run) -> tuple[object, ...]:
+    return run.evaluation.seed, sorted((judge.role, judge.sha256) for judge in run.evaluation.judges)
+
+
+def _stories(run: _Run) -> StoryBatch:
+    boards, test = run.evaluation.boards, open_split(run.inputs.examples, "test")
+    return test.read([test.ids.index(name) for name in (*boards.best, *boards.worst, *boards.random)])
+
+
+def _frames(run: _Run, batch: StoryBatch, seed: int) -> dict[str, np.ndarray]:
+    frames = source_of_frames(run.inputs).frames(batch, seed)
+    return dict(zip(batch.ids, frames, strict=True))

@@ -1,0 +1,216 @@
+"""Makes `blocks`, the rendered default: a folder in CLEVR-SV's public layout that is a story folder, too.
+
+    images/CLEVR_new_000000_1.png ...  128x96 RGBA, frame k shows objects 1 to k
+    CLEVR_dict.npy                     file name -> vector of 75
+    stories.jsonl                      sentences, labels, objects
+    SOURCE                             what made it
+
+Stories for training are numbered from 0, those for testing from 10,000. A story depends on the seed and its number
+alone, so a folder can be made by any number of processes, gone on with after an interruption, and enlarged.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import io
+import json
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+import numpy as np
+
+import storygan_tf
+from storygan_tf.common.atomic_files import ASIDE, write_whole
+from storygan_tf.common.errors import DataError
+from storygan_tf.data.blocks import clevr, scene
+from storygan_tf.data.blocks.placement import story_objects
+from storygan_tf.data.blocks.sentences import story_sentences
+from storygan_tf.data.datasets.clevr_sv import DICT_FILE, FIRST_TEST_STORY, IMAGES, image_name, split_name, story_name
+from storygan_tf.data.datasets.open_dataset import BLOCKS, SOURCE_FILE
+from storygan_tf.data.datasets.story_folder import STORIES_FILE
+
+MAX_TEST_STORIES = 1_000_000 - FIRST_TEST_STORY
+
+
+def render_blocks(
+    out: Path,
+    stories: int,
+    test_stories: int,
+    *,
+    seed: int = 1,
+    workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Renders a data set; frames that are there already are kept. Same seed, same bytes.
+
+    Args:
+        out: the folder to fill.
+        stories: for training, up to 10,000.
+        test_stories: for testing.
+        seed: decides everything.
+        workers: processes; by default one for each core.
+        progress: is called with the stories rendered and the stories to render.
+
+    Raises:
+        DataError: where Mitsuba is missing, the folder holds something else, or the disk is full or not writable.
+    """
+    numbers = _numbers(stories, test_stories, seed, workers)
+    left = [index for index in numbers if _missing_frames(out, index)]
+    source = _source(out, stories, test_stories, seed, bool(left))
+    _check_folder(out, source, set(numbers))
+    if left:
+        if not (out / SOURCE_FILE).exists():
+            write_whole(out / SOURCE_FILE, source)
+        _render_all(out, left, seed, workers or _cores(), progress or (lambda done, total: None))
+    _write_tables(out, numbers, seed)
+    write_whole(out / SOURCE_FILE, source)
+
+
+def _numbers(stories: int, test_stories: int, seed: int, workers: int | None) -> list[int]:
+    """Returns the numbers of all stories."""
+    for name, value, low, high in (
+        ("stories", stories, 0, FIRST_TEST_STORY),
+        ("test stories", test_stories, 0, MAX_TEST_STORIES),
+        ("seed", seed, 0, 2**63 - 1),
+        ("workers", 1 if workers is None else workers, 1, 1024),
+    ):
+        if not low <= value <= high:
+            raise DataError(f"{name}: found {value}, expected {low} to {high}.")
+    if stories + test_stories == 0:
+        raise DataError("stories and test stories: found 0 of both, expected at least one.")
+    return [*range(stories), *range(FIRST_TEST_STORY, FIRST_TEST_STORY + test_stories)]
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _missing_frames(out: Path, index: int) -> list[int]:
+    frames = range(1, clevr.OBJECTS + 1)
+    return [frame for frame in frames if not (out / IMAGES / image_name(index, frame)).is_file()]
+
+
+def _render_all(
+    out: Path, numbers: Sequence[int], seed: int, workers: int, progress: Callable[[int, int], None]
+) -> None:
+    # Told here, in one paragraph, and not by a process of the pool.
+    scene.load_mitsuba()
+    for path in (out / IMAGES).glob(f".*{ASIDE}"):
+        path.unlink(missing_ok=True)
+    progress(0, len(numbers))
+    for done, _ in enumerate(_in_processes(out, numbers, seed, workers), start=1):
+        progress(done, len(numbers))
+
+
+def _in_processes(out: Path, numbers: Sequence[int], seed: int, workers: int) -> Iterator[None]:
+    """Yields as stories are done."""
+    pool = concurrent.futures.ProcessPoolExecutor(
+        min(workers, len(numbers)), multiprocessing.get_context("spawn"), initializer=_ignore_interrupts
+    )
+    try:
+        tasks = [pool.submit(render_story, out, index, seed) for index in numbers]
+        for task in concurrent.futures.as_completed(tasks):
+            yield task.result()
+    except BrokenProcessPool as error:
+        raise DataError(
+            f"{out}: a rendering process ended suddenly, most likely for lack of memory. The same command goes on from "
+            "here; --workers 1 takes the least memory."
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _ignore_interrupts() -> None:
+    # The terminal sends an interrupt to every process; the first one ends the others in order.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def render_story(out: Path, index: int, seed: int) -> None:
+    """Renders those frames of a story that are missing."""
+    items = story_objects(seed, index)
+    for frame in _missing_frames(out, index):
+        buffer = io.BytesIO()
+        scene.render(items[:frame]).save(buffer, "PNG")
+        write_whole(out / IMAGES / image_name(index, frame), buffer.getvalue())
+
+
+def _write_tables(out: Path, numbers: Sequence[int], seed: int) -> None:
+    vectors, lines = {}, []
+    for index in numbers:
+        items = story_objects(seed, index)
+        frames = [items[: frame + 1] for frame in range(len(items))]
+        vectors.update({image_name(index, len(shown)): clevr.to_vector(shown) for shown in frames})
+        lines.append(json.dumps(_line(index, frames)) + "\n")
+    buffer = io.BytesIO()
+    np.save(buffer, np.array(vectors, dtype=object), allow_pickle=True)
+    write_whole(out / DICT_FILE, buffer.getvalue())
+    write_whole(out / STORIES_FILE, "".join(lines).encode())
+
+
+def _line(index: int, frames: Sequence[Sequence[clevr.SceneObject]]) -> dict[str, object]:
+    """Returns a story's line of `stories.jsonl`."""
+    return {
+        "story_id": story_name(index),
+        "split": split_name(index),
+        "sentences": story_sentences(frames[-1], index),
+        "images": [f"{IMAGES}/{image_name(index, len(shown))}" for shown in frames],
+        "labels": [clevr.labels_of(shown) for shown in frames],
+        "objects": [[clevr.describe(item) for item in shown] for shown in frames],
+    }
+
+
+def _source(out: Path, stories: int, test_stories: int, seed: int, rendering: bool) -> bytes:
+    """Returns the text of `SOURCE`."""
+    # A folder that is complete needs no Mitsuba to be looked through once more.
+    mitsuba = scene.load_mitsuba().__version__ if rendering else _parameters(out).get("mitsuba", "")
+    return (
+        f"{BLOCKS}: stories in CLEVR-SV's style, rendered; not the public CLEVR-SV set\n"
+        f"command: storygan data render --stories {stories} --test-stories {test_stories} --seed {seed} --out DIR\n"
+        f"storygan: {storygan_tf.__version__}\n"
+        f"seed: {seed}\n"
+        f"frames: {scene.WIDTH}x{scene.HEIGHT} RGBA\n"
+        f"scene: {scene.VERSION}\n"
+        f"mitsuba: {mitsuba}\n"
+    ).encode()
+
+
+def _parameters(out: Path, content: bytes | None = None) -> dict[str, str]:
+    """Returns what a text of `SOURCE`, by default the folder's own, says line by line."""
+    path = out / SOURCE_FILE
+    if content is None:
+        content = path.read_bytes() if path.is_file() else b""
+    pairs = (line.partition(": ") for line in content.decode(errors="replace").splitlines())
+    return {key: value for key, _, value in pairs}
+
+
+def _check_folder(out: Path, source: bytes, numbers: set[int]) -> None:
+    """Raises DataError where the folder holds anything but a part of the data set that was asked for."""
+    if out.exists() and not out.is_dir():
+        raise DataError(f"{out}: found a file, expected a folder or nothing.")
+    if not out.is_dir() or all(path.name.endswith(ASIDE) for path in out.iterdir()):
+        return
+    if not (out / SOURCE_FILE).is_file():
+        raise DataError(
+            f"{out}: holds files that were not rendered here (no {SOURCE_FILE}); give an empty folder or a new one."
+        )
+    found, wanted = _parameters(out), _parameters(out, source)
+    for key in ("seed", "frames", "scene", "mitsuba"):
+        if found.get(key) != wanted[key]:
+            raise DataError(
+                f"{out}: was rendered with {key} {found.get(key)}, now {wanted[key]} is asked for; give another "
+                "folder, or delete this one."
+            )
+    _check_surplus(out, numbers)
+
+
+def _check_surplus(out: Path, numbers: set[int]) -> None:
+    there = {int(path.name.split("_")[2]) for path in (out / IMAGES).glob("CLEVR_new_*_*.png")}
+    if surplus := sorted(there - numbers):
+        raise DataError(
+            f"{out}: holds {len(surplus)} stories beyond those asked for, such as {story_name(surplus[0])}; ask for as "
+            "many, or give another folder."
+        )

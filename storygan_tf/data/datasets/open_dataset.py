@@ -1,0 +1,88 @@
+"""`open_dataset`: a folder of stories in any layout that is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from storygan_tf.common.errors import DataError, nearest
+from storygan_tf.config.schema import DataConfig
+from storygan_tf.data.datasets.clevr_sv import DICT_FILE, ClevrSV
+from storygan_tf.data.datasets.flintstones import SPLIT_FILE, FlintstonesSV
+from storygan_tf.data.datasets.parquet import TABLES, ParquetStories
+from storygan_tf.data.datasets.pororo import IMAGES_FILE, PororoSV
+from storygan_tf.data.datasets.reader import BLOCKS, SOURCE_FILE, Reader, is_rendered
+from storygan_tf.data.datasets.story import StoryDataset
+from storygan_tf.data.datasets.story_folder import STORIES_FILE, StoryFolder
+
+__all__ = ["BLOCKS", "FORMATS", "SOURCE_FILE", "open_configured", "open_dataset", "source_of"]
+
+_LAYOUTS: dict[str, tuple[str, Callable[[Path, DataConfig], Reader]]] = {
+    "story-folder": (STORIES_FILE, lambda folder, data: StoryFolder(folder, data.max_sentence_length)),
+    "clevr-sv": (DICT_FILE, lambda folder, data: ClevrSV(folder, data.max_sentence_length)),
+    "pororo-sv": (
+        IMAGES_FILE,
+        lambda folder, data: PororoSV(folder, data.max_sentence_length, data.frame_seed, data.pororo_split),
+    ),
+    "flintstones-sv": (
+        SPLIT_FILE,
+        lambda folder, data: FlintstonesSV(folder, data.max_sentence_length, data.frame_seed, data.drop_leaks),
+    ),
+    "parquet": (TABLES, lambda folder, data: ParquetStories(folder, data.max_sentence_length)),
+}
+"""The file by which each layout is known, and its reader; the first that fits is taken."""
+
+FORMATS = ("auto", *_LAYOUTS)
+
+
+def open_dataset(path: str | Path, format: str = "auto", max_sentence_length: int = 1000) -> StoryDataset:
+    """Opens a folder of stories; as `open_configured`, with the other settings' defaults.
+
+    Args:
+        path: the folder.
+        format: one of `FORMATS`; `auto`: what its files say.
+        max_sentence_length: characters a sentence may have.
+
+    Raises:
+        DataError: as `open_configured`.
+    """
+    if format not in FORMATS:
+        raise DataError(f"format {format!r}: expected one of {', '.join(FORMATS)}{nearest(format, FORMATS)}.")
+    return _open(Path(path), format, DataConfig(max_sentence_length=max_sentence_length))
+
+
+def open_configured(path: str | Path, data: DataConfig) -> StoryDataset:
+    """Opens a folder of stories.
+
+    Args:
+        path: the folder.
+        data: its layout, and how it is read.
+
+    Raises:
+        DataError: where the folder, or the file that makes it one of stories, is missing or cannot be read.
+    """
+    return _open(Path(path), data.format, data)
+
+
+def _open(folder: Path, format: str, data: DataConfig) -> StoryDataset:
+    if not folder.is_dir():
+        found = "a file" if folder.exists() else "no such folder"
+        raise DataError(f"data folder {folder}: found {found}; expected a folder with {_expected(format)}.")
+    for name, (file, reader) in _LAYOUTS.items():
+        if format in ("auto", name) and any(path.is_file() for path in folder.glob(file)):
+            return reader(folder, data)
+    raise DataError(f"data folder {folder}: found {_contents(folder)}; expected {_expected(format)}.")
+
+
+def source_of(dataset: StoryDataset) -> str:
+    """Returns what a folder's stories are: `BLOCKS`, else the name of their layout."""
+    return BLOCKS if is_rendered(dataset.folder) else dataset.format
+
+
+def _expected(format: str) -> str:
+    return " or ".join(f"{file} (layout {name})" for name, (file, _) in _LAYOUTS.items() if format in ("auto", name))
+
+
+def _contents(folder: Path) -> str:
+    names = sorted(entry.name for entry in folder.iterdir())
+    return ", ".join([*names[:5], "..."] if len(names) > 5 else names) or "nothing in it"

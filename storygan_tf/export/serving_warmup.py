@@ -1,0 +1,55 @@
+"""Warm-up requests: what TensorFlow Serving runs before it serves a version, so that the first caller does not wait.
+
+TensorFlow optimises a graph when it first runs, which takes seconds; that is done while the old version still serves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+
+from storygan_tf.common.model_paths import ASSETS_EXTRA, BASE_DIRECTORY
+from storygan_tf.config.schema import StoryGANConfig
+from storygan_tf.data import example_schema
+
+WARM_UP_FILE = f"{ASSETS_EXTRA}/tf_serving_warmup_requests"
+"""In a version directory: where TensorFlow Serving looks for them, a TFRecord of PredictionLog."""
+
+_SENTENCE = "A sentence."
+
+
+def warm_up_inputs(config: StoryGANConfig) -> dict[str, dict[str, Any]]:
+    """Returns the inputs of a request for each signature: one story, as arrays by input name."""
+    story = [_SENTENCE] * config.frames
+    sentences = {"sentences": np.array([[sentence.encode() for sentence in story]], object)}
+    seed = {"seed": np.zeros([1], np.int64)}
+    example = example_schema.story_example("warm-up", story, []).SerializeToString(deterministic=True)
+    return {
+        "serving_default": sentences,
+        "generate": sentences | seed,
+        "generate_raw": sentences | seed,
+        "generate_from_vectors": {"vectors": np.zeros([1, config.frames, config.sentence_size], np.float32)} | seed,
+        "generate_from_examples": {"examples": np.array([example], object)},
+        "info": {"query": np.array([b""], object)},
+    }
+
+
+def write_warm_up(version: Path, config: StoryGANConfig) -> None:
+    """Writes the requests of an export into its version directory; the same configuration gives the same bytes."""
+    with tf.io.TFRecordWriter(str(version / WARM_UP_FILE)) as file:
+        for signature, inputs in warm_up_inputs(config).items():
+            file.write(_log(signature, inputs).SerializeToString(deterministic=True))
+
+
+def _log(signature: str, inputs: Mapping[str, np.ndarray]) -> prediction_log_pb2.PredictionLog:
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = BASE_DIRECTORY.name
+    request.model_spec.signature_name = signature
+    for name, values in inputs.items():
+        request.inputs[name].CopyFrom(tf.make_tensor_proto(values))
+    return prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))

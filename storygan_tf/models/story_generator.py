@@ -1,0 +1,127 @@
+"""The generator of StoryGAN: story encoder, context encoder and image generator in a row."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from storygan_tf.config.schema import IMAGE_SIZE, StoryGANConfig, from_dict
+from storygan_tf.models.context_encoder import ContextEncoder
+from storygan_tf.models.image_generator import ImageGenerator
+from storygan_tf.models.noise import Noise, story_noise
+from storygan_tf.models.story_encoder import StoryEncoder
+
+
+class Context(NamedTuple):
+    """A story before it is painted.
+
+    Attributes:
+        gists: float32 [batch, frames, context_size].
+        mu: float32 [batch, context_size], mean of h0.
+        log_var: float32 [batch, context_size], logarithm of its variance.
+        h0: float32 [batch, context_size].
+    """
+
+    gists: tf.Tensor
+    mu: tf.Tensor
+    log_var: tf.Tensor
+    h0: tf.Tensor
+
+
+class GeneratorOutput(NamedTuple):
+    """What the generator gives.
+
+    Attributes:
+        images: float32 [batch, frames, 64, 64, 3] in [-1, 1].
+        mu: float32 [batch, context_size].
+        log_var: float32 [batch, context_size].
+        h0: float32 [batch, context_size].
+    """
+
+    images: tf.Tensor
+    mu: tf.Tensor
+    log_var: tf.Tensor
+    h0: tf.Tensor
+
+
+@keras.saving.register_keras_serializable(package="storygan")
+class StoryGenerator(keras.Model):
+    """A story of T sentence vectors in, T frames out (Li et al., section 3).
+
+    Args:
+        config: sizes of the networks.
+
+    Input shape: `sentences` float [batch, frames, sentence_size].
+
+    Example:
+        >>> generator = StoryGenerator(StoryGANConfig(generator_width=64))
+        >>> output = generator(tf.zeros([2, 4, 128]), seed=tf.constant([1, 2], tf.int64))
+        >>> output.images.shape
+        TensorShape([2, 4, 64, 64, 3])
+    """
+
+    def __init__(self, config: StoryGANConfig, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.config = config
+        self.story_encoder = StoryEncoder(config.context_size, name="story_encoder")
+        self.context_encoder = ContextEncoder(
+            config.context_size, config.filter_count, config.filter_length, config.gist, name="context_encoder"
+        )
+        self.image_generator = ImageGenerator(config.generator_width, name="image_generator")
+
+    def call(
+        self,
+        sentences: tf.Tensor,
+        training: bool | None = None,
+        noise: Noise | None = None,
+        seed: tf.Tensor | None = None,
+    ) -> GeneratorOutput:
+        """Draws stories.
+
+        Args:
+            sentences: float32 [batch, frames, sentence_size].
+            training: whether batch normalisation takes the batch's statistics.
+            noise: the noise itself; else it is made of `seed`.
+            seed: int64 [batch]; zeros where neither is given.
+        """
+        context = self.encode(sentences, training, noise, seed)
+        gists = tf.reshape(context.gists, [-1, self.config.context_size])
+        frames = self.image_generator(gists, training=training)
+        images = tf.reshape(frames, [-1, self.config.frames, IMAGE_SIZE, IMAGE_SIZE, 3])
+        return GeneratorOutput(images, context.mu, context.log_var, context.h0)
+
+    def encode(
+        self,
+        sentences: tf.Tensor,
+        training: bool | None = None,
+        noise: Noise | None = None,
+        seed: tf.Tensor | None = None,
+    ) -> Context:
+        """The recurrent part alone; arguments as in `call`."""
+        self._check_shape(sentences)
+        if noise is None:
+            seed = tf.zeros([tf.shape(sentences)[0]], tf.int64) if seed is None else seed
+            noise = story_noise(seed, self.config)
+        mu, log_var = self.story_encoder(sentences, training=training)
+        h0 = self.story_encoder.sample(mu, log_var, noise.story) if self.config.story_noise else mu
+        gists = self.context_encoder(sentences, noise.sentences, noise.state, h0, training=training)
+        return Context(gists, mu, log_var, h0)
+
+    def _check_shape(self, sentences: tf.Tensor) -> None:
+        expected = (self.config.frames, self.config.sentence_size)
+        if sentences.shape.rank != 3 or tuple(sentences.shape[1:]) != expected:
+            raise ValueError(
+                f"sentences: found shape {sentences.shape}, expected [batch, {expected[0]}, {expected[1]}]."
+            )
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the configuration as plain values."""
+        return {"config": dataclasses.asdict(self.config), "name": self.name}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> StoryGenerator:
+        """Builds a generator from what `get_config` gave."""
+        return cls(from_dict(StoryGANConfig, config["config"]), name=config["name"])

@@ -1,0 +1,156 @@
+"""What an evaluation leaves in its folder: figures, boards, the report, the model card and the lineage."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from storygan_tf.data import example_schema
+from storygan_tf.data.background import evenly
+from storygan_tf.data.example_reader import StoryBatch, StoryRecords, read_json
+from storygan_tf.data.storyboard import StoryRow, storyboard_image
+from storygan_tf.evaluation.metric_names import MODEL
+from storygan_tf.evaluation.plan import Plan
+from storygan_tf.evaluation.result import Evaluation
+from storygan_tf.export.lineage import LINEAGE_FILE, Lineage
+from storygan_tf.reporting.model_card import MODEL_CARD, render_model_card
+from storygan_tf.reporting.report import Content, render_report
+
+METRICS_FILE = "metrics.json"
+STORYBOARD_FILE = "storyboard.png"
+REPORT_FILE = "report.html"
+
+KEPT_FILES = (METRICS_FILE, STORYBOARD_FILE, REPORT_FILE)
+"""What people look at; a run directory has copies under these names."""
+
+STORYBOARD_STORIES = 6
+STATISTICS_STORIES = 500
+
+
+@dataclasses.dataclass(frozen=True)
+class Background:
+    """What stands in a report beside the evaluation.
+
+    Attributes:
+        history: of the training; may be empty.
+        anomalies: of the stories: {split, feature, found, stops} each; None where nobody looked for any.
+        settings: nested names and values.
+        commands: what for -> the command.
+        lineage: where the model came from; None for frames of no model of ours.
+        info: what the model says of itself.
+    """
+
+    history: Sequence[Mapping[str, Any]] = ()
+    anomalies: Sequence[Mapping[str, Any]] | None = None
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    commands: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    lineage: Lineage | None = None
+    info: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def write_evaluation(folder: str, examples: str, plan: Plan, evaluation: Evaluation, background: Background) -> None:
+    """Writes all files of an evaluation.
+
+    Args:
+        folder: where to.
+        examples: the Examples artifact, for its counts and rejects.
+        plan: that was evaluated.
+        evaluation: what was found.
+        background: what else the report tells.
+    """
+    boards = {name: _png(plan, ids) for name, ids in _board_ids(evaluation).items() if ids}
+    lineage = background.lineage
+    _write(f"{folder}/{METRICS_FILE}", evaluation.to_json())
+    even = [plan.test.ids[rank] for rank in evenly(len(plan.test), STORYBOARD_STORIES)]
+    _write(f"{folder}/{STORYBOARD_FILE}", _png(plan, even))
+    content = Content(
+        evaluation=evaluation,
+        boards=boards,
+        history=background.history,
+        counts=read_json(f"{examples}/{example_schema.COUNTS_FILE}") or {},
+        rejects=_rejects(f"{examples}/{example_schema.REJECTS_FILE}"),
+        anomalies=background.anomalies,
+        settings=background.settings,
+        commands=background.commands,
+        statistics=data_statistics(plan.train),
+        lineage=json.loads(lineage.to_json()) if lineage else {},
+    )
+    _write(f"{folder}/{REPORT_FILE}", render_report(content))
+    if lineage:
+        _write(f"{folder}/{LINEAGE_FILE}", lineage.to_json())
+        card = render_model_card(evaluation, background.settings, json.loads(lineage.to_json()), background.info)
+        _write(f"{folder}/{MODEL_CARD}", card)
+    else:
+        _remove(f"{folder}/{LINEAGE_FILE}", f"{folder}/{MODEL_CARD}")
+
+
+def data_statistics(stories: StoryRecords) -> dict[str, Any]:
+    """Returns what training stories are like: their number, words a sentence, how often a label stands in a frame."""
+    words: list[int] = []
+    labels = np.zeros(len(stories.label_names))
+    frames = 0
+    for batch in stories.batches(evenly(len(stories), STATISTICS_STORIES)):
+        words += [len(sentence.split()) for story in batch.sentences for sentence in story]
+        if batch.labels is not None:
+            labels += batch.labels.sum(axis=(0, 1))
+            frames += batch.labels.shape[0] * batch.labels.shape[1]
+    told: dict[str, Any] = {
+        "training stories": len(stories),
+        "stories looked at": min(len(stories), STATISTICS_STORIES),
+        "frames a story": stories.frames,
+        "words a sentence (mean)": round(float(np.mean(words)), 1),
+        "words a sentence (longest)": max(words),
+    }
+    if frames:
+        shares = (round(float(share), 3) for share in labels / frames)
+        told["fraction of frames with a label"] = dict(zip(stories.label_names, shares, strict=True))
+    return told
+
+
+def _board_ids(evaluation: Evaluation) -> dict[str, tuple[str, ...]]:
+    boards = evaluation.boards
+    return {"best": boards.best, "worst": boards.worst, "random": boards.random}
+
+
+def _png(plan: Plan, ids: Sequence[str]) -> bytes:
+    """Returns the chosen test stories as a storyboard: the model's frames above the true ones."""
+    ranks = [plan.test.ids.index(name) for name in ids]
+    buffer = io.BytesIO()
+    storyboard_image([row for batch in plan.test.batches(ranks) for row in _rows(plan, batch)]).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _rows(plan: Plan, batch: StoryBatch) -> list[StoryRow]:
+    drawn = plan.sources[MODEL].frames(batch, plan.settings.seed)
+    stories = zip(batch.ids, batch.sentences, drawn, batch.images, strict=True)
+    return [
+        StoryRow(name, tuple(sentences), {"generated": fake, "true": real}) for name, sentences, fake, real in stories
+    ]
+
+
+def _rejects(path: str) -> list[dict[str, Any]]:
+    if not tf.io.gfile.exists(path):
+        return []
+    with tf.io.gfile.GFile(path) as file:
+        return [json.loads(line) for line in file.read().splitlines()]
+
+
+def _remove(*paths: str) -> None:
+    """Removes what an evaluation of another model left."""
+    for path in paths:
+        if tf.io.gfile.exists(path):
+            tf.io.gfile.remove(path)
+
+
+def _write(path: str, content: str | bytes) -> None:
+    """Writes a file aside and renames it."""
+    aside = f"{path}.part"
+    with tf.io.gfile.GFile(aside, "wb") as file:
+        file.write(content)
+    tf.io.gfile.rename(aside, path, overwrite=True)

@@ -1,0 +1,159 @@
+"""Sentence encoders: one contract, that of Universal Sentence Encoder (Cer et al., arXiv:1803.11175).
+
+An encoder maps strings `[n]` to float32 `[n, width]`, each sentence for itself. It is a SavedModel that tensorflow_hub
+loads from a handle, from a local path, or `embedded`: one that this project makes itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import tensorflow as tf
+import tensorflow_hub as hub
+
+from storygan_tf.common.errors import ModelError
+from storygan_tf.text.hashed_ngram_encoder import embedded_encoder_path
+
+EMBEDDED = "embedded"
+"""The handle of the encoder that needs no download."""
+
+SECONDS_WITHOUT_ANSWER = 30.0
+"""How long a server may be silent before a handle counts as unreachable; tensorflow_hub itself would wait for ever."""
+
+_PROBE = ("A small red cube is in the middle .", "")
+
+_SIGNATURES = ("serving_default", "default")
+_OUTPUTS = ("outputs", "default")
+
+
+class SentenceEncoder(tf.Module):
+    """A loaded encoder, checked to keep the contract.
+
+    Args:
+        loaded: what `hub.load` returned: callable, or with a signature `serving_default` or `default`.
+        handle: where it came from, for messages.
+
+    Attributes:
+        handle: the handle.
+        width: width of its vectors.
+
+    Example:
+        >>> encoder = load_encoder("embedded")
+        >>> encoder(tf.constant(["A red cube."])).shape
+        TensorShape([1, 512])
+    """
+
+    def __init__(self, loaded: Any, handle: str) -> None:
+        super().__init__(name="sentence_encoder")
+        self.handle = handle
+        self._loaded = loaded  # holds the encoder's variables and tables, so that they are saved with this module
+        self._encode = _encode_function(loaded, handle)
+        self.width = self._probe()
+
+    def __call__(self, sentences: tf.Tensor) -> tf.Tensor:
+        """Encodes sentences.
+
+        Args:
+            sentences: string `[n]`, UTF-8.
+
+        Returns:
+            float32 `[n, width]`.
+        """
+        return tf.ensure_shape(_only_tensor(self._encode(sentences)), [None, self.width])
+
+    def _probe(self) -> int:
+        """Returns the width of the encoder's vectors, asked by example."""
+        try:
+            vectors = _only_tensor(self._encode(tf.constant(_PROBE)))
+        except (TypeError, ValueError, tf.errors.OpError) as error:
+            raise ModelError(f"{self._contract} It cannot take strings of shape [2]: {_first_line(error)}") from error
+        if not isinstance(vectors, tf.Tensor):
+            raise ModelError(f"{self._contract} For strings of shape [2] it gave {_describe(vectors)}.")
+        if vectors.dtype != tf.float32 or vectors.shape.rank != 2 or vectors.shape[0] != len(_PROBE):
+            found = f"{vectors.dtype.name} {vectors.shape.as_list()}"
+            raise ModelError(f"{self._contract} For strings of shape [2] it gave {found}.")
+        return int(vectors.shape[1])
+
+    @property
+    def _contract(self) -> str:
+        return f"sentence encoder {self.handle!r}: expected strings [n] in and float32 [n, width] out."
+
+
+def load_encoder(handle: str) -> SentenceEncoder:
+    """Loads a sentence encoder.
+
+    Args:
+        handle: a tensorflow_hub handle, the path of a SavedModel, or `embedded`.
+
+    Raises:
+        ModelError: where it cannot be reached or does not keep the contract.
+    """
+    return SentenceEncoder(_load(handle), handle)
+
+
+def _load(handle: str) -> Any:
+    path = embedded_encoder_path() if handle == EMBEDDED else handle
+    try:
+        with _socket_timeout(SECONDS_WITHOUT_ANSWER):
+            return hub.load(path)
+    except (OSError, EOFError, ValueError, RuntimeError, tf.errors.OpError) as error:
+        raise ModelError(_unreachable(handle, error)) from error
+
+
+@contextlib.contextmanager
+def _socket_timeout(seconds: float) -> Iterator[None]:
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _unreachable(handle: str, error: Exception) -> str:
+    return (
+        f"sentence encoder {handle!r} cannot be loaded ({type(error).__name__}: {_first_line(error)}). Three ways out: "
+        f"fill a tensorflow_hub cache on a machine that reaches it and name the folder in TFHUB_CACHE_DIR; give the "
+        f"path of an unpacked SavedModel (--encoder PATH); or take the encoder that needs no download "
+        f"(--encoder {EMBEDDED})."
+    )
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:300] if lines else "no message"
+
+
+def _encode_function(loaded: Any, handle: str) -> Callable[[tf.Tensor], Any]:
+    if callable(loaded):
+        return loaded
+    signatures = getattr(loaded, "signatures", {})
+    for name in _SIGNATURES:
+        if name in signatures:
+            return _of_signature(signatures[name], handle)
+    raise ModelError(
+        f"sentence encoder {handle!r}: it cannot be called, and its signatures are {sorted(signatures) or 'none'}; "
+        f"expected a callable SavedModel or a signature named {' or '.join(_SIGNATURES)}."
+    )
+
+
+def _of_signature(signature: Any, handle: str) -> Callable[[tf.Tensor], Any]:
+    inputs = list(signature.structured_input_signature[1])
+    if len(inputs) != 1:
+        raise ModelError(f"sentence encoder {handle!r}: its signature takes {inputs}, expected one input of strings.")
+    return lambda sentences: signature(**{inputs[0]: sentences})
+
+
+def _only_tensor(output: Any) -> Any:
+    """Returns the vectors from an encoder's output, which may be a mapping with one or several entries."""
+    if not isinstance(output, Mapping):
+        return output
+    names = list(output) if len(output) == 1 else [name for name in _OUTPUTS if name in output]
+    return output[names[0]] if names else output
+
+
+def _describe(value: Any) -> str:
+    return f"outputs named {sorted(value)}" if isinstance(value, Mapping) else f"a {type(value).__name__}"

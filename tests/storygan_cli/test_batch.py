@@ -1,0 +1,140 @@
+"""What `storygan batch` says, how it ends, and that a kill loses and doubles nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from storygan_cli.main import app
+from storygan_tf.common.errors import ConfigError, DataError, ModelError
+
+ROOT = Path(__file__).parents[2]
+
+
+def batch(*arguments):
+    return CliRunner().invoke(app, ["batch", *(str(argument) for argument in arguments)])
+
+
+def write_stories(path: Path, count: int, blank: int = 0) -> Path:
+    """Writes stories for `blocks`; the last `blank` of them hold a blank sentence."""
+    shapes = ("cube", "ball", "tube")
+    stories = [
+        {
+            "story_id": f"s{number}",
+            "sentences": [
+                f"A {colour} {shapes[number % 3]} stands {number} left." for colour in ("red", "blue", "green")
+            ]
+            + [" " if number >= count - blank else "The end."],
+        }
+        for number in range(count)
+    ]
+    path.write_text("".join(json.dumps(story) + "\n" for story in stories))
+    return path
+
+
+def test_it_tells_what_became_of_the_stories(tmp_path):
+    given = write_stories(tmp_path / "a.jsonl", 5, blank=2)
+    done = batch("--model", "blocks", "--input", given, "--output", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    assert done.output.splitlines()[-4:] == [
+        f"drawn      3 of 5: {tmp_path}/out/manifest",
+        f"set aside  2: {tmp_path}/out/rejects.jsonl",
+        "           2 x sentence 4 is blank; write at least one word.",
+        f"pictures   {tmp_path}/out/images",
+    ]
+    assert len(list((tmp_path / "out/images/00000").iterdir())) == 12
+
+
+def test_where_no_story_could_be_drawn_it_fails(tmp_path):
+    given = write_stories(tmp_path / "a.jsonl", 2, blank=2)
+    done = batch("--model", "blocks", "--input", given, "--output", tmp_path / "out")
+    assert isinstance(done.exception, DataError)
+    assert "none of 2 stories could be drawn" in str(done.exception)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        (["--input", "a.jsonl", "--output", "out"], ConfigError, "found neither, expected one of them"),
+        (["--input", "a", "--output", "b", "--model", "m", "--target", "t"], ConfigError, "found both"),
+        (["--input", "a", "--output", "b", "--model", "block"], ModelError, "did you mean 'blocks'"),
+        (["--input", "a", "--output", "b", "--target", "t", "--concurrency", "0"], ConfigError, "--concurrency 0"),
+        (["--input", "missing.jsonl", "--output", "out", "--model", "blocks"], DataError, "found no such file"),
+        (["--input", "a", "--output", "b", "--model", "blocks", "--beam-runner", "x"], ConfigError, "--beam-runner x"),
+    ],
+)
+def test_arguments_that_cannot_be_used(arguments, error, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = batch(*arguments)
+    assert isinstance(done.exception, error), done.output
+    assert words in str(done.exception)
+
+
+class Job:
+    """`storygan batch` in processes of its own."""
+
+    def __init__(self, given: Path, out: Path, workers: int) -> None:
+        self.out = out
+        self.command = [sys.executable, "-m", "storygan_cli", "batch", "--model", "blocks"]
+        self.command += ["--input", str(given), "--output", str(out), "--beam-workers", str(workers)]
+        self.environment = os.environ | {"PYTHONPATH": str(ROOT)}
+
+    def start(self) -> subprocess.Popen:
+        pipe = subprocess.PIPE
+        return subprocess.Popen(
+            self.command, cwd=ROOT, env=self.environment, stdout=pipe, stderr=subprocess.STDOUT, start_new_session=True
+        )
+
+    def finish(self) -> None:
+        process = self.start()
+        said, _ = process.communicate(timeout=500)
+        assert process.returncode == 0, said.decode()[-3000:]
+
+    def written(self) -> dict[Path, int]:
+        """The parts of the manifest, and when they were written."""
+        return {path: path.stat().st_mtime_ns for path in self.out.glob("manifest/*.jsonl")}
+
+    def files(self) -> dict[str, bytes]:
+        return {str(path.relative_to(self.out)): path.read_bytes() for path in self.out.rglob("*") if path.is_file()}
+
+
+def kill_after(job: Job, parts: int, chance: random.Random) -> None:
+    """Kills a job and all its workers with SIGKILL, a little after so many parts are whole."""
+    process = job.start()
+    try:
+        while len(job.written()) < parts:
+            assert process.poll() is None, process.stdout.read().decode()[-3000:]
+            time.sleep(0.01)
+        time.sleep(chance.uniform(0, 2))
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_killed_job_goes_on_and_ends_as_the_undisturbed_one(tmp_path, workers):
+    given = write_stories(tmp_path / "a.jsonl", 1200, blank=40)
+    undisturbed = Job(given, tmp_path / "whole", 1)
+    undisturbed.finish()
+    job, chance = Job(given, tmp_path / "out", workers), random.Random(workers)
+    kill_after(job, 0, chance)
+    kill_after(job, 1, chance)
+    before = job.written()
+    kill_after(job, 2, chance)
+    assert before
+    assert not (tmp_path / "out/counts.json").exists()
+    job.finish()
+    assert job.files() == undisturbed.files()
+    assert before.items() <= job.written().items()
+    counts = json.loads((tmp_path / "out/counts.json").read_text())
+    assert (counts["given"], counts["written"]) == (1200, 1160)

@@ -1,0 +1,94 @@
+"""`storygan export`: the same pictures from weights of either kind, and folders that are no exports left alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from typer.testing import CliRunner
+
+from storygan_cli.main import app
+from storygan_tf.common.errors import ModelError
+from storygan_tf.config.schema import DataConfig, Settings, StoryGANConfig
+from storygan_tf.export.serving_warmup import WARM_UP_FILE
+from storygan_tf.export.signatures import describe, export_storygan
+from storygan_tf.export.weight_io import read_weights
+from storygan_tf.models.story_generator import StoryGenerator
+from storygan_tf.text.hashed_ngram_encoder import embed
+from storygan_tf.training.reexport import compare
+
+MODEL = StoryGANConfig(
+    frames=2, sentence_size=6, noise_size=3, context_size=16, filter_count=4, filter_length=12, generator_width=16
+)
+SETTINGS = Settings(preset="quick", model=MODEL, data=DataConfig(encoder="embedded", max_sentence_length=20))
+STORY = ["A red cube.", "A blue sphere."]
+
+
+class Vectorizer(tf.Module):
+    """Hashed words."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+    def __call__(self, sentences):
+        return 3 * embed(sentences, 6)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    keras.utils.set_random_seed(3)
+    generator = StoryGenerator(MODEL)
+    generator(tf.random.normal([8, 2, 6]), training=True)
+    path = tmp_path_factory.mktemp("models") / "1"
+    export_storygan(generator, Vectorizer(), describe(SETTINGS, [STORY], ["red"]), path, 20)
+    return path
+
+
+def export(*arguments):
+    return CliRunner().invoke(app, ["export", *map(str, arguments)])
+
+
+def test_float16_and_back(model, tmp_path):
+    half, whole = tmp_path / "half" / "1", tmp_path / "whole" / "1"
+    done = export("--model", model, "--out", half, "--weights", "float16")
+    assert done.exit_code == 0, done.exception
+    assert f"export     {half}" in done.output
+    assert "weights kept as float16" in done.output
+    assert export("--model", half, "--out", whole).exit_code == 0
+    for name, value in read_weights(model).items():
+        np.testing.assert_allclose(read_weights(half)[name], value, rtol=1e-3, atol=1e-4)
+        np.testing.assert_array_equal(read_weights(whole)[name], read_weights(half)[name])
+    sizes = [(path / "variables" / "variables.data-00000-of-00001").stat().st_size for path in (model, half, whole)]
+    assert sizes[2] == pytest.approx(sizes[0], rel=0.02)
+    assert sizes[1] < 0.65 * sizes[0]
+
+
+def test_the_signatures_the_limit_and_what_it_says_of_itself_stay(model, tmp_path):
+    out = tmp_path / "1"
+    out.mkdir()
+    assert export("--model", model, "--out", out, "--weights", "float16").exit_code == 0
+    before, after = (tf.saved_model.load(str(path)) for path in (model, out))
+    assert set(after.signatures) == set(before.signatures)
+    assert (out / WARM_UP_FILE).read_bytes() == (model / WARM_UP_FILE).read_bytes()
+    query = tf.constant([""])
+    told = [json.loads(each.signatures["info"](query=query)["info"].numpy()[0]) for each in (before, after)]
+    assert told[0] == told[1]
+    assert compare(before, after).most <= 2
+    answer = after.signatures["serving_default"](sentences=tf.constant([["x" * 20, "x" * 21]]))
+    assert answer["error"].numpy()[0] == b"sentence 2 is longer than 20 characters; shorten it."
+
+
+def test_a_folder_that_is_no_export_is_left_alone(model, tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    done = export("--model", model, "--out", tmp_path)
+    assert isinstance(done.exception, ModelError)
+    assert "is there and is no export" in str(done.exception)
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_what_is_no_model_is_told(tmp_path):
+    done = export("--model", tmp_path, "--out", tmp_path / "1")
+    assert "holds no exported model" in str(done.exception)
+    assert not (tmp_path / "1").exists()

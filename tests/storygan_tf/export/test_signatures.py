@@ -1,0 +1,537 @@
+"""The export: a SavedModel, asked in a fresh process that knows TensorFlow only."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+from tensorflow_serving.apis import prediction_log_pb2
+
+from storygan_tf.common.errors import ModelError
+from storygan_tf.common.model_paths import find_model
+from storygan_tf.config.schema import StoryGANConfig
+from storygan_tf.data import example_schema
+from storygan_tf.export.serving_warmup import WARM_UP_FILE, warm_up_inputs
+from storygan_tf.export.signatures import export_storygan, row_errors
+from storygan_tf.models.story_generator import StoryGenerator
+from storygan_tf.text.hashed_ngram_encoder import embed
+from storygan_tf.training.storygan import to_uint8
+
+CONFIG = StoryGANConfig(
+    frames=3,
+    sentence_size=6,
+    noise_size=3,
+    context_size=16,
+    filter_count=4,
+    filter_length=12,
+    generator_width=16,
+    discriminator_width=2,
+)
+INFO = {"frames": 3, "image_size": 64, "examples": [["a", "b", "c"]], "words": ["cube", "gr\u00fcn"]}
+MAX_LENGTH = 40
+
+STORIES = [
+    ["A red cube.", "A blue sphere.", "A green cube is there."],
+    ["A blue sphere.", "A blue sphere.", "A red cube."],
+    ["Nothing.", "Something gr\u00fcn.", "Everything."],
+]
+SEEDS = [3, -5, 2**62 + 1]
+
+BAD = [
+    STORIES[0],
+    ["A red cube.", "", "A cube."],
+    ["A red cube.", "A cube.", " \t\n\u00a0\u200b"],
+    ["A" * (MAX_LENGTH + 1), "A cube.", "A cube."],
+    ["\u00e4" * MAX_LENGTH, "A cube.", "A cube."],
+]
+
+
+class Vectorizer(tf.Module):
+    """Like the real one: hashed words, a matrix, and a lookup table that must be saved with them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.matrix = tf.Variable(np.random.default_rng(0).normal(size=[64, 6]).astype(np.float32))
+        initializer = tf.lookup.KeyValueTensorInitializer(["Nothing."], tf.constant([5.0]))
+        self.table = tf.lookup.StaticHashTable(initializer, 0.0)
+
+    def __call__(self, sentences: tf.Tensor) -> tf.Tensor:
+        return embed(sentences, 64) @ self.matrix + self.table.lookup(sentences)[:, tf.newaxis]
+
+
+@pytest.fixture(scope="module")
+def generator() -> StoryGenerator:
+    keras.utils.set_random_seed(4)
+    generator = StoryGenerator(CONFIG)
+    for _ in range(10):  # gives the moving statistics something to say
+        generator(tf.random.normal([8, 3, 6]), training=True, seed=tf.range(8, dtype=tf.int64))
+    return generator
+
+
+@pytest.fixture(scope="module")
+def model(generator, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("serving") / "storygan" / "1"
+    export_storygan(generator, Vectorizer(), INFO, path, MAX_LENGTH)
+    return path
+
+
+@pytest.fixture(scope="module")
+def half_model(generator, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("half") / "1"
+    export_storygan(generator, Vectorizer(), INFO, path, MAX_LENGTH, half=True)
+    return path
+
+
+# Asks every signature. Runs isolated (`python -I`): neither this project nor its settings are on its path.
+CLIENT = """
+import pickle, sys
+import tensorflow as tf
+
+model_path, questions_path, answers_path = sys.argv[1:]
+signatures = tf.saved_model.load(model_path).signatures
+answers = {"signatures": {}, "results": []}
+for name, signature in signatures.items():
+    inputs = {spec.name: (spec.dtype.name, spec.shape.as_list()) for spec in
+              signature.structured_input_signature[1].values()}
+    outputs = {key: value.dtype.name for key, value in signature.structured_outputs.items()}
+    answers["signatures"][name] = (inputs, outputs)
+for name, arguments in pickle.load(open(questions_path, "rb")):
+    tensors = {key: tf.constant(value, dtype) for key, (value, dtype) in arguments.items()}
+    try:
+        outputs = signatures[name](**tensors)
+        answers["results"].append({key: value.numpy() for key, value in outputs.items()})
+    except tf.errors.InvalidArgumentError as error:
+        answers["results"].append(str(error))
+answers["tensorflow"] = tf.__version__
+answers["modules"] = [name for name in sys.modules if name.split(".")[0] in ("storygan_tf", "tensorflow_hub", "tfx")]
+pickle.dump(answers, open(answers_path, "wb"))
+"""
+
+
+def example(number: int, sentences: list[str], seed: int | None) -> bytes:
+    story = example_schema.story_example(f"story-{number}", sentences, [])
+    if seed is not None:
+        story.features.feature[example_schema.SEED].int64_list.value.append(seed)
+    return story.SerializeToString()
+
+
+def questions() -> dict[str, tuple[str, dict[str, Any]]]:
+    def ask(name: str, sentences: list, seeds: list[int] | None = None) -> tuple[str, dict[str, Any]]:
+        return name, {"sentences": (sentences, "string")} | ({"seed": (seeds, "int64")} if seeds is not None else {})
+
+    def ask_vectors(vectors: np.ndarray, seeds: list[int] = SEEDS) -> tuple[str, dict[str, Any]]:
+        return "generate_from_vectors", {"vectors": (vectors, "float32"), "seed": (seeds, "int64")}
+
+    def ask_examples(serialized: list[bytes]) -> tuple[str, dict[str, Any]]:
+        return "generate_from_examples", {"examples": (serialized, "string")}
+
+    return {
+        "serve": ask("serving_default", STORIES),
+        "serve_alone": ask("serving_default", STORIES[1:2]),
+        "serve_bad": ask("serving_default", BAD),
+        "serve_wrong_frames": ask("serving_default", [row[:2] for row in STORIES]),
+        "generate": ask("generate", STORIES, SEEDS),
+        "generate_again": ask("generate", STORIES, SEEDS),
+        "raw": ask("generate_raw", STORIES, SEEDS),
+        "raw_alone": ask("generate_raw", STORIES[1:2], SEEDS[1:2]),
+        "raw_in_24": ask("generate_raw", [STORIES[n % 3] for n in range(24)], [SEEDS[1]] * 24),
+        "raw_other_seeds": ask("generate_raw", STORIES, [seed + 1 for seed in SEEDS]),
+        "raw_bad": ask("generate_raw", BAD, [0] * len(BAD)),
+        "raw_wrong_frames": ask("generate_raw", [[*row, "One more."] for row in STORIES], SEEDS),
+        "raw_one_seed": ask("generate_raw", STORIES, SEEDS[:1]),
+        "vectors": ask_vectors(vectors_of(STORIES)),
+        "vectors_bad": ask_vectors(bad_vectors()),
+        "vectors_wrong_frames": ask_vectors(vectors_of(STORIES)[:, :2]),
+        "vectors_wrong_size": ask_vectors(vectors_of(STORIES)[:, :, :5]),
+        "examples_seeds": ask_examples([example(n, STORIES[n], SEEDS[n]) for n in range(3)]),
+        "examples_hashed": ask_examples([example(n, STORIES[n], None) for n in range(3)]),
+        "examples_mixed": ask_examples([example(0, STORIES[0], None), example(1, STORIES[1], SEEDS[1])]),
+        "examples_bad": ask_examples([example(n, row, None) for n, row in enumerate(BAD)]),
+        "examples_wrong_frames": ask_examples([example(0, STORIES[0][:2], None)]),
+        "info": ("info", {"query": (["", "anything"], "string")}),
+        "nothing": ask("generate_raw", np.zeros([0, 3], "S1"), []),
+        "examples_nothing": ask_examples([]),
+    }
+
+
+def vectors_of(stories: list[list[str]]) -> np.ndarray:
+    flat = tf.constant([sentence for story in stories for sentence in story])
+    return Vectorizer()(flat).numpy().reshape(len(stories), 3, 6)
+
+
+def bad_vectors() -> np.ndarray:
+    vectors = vectors_of(STORIES)
+    vectors[0, 1, 2] = np.nan
+    vectors[2, 2, 5] = -np.inf
+    return vectors
+
+
+def asked(python: Path | str, model: Path, asks: dict[str, tuple[str, dict[str, Any]]], folder: Path) -> dict[str, Any]:
+    """Returns what an export answers in a process of its own, which imports TensorFlow alone."""
+    (folder / "questions").write_bytes(pickle.dumps(list(asks.values())))
+    command = [str(python), "-I", "-c", CLIENT, str(model), str(folder / "questions"), str(folder / "answers")]
+    ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    found = pickle.loads((folder / "answers").read_bytes())
+    return found | dict(zip(asks, found["results"], strict=True))
+
+
+@pytest.fixture(scope="module")
+def answers(model, tmp_path_factory) -> dict[str, Any]:
+    return asked(sys.executable, model, questions(), tmp_path_factory.mktemp("client"))
+
+
+def pixels(image_bytes: np.ndarray) -> np.ndarray:
+    return np.array([[np.asarray(Image.open(io.BytesIO(one))) for one in row] for row in image_bytes])
+
+
+def difference(one: np.ndarray, other: np.ndarray) -> int:
+    return int(np.abs(one.astype(int) - other.astype(int)).max(initial=0))
+
+
+def test_the_client_needed_tensorflow_only(answers):
+    assert answers["modules"] == []
+
+
+def test_signatures(answers):
+    sentences, seed = {"sentences": ("string", [None, None])}, {"seed": ("int64", [None])}
+    pictures = {"image_bytes": "string", "error": "string"}
+    assert answers["signatures"] == {
+        "serving_default": (sentences, pictures),
+        "generate": (sentences | seed, pictures),
+        "generate_raw": (sentences | seed, {"images": "uint8", "error": "string"}),
+        "generate_from_vectors": ({"vectors": ("float32", [None] * 3)} | seed, pictures),
+        "generate_from_examples": ({"examples": ("string", [None])}, pictures | {"story_id": "string"}),
+        "info": ({"query": ("string", [None])}, {"info": "string"}),
+    }
+
+
+def test_pictures_are_pngs_of_the_raw_pixels(answers):
+    assert answers["generate"]["image_bytes"].shape == (3, 3)
+    np.testing.assert_array_equal(pixels(answers["generate"]["image_bytes"]), answers["raw"]["images"])
+    assert list(answers["generate"]["error"]) == [b""] * 3
+
+
+def test_pictures_are_the_generators_in_inference_mode(answers, generator):
+    """Within one grey level: the vectorizer is traced here, and a sum in another order may round otherwise."""
+    flat = tf.constant([sentence for story in STORIES for sentence in story])
+    vectors = tf.reshape(Vectorizer()(flat), [3, 3, 6])
+    expected = to_uint8(generator(vectors, training=False, seed=tf.constant(SEEDS, tf.int64)).images)
+    assert difference(answers["raw"]["images"], expected.numpy()) <= 1
+    assert answers["raw"]["images"].std() > 1
+
+
+def test_the_same_request_gives_the_same_bytes(answers):
+    np.testing.assert_array_equal(answers["generate"]["image_bytes"], answers["generate_again"]["image_bytes"])
+
+
+def test_pictures_do_not_depend_on_the_batch(answers):
+    """Within one grey level and not to the byte.
+
+    How TensorFlow cuts a matrix product into blocks depends on the size of the batch. A pixel whose sums differ in the
+    last bit may then round to the next grey level, and one pixel changes a PNG.
+    """
+    alone = answers["raw_alone"]["images"][0]
+    assert difference(alone, answers["raw"]["images"][1]) <= 1
+    for row in range(1, 24, 3):
+        assert difference(alone, answers["raw_in_24"]["images"][row]) <= 1
+    assert difference(pixels(answers["serve_alone"]["image_bytes"])[0], pixels(answers["serve"]["image_bytes"])[1]) <= 1
+
+
+def test_the_seed_is_heeded(answers):
+    for story in range(3):
+        assert difference(answers["raw"]["images"][story], answers["raw_other_seeds"]["images"][story]) > 1
+
+
+def test_without_a_seed_it_is_made_of_the_sentences(answers, generator):
+    """So that other sentences have another seed, and `serving_default` is not `generate` with seed 0."""
+    joined = tf.constant(["\n".join(story) for story in STORIES])
+    hashed = tf.strings.to_hash_bucket_fast(joined, 2**62)
+    assert len(set(hashed.numpy())) == 3
+    vectors = tf.reshape(Vectorizer()(tf.reshape(tf.constant(STORIES), [-1])), [3, 3, 6])
+    expected = to_uint8(generator(vectors, training=False, seed=hashed).images)
+    assert difference(pixels(answers["serve"]["image_bytes"]), expected.numpy()) <= 1
+
+
+def test_examples_with_and_without_a_seed(answers):
+    given, hashed = answers["generate"]["image_bytes"], answers["serve"]["image_bytes"]
+    assert answers["examples_seeds"]["story_id"].tolist() == [[b"story-0"], [b"story-1"], [b"story-2"]]
+    np.testing.assert_array_equal(answers["examples_seeds"]["image_bytes"], given)
+    np.testing.assert_array_equal(answers["examples_hashed"]["image_bytes"], hashed)
+    mixed = pixels(answers["examples_mixed"]["image_bytes"])
+    assert difference(mixed[0], pixels(hashed)[0]) <= 1
+    assert difference(mixed[1], pixels(given)[1]) <= 1
+
+
+@pytest.mark.parametrize("question", ["serve_bad", "raw_bad", "examples_bad"])
+def test_a_bad_row_is_told_and_the_others_are_drawn(answers, question):
+    answer = answers[question]
+    shape = (len(BAD), 1) if question == "examples_bad" else (len(BAD),)
+    assert answer["error"].shape == shape
+    assert [text.decode() for text in answer["error"].ravel()] == [
+        "",
+        "sentence 2 is blank; write at least one word.",
+        "sentence 3 is blank; write at least one word.",
+        f"sentence 1 is longer than {MAX_LENGTH} characters; shorten it.",
+        "",
+    ]
+    pictures = answer["images"] if question == "raw_bad" else answer["image_bytes"]
+    empty = [not np.any(row) if question == "raw_bad" else set(row) == {b""} for row in pictures]
+    assert empty == [False, True, True, True, False]
+
+
+@pytest.mark.parametrize("question", ["serve_wrong_frames", "raw_wrong_frames"])
+def test_another_number_of_sentences_is_told(answers, question):
+    assert "stories of 3 sentences: sentences must be of shape [B, 3]" in answers[question]
+
+
+@pytest.mark.parametrize("question", ["vectors_wrong_frames", "vectors_wrong_size"])
+def test_vectors_of_another_shape_are_told(answers, question):
+    assert "stories of 3 sentences: vectors must be of shape [B, 3, 6]" in answers[question]
+
+
+def test_another_number_of_seeds_is_told(answers):
+    assert "seed must be of shape [B]: one a story." in answers["raw_one_seed"]
+
+
+def test_vectors_give_the_pictures_of_their_sentences(answers):
+    assert list(answers["vectors"]["error"]) == [b""] * 3
+    assert difference(pixels(answers["vectors"]["image_bytes"]), answers["raw"]["images"]) <= 1
+
+
+def test_a_vector_that_is_none_is_told_and_the_others_are_drawn(answers):
+    answer = answers["vectors_bad"]
+    assert [text.decode() for text in answer["error"]] == [
+        "the vector of sentence 2 has values that are not numbers (NaN or infinite).",
+        "",
+        "the vector of sentence 3 has values that are not numbers (NaN or infinite).",
+    ]
+    assert [set(row) == {b""} for row in answer["image_bytes"]] == [True, False, True]
+    assert difference(pixels(answer["image_bytes"][1:2])[0], answers["raw"]["images"][1]) <= 1
+
+
+def test_an_example_with_another_number_of_sentences_fails(answers):
+    assert "sentences" in answers["examples_wrong_frames"]
+
+
+def test_info(answers):
+    one, other = answers["info"]["info"]
+    assert one == other
+    assert json.loads(one) == INFO
+
+
+def test_an_empty_batch_gives_an_empty_answer(answers):
+    assert answers["nothing"]["images"].shape == (0, 3, 64, 64, 3)
+    assert answers["examples_nothing"]["image_bytes"].shape == (0, 3)
+
+
+def test_the_first_bad_sentence_of_a_row_is_named():
+    rows = tf.constant([["", "x" * 50], ["x" * 50, ""], ["ok", "ok"]])
+    assert [text.decode() for text in row_errors(rows, 40).numpy()] == [
+        "sentence 1 is blank; write at least one word.",
+        "sentence 1 is longer than 40 characters; shorten it.",
+        "",
+    ]
+
+
+# Weights kept as float16
+
+
+def test_float16_weights_take_half_the_space(model, half_model):
+    """But for batch normalisation, a larger part of a model as small as this."""
+
+    def kinds(version: Path) -> dict[str, int]:
+        saved = tf.train.load_checkpoint(str(version / "variables" / "variables"))
+        types = saved.get_variable_to_dtype_map()
+        shapes = saved.get_variable_to_shape_map()
+        mine = [name for name in types if name.startswith("generator_variables/")]
+        return {name: int(np.prod(shapes[name])) * types[name].size for name in mine}
+
+    whole, half = kinds(model), kinds(half_model)
+    assert whole.keys() == half.keys()
+    assert 0.5 <= sum(half.values()) / sum(whole.values()) < 0.55
+
+
+def test_float16_weights_draw_the_same_by_the_same_signatures(half_model, answers, tmp_path):
+    """Within two grey levels of 255."""
+    half = asked(sys.executable, half_model, questions(), tmp_path)
+    assert half["signatures"] == answers["signatures"]
+    for question in ("raw", "raw_other_seeds", "raw_bad"):
+        assert 0 < difference(half[question]["images"], answers[question]["images"]) <= 2
+        assert list(half[question]["error"]) == list(answers[question]["error"])
+    for question in ("vectors", "generate", "serve"):
+        assert difference(pixels(half[question]["image_bytes"]), pixels(answers[question]["image_bytes"])) <= 2
+
+
+# The newest TensorFlow
+
+NEWEST_PYTHON = "STORYGAN_NEWEST_PYTHON"
+"""Names another Python, where the newest TensorFlow asks for a newer one than this."""
+
+
+@pytest.fixture(scope="module")
+def newest_python(tmp_path_factory) -> str:
+    """A Python with the newest TensorFlow of the index, and what that brings with it."""
+    environment = tmp_path_factory.mktemp("newest") / "venv"
+    python = environment / "bin" / "python"
+    uv("venv", "--no-python-downloads", "--python", os.environ.get(NEWEST_PYTHON, sys.executable), str(environment))
+    uv("pip", "install", "--python", str(python), "--only-binary", ":all:", "tensorflow")
+    return str(python)
+
+
+def uv(*arguments: str, **options: Any) -> str:
+    command = [sys.executable, "-m", "uv", "--quiet", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_newest_tensorflow_draws_the_same(newest_python, model, half_model, answers, tmp_path):
+    """Every signature of both kinds of export, and the model that ships; pictures within one grey level."""
+    newest = asked(newest_python, model, questions(), tmp_path)
+    compiled = uv("pip", "compile", "--no-python-downloads", "--python-version", "3.13", "-", input="tensorflow")
+    assert f"tensorflow=={newest['tensorflow']}\n" in compiled, f"not the newest; name another Python: {NEWEST_PYTHON}"
+    same_answers(newest, answers)
+    for version, asks in ((half_model, questions()), (find_model("blocks"), questions_to_blocks())):
+        newest, here = (asked(python, version, asks, tmp_path) for python in (newest_python, sys.executable))
+        same_answers(newest, here)
+    print(f"\nTensorFlow {newest['tensorflow']} draws the same as {here['tensorflow']}")
+
+
+def questions_to_blocks() -> dict[str, tuple[str, dict[str, Any]]]:
+    stories = json.loads((find_model("blocks") / "assets.extra" / "storygan.json").read_text())["examples"]
+    sentences = {"sentences": (stories, "string")}
+    return {
+        "raw": ("generate_raw", sentences | {"seed": ([1] * len(stories), "int64")}),
+        "serve": ("serving_default", sentences),
+    }
+
+
+def same_answers(newest: dict[str, Any], here: dict[str, Any]) -> None:
+    assert newest["modules"] == []
+    assert newest["signatures"] == here["signatures"]
+    for one, other in zip(newest["results"], here["results"], strict=True):
+        assert isinstance(one, str) == isinstance(other, str), (one, other)
+        if isinstance(one, str):
+            continue
+        assert one.keys() == other.keys()
+        for name in one:
+            if name == "images":
+                assert difference(one[name], other[name]) <= 1
+            elif name == "image_bytes":
+                same_pngs(one[name], other[name])
+            else:
+                assert list(one[name]) == list(other[name])
+
+
+def same_pngs(one: np.ndarray, other: np.ndarray) -> None:
+    np.testing.assert_array_equal(one == b"", other == b"")
+    drawn = one != b""
+    if drawn.any():
+        assert difference(pixels(one[drawn][np.newaxis]), pixels(other[drawn][np.newaxis])) <= 1
+
+
+# Writing
+
+
+def test_warm_up_requests_ask_every_signature(model):
+    inputs = warm_up_inputs(CONFIG)
+    signatures = tf.saved_model.load(str(model)).signatures
+    logs = [
+        prediction_log_pb2.PredictionLog.FromString(record)
+        for record in tf.data.TFRecordDataset(str(model / WARM_UP_FILE)).as_numpy_iterator()
+    ]
+    requests = {log.predict_log.request.model_spec.signature_name: log.predict_log.request for log in logs}
+    assert requests.keys() == inputs.keys() == signatures.keys()
+    for name, request in requests.items():
+        answer = signatures[name](**{key: tf.constant(tf.make_ndarray(value)) for key, value in request.inputs.items()})
+        assert all(len(value) == 1 for value in answer.values())
+        assert answer.get("error", tf.constant([b""])).numpy()[0] == b""
+
+
+def test_info_lies_beside_the_model(model):
+    assert json.loads((model / "assets.extra" / "storygan.json").read_text()) == INFO
+    assert [path.name for path in model.parent.iterdir()] == ["1"]
+
+
+def test_no_more_is_saved_than_is_used(model, generator):
+    """The generator's weights and statistics and the vectorizer's matrix; no optimizer, no discriminator."""
+    names = [name for name, _ in tf.train.list_variables(str(model / "variables" / "variables"))]
+    weights = [
+        name
+        for name in names
+        if name not in ("_CHECKPOINTABLE_OBJECT_GRAPH", "save_counter/.ATTRIBUTES/VARIABLE_VALUE")
+    ]
+    assert len(weights) == len(generator.weights) + 1
+
+
+def test_an_older_export_in_its_place_is_replaced(generator, tmp_path):
+    target = tmp_path / "1"
+    target.mkdir()
+    (target / "old.txt").write_text("old")
+    export_storygan(generator, Vectorizer(), INFO, target)
+    assert not (target / "old.txt").exists()
+    assert (target / "saved_model.pb").is_file()
+
+
+def test_a_place_that_cannot_be_written_is_told(generator, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ModelError, match=r"export .*file/storygan/1: could not be written .* choose another place"):
+        export_storygan(generator, Vectorizer(), INFO, tmp_path / "file" / "storygan" / "1")
+
+
+# Writes an export of which no file may have more than 20 kB; what happens then is the second argument.
+WITHOUT_ROOM = """
+import resource, signal, sys
+import tensorflow as tf
+from storygan_tf.config.schema import StoryGANConfig
+from storygan_tf.text.hashed_ngram_encoder import embed
+from storygan_tf.export.signatures import export_storygan
+from storygan_tf.models.story_generator import StoryGenerator
+
+signal.signal(signal.SIGXFSZ, getattr(signal, sys.argv[2]))
+generator = StoryGenerator(StoryGANConfig(frames=1, sentence_size=512, context_size=16, generator_width=8))
+generator(tf.zeros([1, 1, 512]))
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+export_storygan(generator, embed, {}, sys.argv[1])
+"""
+
+
+def export_without_room(target: Path, when_full: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-W", "ignore", "-c", WITHOUT_ROOM, str(target), when_full]
+    root = Path(__file__).parents[3]
+    return subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+
+
+def test_an_export_killed_in_the_middle_leaves_no_version(generator, tmp_path):
+    """The kernel kills it at the first byte beyond the limit of a file's size, in the middle of the weights."""
+    target = tmp_path / "storygan" / "1"
+    ended = export_without_room(target, "SIG_DFL")
+    assert ended.returncode == -signal.SIGXFSZ, ended.stderr[-2000:]
+    left = [path.name for path in target.parent.iterdir()]
+    assert left == [".1.writing"]
+    export_storygan(generator, Vectorizer(), INFO, target)
+    assert [path.name for path in target.parent.iterdir()] == ["1"]
+
+
+def test_a_full_disk_is_told_and_nothing_is_left(tmp_path):
+    target = tmp_path / "storygan" / "1"
+    ended = export_without_room(target, "SIG_IGN")
+    assert ended.returncode == 1
+    assert "ModelError: export" in ended.stderr
+    assert "Free some space or choose another place." in ended.stderr
+    assert list(target.parent.iterdir()) == []

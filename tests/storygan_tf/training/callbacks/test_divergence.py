@@ -1,0 +1,203 @@
+"""Divergence, made for real: it is named, it goes back, it gives up at last."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pytest
+
+from storygan_tf.common.errors import TrainingError
+from storygan_tf.config.schema import PhaseConfig
+from storygan_tf.data.training_input import Order
+from storygan_tf.training.callbacks import divergence
+from storygan_tf.training.callbacks.divergence import (
+    judgements,
+    not_finite,
+    same_pictures,
+    sure_discriminators,
+    variety,
+)
+from storygan_tf.training.checkpoints import TrainingCheckpoints
+from storygan_tf.training.training_state import Rollback, TrainingState, read_history
+
+# The input pipeline is a graph nevertheless.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Even though the .tf.config.experimental_run_functions_eagerly:UserWarning"
+)
+
+PIXEL = PhaseConfig(name="short", schedule="pixel", epochs=2, story_batch=4, l1_weight=1.0)
+JOINT = PhaseConfig(name="joint", schedule="joint", epochs=2, image_batch=4, story_batch=4)
+
+
+def poison(training, step):
+    """Makes one of the stories of an outer step of the first phase unusable, and returns it as it was."""
+    story = Order(24, [training.settings.training.seed, 0, 1]).take(4 * step, 1)[0]
+    training.stories.vectors[story] = np.nan
+
+
+def test_an_absurd_learning_rate_is_halved_again_and_again_until_it_gives_up(training, tmp_path):
+    training.phases(PIXEL)
+    settings = ("training.phases.short.generator_learning_rate=1e30", "training.rollbacks=2")
+    with pytest.raises(TrainingError) as told:
+        training.make(tmp_path, *settings).run()
+    text = str(told.value)
+    assert text.startswith("training diverged at step 2 of epoch 1 of phase 'short': losses are not finite (")
+    assert "2 times (training.rollbacks is 2), each time with half the learning rates: 2.5e+29 (generator)" in text
+    assert "Lower training.phases.short.generator_learning_rate or" in text
+    assert TrainingState.from_json(TrainingCheckpoints(tmp_path / "checkpoints").newest().state).epoch == 0
+
+
+@pytest.mark.slow
+def test_after_giving_up_other_learning_rates_go_on(training, tmp_path):
+    """They have all rollbacks to themselves, and are not halved for what others did."""
+    training.phases(PIXEL)
+    with pytest.raises(TrainingError):
+        training.make(tmp_path, "training.phases.short.generator_learning_rate=1e30", "training.rollbacks=1").run()
+    trainer = training.make(tmp_path, "training.phases.short.generator_learning_rate=1e-4", "training.rollbacks=0")
+    trainer.run()
+    assert [entry["learning_rates"]["generator"] for entry in read_history(tmp_path)] == [1e-4, 1e-4]
+    assert float(trainer.gan.optimizers.generator.learning_rate) == pytest.approx(1e-4)
+
+
+def test_a_poisoned_batch_is_passed_over_at_half_the_learning_rates(training, tmp_path, caplog):
+    training.phases(PIXEL)
+    poison(training, step=3)
+    trainer = training.make(tmp_path)
+    with caplog.at_level(logging.WARNING):
+        trainer.run()
+    assert "training diverged at step 2 of epoch 2 of phase 'short': losses are not finite" in caplog.text
+    assert "with learning rates of 0.0001 (generator) and 0.0001 (discriminators)" in caplog.text
+    first, second = read_history(tmp_path)
+    assert "rollbacks" not in first
+    (rollback,) = second["rollbacks"]
+    assert rollback["step"] == 2
+    assert rollback["what"].startswith("losses are not finite (")
+    assert [entry["learning_rates"]["generator"] for entry in (first, second)] == [2e-4, 1e-4]
+    assert float(trainer.gan.optimizers.generator.learning_rate) == pytest.approx(1e-4)
+    assert trainer.state.data_position(PIXEL, 2) == 2  # Of the two steps passed over; the phase is over.
+
+
+@pytest.mark.slow
+def test_a_training_killed_after_going_back_ends_as_the_undisturbed_one(training, tmp_path):
+    training.phases(PhaseConfig(name="short", schedule="pixel", epochs=3, story_batch=4, l1_weight=1.0))
+    poison(training, step=3)
+    undisturbed = training.make(tmp_path / "whole")
+    undisturbed.run()
+    with pytest.raises(training.killed):
+        training.make(tmp_path / "parts").run(training.stop_after(2))
+    resumed = training.make(tmp_path / "parts")
+    resumed.run()
+    training.assert_same(undisturbed, resumed)
+
+
+@pytest.mark.slow
+def test_the_next_phase_has_its_own_learning_rates(training, tmp_path):
+    training.phases(PIXEL, PhaseConfig(name="next", schedule="pixel", story_batch=4, l1_weight=1.0))
+    poison(training, step=1)
+    training.make(tmp_path, "training.phases.short.epochs=1").run()
+    assert [entry["learning_rates"]["generator"] for entry in read_history(tmp_path)] == [1e-4, 2e-4]
+
+
+@pytest.mark.slow
+def test_what_has_diverged_is_not_saved_within_an_epoch(training, tmp_path):
+    training.phases(PIXEL, steps_per_epoch=3)
+    poison(training, step=0)
+    with pytest.raises(TrainingError):
+        training.make(tmp_path, "training.rollbacks=0", save_seconds=0).run()
+    assert list((tmp_path / "checkpoints" / "within_epoch").iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_discriminator_that_is_always_right_is_named(training, tmp_path, monkeypatch):
+    """White pictures against a generator that stands still: too easy."""
+    monkeypatch.setattr(divergence, "JUDGED", 50)
+    training.stories.images[:] = 255
+    rates = {"generator_learning_rate": 0.0, "discriminator_learning_rate": 0.05}
+    training.phases(PhaseConfig("easy", 12, image_batch=25, story_steps=0, **rates), rollbacks=0, steps_per_epoch=1)
+    with pytest.raises(TrainingError, match=r"always right \(image_accuracy is 1\.0000 over 50 judgements") as told:
+        training.make(tmp_path).run()
+    assert "training.phases.easy.discriminator_learning_rate" in str(told.value)
+
+
+@pytest.mark.slow
+def test_a_generator_that_draws_the_same_picture_is_brought_back(training, tmp_path):
+    training.stories.images[:] = 120 + training.stories.images % 3
+    training.phases(JOINT)
+    trainer = training.make(tmp_path)
+
+    def break_it(done):
+        if done == 1:
+            for weight in trainer.gan.generator.image_generator.trainable_variables:
+                weight.assign(0.0 * weight)
+
+    trainer.run(break_it)
+    first, second = read_history(tmp_path)
+    assert first["variety"] > 0.25
+    (rollback,) = second["rollbacks"]
+    assert rollback["what"].startswith("diversity has collapsed: stories are drawn alike (variety is 0.000, was ")
+    assert second["variety"] > 0.25
+
+
+def test_finite_losses_are_no_trouble():
+    assert not_finite({"l1": 0.0, "kl": -3.0}) is None
+    assert not_finite({"l1": 0.5, "kl": float("inf"), "l2": float("nan")}).what == (
+        "losses are not finite (kl is inf, l2 is nan)"
+    )
+
+
+def test_judgements_are_of_true_and_drawn_pictures():
+    both = {"image_batch": 5, "story_batch": 7}
+    assert judgements(PhaseConfig(image_steps=2, **both), 10) == {"image_accuracy": 200, "story_accuracy": 140}
+    assert judgements(PhaseConfig(schedule="joint", image_steps=2, **both), 10)["image_accuracy"] == 100
+    assert judgements(PhaseConfig(image_weight=0.0, **both), 10) == {"image_accuracy": 0, "story_accuracy": 140}
+
+
+@pytest.mark.parametrize(
+    ("losses", "steps", "sure"),
+    [
+        ({"image_accuracy": 0.99995, "story_accuracy": 0.6}, 100, True),
+        ({"image_accuracy": 0.6, "story_accuracy": 1.0}, 100, True),
+        ({"image_accuracy": 0.999, "story_accuracy": 0.999}, 100, False),
+        ({"image_accuracy": 1.0, "story_accuracy": 1.0}, 20, False),
+        ({"l1": 1.0}, 100, False),
+    ],
+)
+def test_an_accuracy_of_1_over_enough_judgements_is_trouble(losses, steps, sure):
+    assert bool(sure_discriminators(losses, PhaseConfig(), steps)) is sure
+
+
+def history(*varieties):
+    return [{"variety": value} for value in varieties]
+
+
+def test_diversity_collapses_only_where_it_was_and_where_no_true_picture_leads():
+    adversarial, pixel = PhaseConfig(), PIXEL
+    assert same_pictures(0.09, adversarial, history(0.05, 0.3, None))
+    assert same_pictures(0.11, adversarial, history(0.3)) is None
+    assert same_pictures(0.0, adversarial, history(0.05, 0.2)) is None
+    assert same_pictures(0.0, adversarial, []) is None
+    assert same_pictures(0.0, pixel, history(0.9)) is None
+    assert same_pictures(None, adversarial, history(0.9)) is None
+
+
+def test_variety_is_how_far_stories_are_apart_over_how_far_they_truly_are():
+    true = np.zeros([3, 2, 4, 4, 3], np.uint8)
+    true[1], true[2] = 100, 250
+    drawn = np.zeros_like(true)
+    assert variety(drawn, true) == 0.0
+    assert variety(drawn + 7, true) == 0.0
+    assert variety(true, true) == 1.0
+    drawn[2] = 50  # 0, 50 and 50 against 100, 150 and 250
+    assert variety(drawn, true) == pytest.approx(100 / 500)
+    assert variety(true[:1], true[:1]) is None
+    assert variety(true[:0], true[:0]) is None
+    assert variety(true, drawn * 0) is None
+
+
+def test_data_is_passed_over_in_the_phase_that_diverged():
+    state = TrainingState(epoch=2, step=1, rollbacks=[Rollback("short", 1, 1, "", 5, (2e-4, 2e-4))])
+    assert state.data_position(PIXEL, 10) == 26
+    assert state.data_position(JOINT, 10) == 21
+    assert state.slowed(PIXEL).generator_learning_rate == 1e-4
+    assert state.slowed(JOINT) == JOINT

@@ -1,0 +1,63 @@
+"""What strategies do in a cluster of one worker, and without a TPU: prints it as JSON, and ends by SIGTERM.
+
+A program of its own, because workers are joined before TensorFlow computes anything.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from storygan_tf.training.distribution import (
+    is_chief,
+    is_multi_worker,
+    make_strategy,
+    tell_lost_workers,
+    working_folder,
+)
+from storygan_tf.training.warm_start import load_initial
+
+
+def told(call: Callable[[], Any]) -> list[str]:
+    try:
+        call()
+    except Exception as error:
+        return [type(error).__name__, str(error)]
+    return []
+
+
+def lose(strategy: tf.distribute.Strategy, error: Exception) -> None:
+    with tell_lost_workers(strategy):
+        raise error
+
+
+def main() -> None:
+    load_initial("blocks")  # As `storygan train` does before it joins workers: that must not be computing.
+    strategy = make_strategy("multi-worker")
+    folder = Path(tempfile.gettempdir()) / "work"
+    lost = tf.errors.UnavailableError(None, None, "in a node\nCollective ops is aborted by: worker 1\nis down")
+    own = tf.errors.InvalidArgumentError(None, None, "a wrong shape")
+    found = {
+        "replicas": strategy.num_replicas_in_sync,
+        "multi_worker": is_multi_worker(strategy),
+        "chief": is_chief(strategy),
+        "own_folder": working_folder(strategy, folder) == folder,
+        "lost": told(lambda: lose(strategy, lost)),
+        "own": told(lambda: lose(strategy, own)),
+        "tpu": told(lambda: make_strategy("tpu")),
+    }
+    print(json.dumps(found), flush=True)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(60)
+
+
+if __name__ == "__main__":
+    main()

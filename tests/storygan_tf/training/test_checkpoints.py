@@ -1,0 +1,304 @@
+"""Checkpoints: whole or not there, verified when read, and enough to go on exactly as if nothing had happened."""
+
+from __future__ import annotations
+
+import logging
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from storygan_tf.common.errors import TrainingError
+from storygan_tf.config.schema import PhaseConfig, StoryGANConfig
+from storygan_tf.data.training_input import Stories, training_dataset
+from storygan_tf.training.checkpoints import CheckpointStore, TrainingCheckpoints
+from storygan_tf.training.storygan import StoryGAN
+
+CONFIG = StoryGANConfig(
+    frames=2,
+    sentence_size=6,
+    noise_size=3,
+    context_size=16,
+    filter_count=4,
+    filter_length=12,
+    generator_width=8,
+    discriminator_width=2,
+)
+PHASE = PhaseConfig(image_batch=4, story_batch=4, decay="linear")
+PIXEL = PhaseConfig(schedule="pixel", story_batch=4, l1_weight=1.0)
+
+
+class Numbers(tf.Module):
+    def __init__(self, value: float, size: int = 1000) -> None:
+        super().__init__()
+        self.values = tf.Variable(np.full(size, value, np.float32))
+
+
+@contextmanager
+def no_room_for(size: int) -> Iterator[None]:
+    """No file may grow beyond `size` bytes in here, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def damage(path: Path) -> None:
+    """Flips one bit in the middle of a file."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def weights_file(checkpoint: Path) -> Path:
+    (found,) = checkpoint.glob("weights.data-*")
+    return found
+
+
+def test_an_empty_store_has_none(tmp_path):
+    assert CheckpointStore(tmp_path / "new" / "store").newest() is None
+
+
+def test_save_and_restore(tmp_path):
+    store = CheckpointStore(tmp_path)
+    path = store.save(Numbers(3.0), 12, {"epochs": 4, "history": [{"l1": 0.5}]})
+    found = CheckpointStore(tmp_path).newest()
+    assert found == (path, {"epochs": 4, "history": [{"l1": 0.5}]})
+    other = Numbers(0.0)
+    store.restore(other, path)
+    assert np.all(other.values == 3.0)
+
+
+def test_the_newest_two_are_kept_in_the_order_of_their_numbers(tmp_path):
+    store = CheckpointStore(tmp_path)
+    for number in (8, 9, 10, 11):
+        store.save(Numbers(number), number, {"number": number})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["000000010", "000000011"]
+    assert store.newest()[1] == {"number": 11}
+
+
+def test_a_number_can_be_saved_again(tmp_path):
+    store = CheckpointStore(tmp_path)
+    for value in (1.0, 2.0):
+        path = store.save(Numbers(value), 5, {"value": value})
+    restored = Numbers(0.0)
+    store.restore(restored, path)
+    assert np.all(restored.values == 2.0)
+
+
+@pytest.mark.parametrize("part", ["weights", "index", "state", "state_gone", "extra"])
+def test_a_damaged_checkpoint_is_passed_over_with_a_warning(tmp_path, caplog, part):
+    store = CheckpointStore(tmp_path)
+    before = store.save(Numbers(1.0), 1, {"number": 1})
+    newest = store.save(Numbers(2.0), 2, {"number": 2})
+    if part == "state_gone":
+        (newest / "state.json").unlink()
+    elif part == "extra":
+        (newest / "weights.data-00001-of-00002").write_bytes(b"")
+    else:
+        damage(
+            {"weights": weights_file(newest), "index": newest / "weights.index", "state": newest / "state.json"}[part]
+        )
+    with caplog.at_level(logging.WARNING):
+        assert store.newest() == (before, {"number": 1})
+    assert f"checkpoint {newest} is damaged; the one before it is used" in caplog.text
+
+
+@pytest.mark.parametrize("part", ["weights.data-00000-of-00001", "weights.index", "state.json"])
+@pytest.mark.parametrize("left", [0.0, 0.5, 0.99, None])
+def test_a_checkpoint_that_was_cut_off_is_passed_over(tmp_path, part, left):
+    """`left` is how much of the file there is; None for no file."""
+    store = CheckpointStore(tmp_path)
+    before = store.save(Numbers(1.0), 1, {"number": 1})
+    file = store.save(Numbers(2.0), 2, {"number": 2}) / part
+    content = file.read_bytes()
+    file.unlink()
+    if left is not None:
+        file.write_bytes(content[: int(left * len(content))])
+    assert store.newest() == (before, {"number": 1})
+
+
+def test_no_bit_of_a_state_can_flip_unseen(tmp_path):
+    store = CheckpointStore(tmp_path)
+    before = store.save(Numbers(1.0), 1, {"number": 1})
+    newest = store.save(Numbers(2.0), 2, {"number": 2, "history": [{"l1": 0.5}]})
+    whole = store.newest()
+    content = (newest / "state.json").read_bytes()
+    for place in range(len(content)):
+        flipped = bytearray(content)
+        flipped[place] ^= 1 << (place % 7)
+        (newest / "state.json").write_bytes(flipped)
+        # White space between values may change, and is no damage.
+        assert store.newest() in (whole, (before, {"number": 1}))
+
+
+@pytest.mark.parametrize("text", ["null", "[]", "3", '{"state": {}}', '{"sha256": {}, "state": {}}'])
+def test_other_json_is_no_state(tmp_path, text):
+    store = CheckpointStore(tmp_path)
+    (store.save(Numbers(1.0), 1, {}) / "state.json").write_text(text)
+    assert store.newest() is None
+
+
+def test_when_all_are_damaged_there_is_none(tmp_path, caplog):
+    store = CheckpointStore(tmp_path)
+    for number in (1, 2):
+        damage(weights_file(store.save(Numbers(number), number, {})))
+    with caplog.at_level(logging.WARNING):
+        assert store.newest() is None
+    assert caplog.text.count("is damaged") == 2
+
+
+def test_a_full_disk_is_told_and_leaves_the_older_ones(tmp_path):
+    store = CheckpointStore(tmp_path)
+    store.save(Numbers(1.0), 1, {"number": 1})
+    with no_room_for(2000), pytest.raises(TrainingError, match=r"000000002: could not be written .* Free some space"):
+        store.save(Numbers(2.0), 2, {"number": 2})
+    assert [path.name for path in tmp_path.iterdir()] == ["000000001"]
+    assert store.newest()[1] == {"number": 1}
+
+
+def test_what_a_killed_save_left_is_not_a_checkpoint(tmp_path):
+    store = CheckpointStore(tmp_path)
+    store.save(Numbers(1.0), 1, {"number": 1})
+    half = tmp_path / "writing-000000002"
+    half.mkdir()
+    (half / "weights.index").write_bytes(b"half")
+    assert store.newest()[1] == {"number": 1}
+    store.save(Numbers(2.0), 2, {"number": 2})
+    assert not half.exists()
+    assert store.newest()[1] == {"number": 2}
+
+
+def test_half_a_checkpoint_of_another_number_is_cleared_away(tmp_path):
+    (tmp_path / "writing-000000007").mkdir()
+    CheckpointStore(tmp_path).save(Numbers(1.0), 1, {})
+    assert [path.name for path in tmp_path.iterdir()] == ["000000001"]
+
+
+def test_a_training_goes_on_from_the_newest_and_goes_back_to_the_end_of_an_epoch(tmp_path):
+    checkpoints = TrainingCheckpoints(tmp_path)
+    for step, within in ((0, False), (1, True), (2, True)):
+        path = checkpoints.save(Numbers(step), {"step": step}, within=within)
+    assert checkpoints.newest() == (path, {"step": 2})
+    assert checkpoints.newest_epoch() == (tmp_path / "000000001", {"step": 0})
+    assert [each.name for each in path.parent.iterdir()] == ["000000003"]
+    damage(weights_file(path))
+    assert checkpoints.newest() == checkpoints.newest_epoch()
+    assert checkpoints.save(Numbers(3.0), {"step": 3}, within=True).name == "000000004"
+
+
+def test_the_end_of_an_epoch_makes_what_was_saved_within_it_needless(tmp_path):
+    checkpoints = TrainingCheckpoints(tmp_path)
+    checkpoints.save(Numbers(1.0), {"step": 1}, within=True)
+    path = checkpoints.save(Numbers(2.0), {"step": 0})
+    assert path.name == "000000002"
+    assert list((tmp_path / "within_epoch").iterdir()) == []
+
+
+def test_what_was_saved_within_an_epoch_does_not_come_back_after_its_end(tmp_path):
+    """Killed after the end of the epoch was saved, and before the other was removed."""
+    checkpoints = TrainingCheckpoints(tmp_path)
+    within = checkpoints.save(Numbers(1.0), {"step": 1}, within=True)
+    within.rename(tmp_path / "aside")
+    path = checkpoints.save(Numbers(2.0), {"step": 0})
+    (tmp_path / "aside").rename(within)
+    assert checkpoints.newest() == (path, {"step": 0})
+
+
+def test_workers_read_what_the_chief_has_written(tmp_path):
+    chief = TrainingCheckpoints(tmp_path / "shared")
+    other = TrainingCheckpoints(tmp_path / "shared", tmp_path / "own")
+    other.save(Numbers(1.0), {"by": "other"})
+    assert other.newest() is None
+    path = chief.save(Numbers(1.0), {"by": "chief"})
+    assert other.newest() == (path, {"by": "chief"})
+    restored = Numbers(0.0)
+    other.restore(restored, path)
+    assert np.all(restored.values == 1.0)
+
+
+def test_another_model_is_told(tmp_path):
+    store = CheckpointStore(tmp_path)
+    path = store.save(Numbers(1.0), 1, {})
+    for other in (Numbers(0.0, size=7), tf.Module(), StoryGAN(CONFIG)):
+        with pytest.raises(TrainingError, match="is of another model or schedule"):
+            store.restore(other, path)
+
+
+# With a StoryGAN
+
+
+@pytest.fixture(scope="module")
+def stories() -> Stories:
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, [8, 2, 64, 64, 3], dtype=np.uint8)
+    vectors, labels = random.normal(size=[8, 2, 6]).astype("float32"), np.zeros([8, 2, 0], np.uint8)
+    return Stories([str(n) for n in range(8)], [["a", "b"]] * 8, images, vectors, labels)
+
+
+def made(seed: int, phase: PhaseConfig = PHASE) -> StoryGAN:
+    keras.utils.set_random_seed(seed)
+    gan = StoryGAN(CONFIG)
+    gan.compile(phase, steps=6, run_eagerly=True)
+    return gan
+
+
+def fit(gan: StoryGAN, stories: Stories, start: int, steps: int) -> dict[str, list[float]]:
+    data = training_dataset(stories, gan.phase, (1, 0), start, steps)
+    return gan.fit(data, steps_per_epoch=steps, verbose=0, shuffle=False).history
+
+
+def everything(gan: StoryGAN) -> list[np.ndarray]:
+    slots = [variable for optimizer in gan.optimizers for variable in optimizer.variables]
+    return [variable.numpy() for variable in (*gan.weights, *slots)]
+
+
+@pytest.mark.parametrize(
+    "phase", [PIXEL, pytest.param(PHASE, marks=pytest.mark.slow)], ids=lambda phase: phase.schedule
+)
+def test_a_resumed_training_is_the_undisturbed_one_to_the_bit(tmp_path, stories, phase):
+    """Weights, moving statistics, Adam's moments and counts, the learning rate's place: the next step is the same."""
+    undisturbed = made(1, phase)
+    fit(undisturbed, stories, 0, 1)
+    path = CheckpointStore(tmp_path).save(undisturbed, 1, {})
+    expected = fit(undisturbed, stories, 1, 1)
+    resumed = made(2, phase)
+    CheckpointStore(tmp_path).restore(resumed, path)
+    assert fit(resumed, stories, 1, 1) == expected
+    for one, other in zip(everything(undisturbed), everything(resumed), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_checkpoint_after_several_phases_holds_the_last_ones_optimizers(tmp_path, stories):
+    gan = made(1, PIXEL)
+    fit(gan, stories, 0, 1)
+    gan.compile(PHASE, steps=6, run_eagerly=True)
+    path = CheckpointStore(tmp_path).save(gan, 1, {})
+    resumed = made(2, PHASE)
+    CheckpointStore(tmp_path).restore(resumed, path)
+    assert [int(optimizer.iterations) for optimizer in resumed.optimizers] == [0, 0, 0]
+    for one, other in zip(everything(gan), everything(resumed), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_the_background_is_saved_too(tmp_path):
+    gan = made(1)
+    gan.compile(PHASE, 6, background=np.full([64, 64, 3], 255, np.uint8), run_eagerly=True)
+    path = CheckpointStore(tmp_path).save(gan, 1, {})
+    other = made(2)
+    CheckpointStore(tmp_path).restore(other, path)
+    assert np.all(other.background == 1.0)
+
+
+def test_another_schedules_optimizers_are_told(tmp_path):
+    """A constant learning rate is a variable; one that falls over a phase is not."""
+    path = CheckpointStore(tmp_path).save(made(1, PHASE), 1, {})
+    with pytest.raises(TrainingError, match="another model or schedule"):
+        CheckpointStore(tmp_path).restore(made(1, PIXEL), path)
