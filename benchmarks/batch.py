@@ -31,7 +31,7 @@ from usage import cpu_seconds, used
 
 from components.beam_options import runner_arguments
 from serving.batch_generators import SavedSource
-from serving.batch_inference import Batch, run_batch
+from serving.batch_inference import BatchJob, run_batch
 from serving.batch_output import LAYOUTS
 from storygan_tf.common.model_paths import find_model
 from storygan_tf.export.loaded_model import SavedStoryGAN
@@ -101,7 +101,7 @@ def floor(model: str, seconds: float) -> dict[int, tuple[float, float]]:
     return found
 
 
-def draw(batch: Batch) -> None:
+def draw(batch: BatchJob) -> None:
     """Does the work by `storygan batch`."""
     counts = run_batch(batch)
     if counts["written"] != counts["given"]:
@@ -195,7 +195,7 @@ def main() -> None:
 
         def run(size: int) -> Run:
             write_stories(folder / f"{size}.jsonl", size, frames)
-            batch = Batch(
+            batch = BatchJob(
                 str(folder / f"{size}.jsonl"),
                 str(folder / f"out-{size}"),
                 SavedSource(model),

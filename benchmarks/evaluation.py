@@ -37,7 +37,7 @@ from storygan_tf.config.schema import EvaluationConfig, StoryGANConfig
 from storygan_tf.data import example_schema
 from storygan_tf.data.background import median_background
 from storygan_tf.data.blocks.render import render_blocks
-from storygan_tf.data.datasets import Story, load_frames, open_dataset, source_of
+from storygan_tf.data.datasets import Story, load_frames, open_dataset, source_name
 from storygan_tf.data.example_reader import open_split
 from storygan_tf.evaluation.frame_sources import ModelFrames
 from storygan_tf.evaluation.judge.judge import save_judge
@@ -126,7 +126,7 @@ def make_examples(data: Path, sizes: Sequence[int], out: Path) -> None:
         splits = {"train": TRAIN_STORIES, "test": size}
         for split, count in splits.items():
             _write_split(out / str(size) / f"Split-{split}", pools[split], count, labels)
-        counts = {"source": source_of(dataset), "given": sum(splits.values()), "accepted": sum(splits.values())}
+        counts = {"source": source_name(dataset), "given": sum(splits.values()), "accepted": sum(splits.values())}
         (out / str(size) / example_schema.LABELS_FILE).write_text(json.dumps(labels))
         (out / str(size) / example_schema.COUNTS_FILE).write_text(
             json.dumps({**counts, "rejected": {}, "splits": splits})

@@ -23,17 +23,17 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from storygan_tf.common.atomic_files import write_whole
+from storygan_tf.common.atomic_files import write_atomically
 from storygan_tf.config.schema import IMAGE_SIZE, EvaluationConfig
 from storygan_tf.data.background import median_background
 from storygan_tf.data.datasets.story import load_frame
 from storygan_tf.data.datasets.story_folder import STORIES_FILE
 from storygan_tf.evaluation.judge.judge import BLOCKS as FROZEN_JUDGE
 from storygan_tf.evaluation.result import Evaluation
-from storygan_tf.reporting.comparison import Compared, comparison_table
+from storygan_tf.reporting.comparison import ComparedModel, comparison_table
 from storygan_tf.reporting.evaluation_files import METRICS_FILE
 from storygan_tf.training.trainer import HISTORY
-from storygan_tf.training.warm_start import load_initial
+from storygan_tf.training.warm_start import load_initial_model
 
 SEED = 1
 """Of the table's grain and of the training."""
@@ -103,7 +103,7 @@ def write_other_look(data: Path, out: Path, train: int, test: int) -> None:
         for name, picture in zip(story["images"], other_look(pictures, background, table), strict=True):
             (out / name).parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(picture).save(out / name)
-    write_whole(out / STORIES_FILE, "".join(json.dumps(story) + "\n" for story in chosen).encode())
+    write_atomically(out / STORIES_FILE, "".join(json.dumps(story) + "\n" for story in chosen).encode())
 
 
 def settings_of(preset: str, assignments: Sequence[str]) -> list[str]:
@@ -126,10 +126,10 @@ def training_minutes(run: Path) -> float:
     return sum(float(entry["seconds"]) for entry in history) / 60
 
 
-def measured(folder: Path, name: str) -> Compared:
+def measured(folder: Path, name: str) -> ComparedModel:
     """Returns the evaluation in a folder."""
     metrics = folder / METRICS_FILE
-    return Compared(name, Evaluation.from_json(metrics.read_text(), str(metrics)))
+    return ComparedModel(name, Evaluation.from_json(metrics.read_text(), str(metrics)))
 
 
 def main() -> None:
@@ -145,7 +145,7 @@ def main() -> None:
     given = parser.parse_args()
     data, tuned, scratch, as_it_is = (given.out / name for name in ("data", "fine_tuned", "from_scratch", "as_it_is"))
     write_other_look(given.data, data, given.stories, given.test_stories)
-    options = settings_of(given.preset or load_initial(given.initial).preset, given.assignments)
+    options = settings_of(given.preset or load_initial_model(given.initial).preset, given.assignments)
     storygan("evaluate", as_it_is / METRICS_FILE, "--model", given.initial, "--data", data, "--out", as_it_is, *options)
     for run, more in ((tuned, ["--init-from", given.initial]), (scratch, [])):
         storygan("run", run / METRICS_FILE, "--data", data, "--out", run, *more, *options)

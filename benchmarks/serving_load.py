@@ -39,7 +39,7 @@ from serving.config_protos import BatchingParameters, read_text
 from serving.story_io import DEFAULT_MODEL, GENERATE
 from storygan_tf.config import presets
 from storygan_tf.export.loaded_model import SavedStoryGAN
-from storygan_tf.export.signatures import describe, export_storygan
+from storygan_tf.export.signatures import export_storygan, model_info
 from storygan_tf.models.story_generator import StoryGenerator
 from storygan_tf.text.hashed_ngram_encoder import embed
 
@@ -98,7 +98,7 @@ def export_preset(preset: str, path: Path, *, half: bool = False) -> None:
     generator(tf.zeros([1, settings.model.frames, settings.model.sentence_size]))
     story = [f"A red cube is in place {number}." for number in range(settings.model.frames)]
     vectorizer = _Vectorizer(settings.model.sentence_size)
-    export_storygan(generator, vectorizer, describe(settings, [story], []), path, half=half)
+    export_storygan(generator, vectorizer, model_info(settings, [story], []), path, half=half)
 
 
 def megabytes(folder: Path) -> float:

@@ -56,7 +56,7 @@ def runner_arguments(runner: str | None, workers: int | None, given: Sequence[st
         ConfigError: where they contradict each other, what is to be passed on is no option, or one is missing.
     """
     _check_given(runner, given)
-    check_complete([*([f"--runner={runner}"] if runner else ()), *given])
+    check_beam_options([*([f"--runner={runner}"] if runner else ()), *given])
     if runner is not None and runner not in MODES:
         return [f"--runner={_checked_runner(runner)}", *_other_workers(runner, workers), *given]
     if runner is None and _named(given, "--runner"):
@@ -64,7 +64,7 @@ def runner_arguments(runner: str | None, workers: int | None, given: Sequence[st
     return [*_fn_api_mode(runner, workers), *given]
 
 
-def check_complete(given: Sequence[str]) -> None:
+def check_beam_options(given: Sequence[str]) -> None:
     """Refuses Beam's options where the runner that they name needs another: else it is told late, or never.
 
     Raises:

@@ -7,30 +7,30 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from storygan_tf.common.atomic_files import whole_folder, write_whole
+from storygan_tf.common.atomic_files import atomic_folder, write_atomically
 
 STAMP = "made_of.json"
 """In a folder that is kept: what it was made of."""
 
 
-def is_made(path: Path, parts: Mapping[str, Any]) -> bool:
+def is_up_to_date(path: Path, parts: Mapping[str, Any]) -> bool:
     """Tells whether a folder is there and made of these parts."""
     stamp = path / STAMP
     return stamp.is_file() and stamp.read_text() == _stamp(parts)
 
 
-def stamp(path: Path, parts: Mapping[str, Any]) -> None:
+def write_stamp(path: Path, parts: Mapping[str, Any]) -> None:
     """Notes in a folder what it was made of; the last thing to do to it."""
-    write_whole(path / STAMP, _stamp(parts).encode())
+    write_atomically(path / STAMP, _stamp(parts).encode())
 
 
-def make_once(path: Path, parts: Mapping[str, Any], make: Callable[[Path], None]) -> None:
+def build_once(path: Path, parts: Mapping[str, Any], make: Callable[[Path], None]) -> None:
     """Makes a folder aside and renames it, unless it is there and made of the same parts."""
-    if is_made(path, parts):
+    if is_up_to_date(path, parts):
         return
-    with whole_folder(path) as aside:
+    with atomic_folder(path) as aside:
         make(aside)
-        stamp(aside, parts)
+        write_stamp(aside, parts)
 
 
 def _stamp(parts: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from storygan_tf.common.atomic_files import write_whole
+from storygan_tf.common.atomic_files import write_atomically
 from storygan_tf.common.errors import DataError
 from storygan_tf.config.schema import EvaluationConfig
 from storygan_tf.evaluation.judge.judge import load_judge
@@ -19,7 +19,7 @@ INPUTS_FILE = "inputs.json"
 
 
 @dataclasses.dataclass(frozen=True)
-class Inputs:
+class EvaluationInputs:
     """Where the parts of an evaluation are.
 
     Attributes:
@@ -40,10 +40,10 @@ class Inputs:
 
     def save(self, path: Path) -> None:
         """Writes it as JSON."""
-        write_whole(path, json.dumps(dataclasses.asdict(self), indent=1, sort_keys=True).encode())
+        write_atomically(path, json.dumps(dataclasses.asdict(self), indent=1, sort_keys=True).encode())
 
     @classmethod
-    def load(cls, path: Path) -> Inputs:
+    def load(cls, path: Path) -> EvaluationInputs:
         """Reads what `save` wrote.
 
         Raises:

@@ -19,10 +19,10 @@ from tfx.utils import path_utils
 
 from components.beam_options import beam_options
 from pipeline.code_fingerprint import code_fingerprint
-from pipeline.evaluation_inputs import Inputs, judge_fingerprint, networks_fingerprint
-from pipeline.log_file import logged
+from pipeline.evaluation_inputs import EvaluationInputs, judge_fingerprint, networks_fingerprint
+from pipeline.log_file import log_to_file
 from pipeline.pipeline import CODE, PIPELINE_NAME, RunInfo, create_pipeline
-from pipeline.push_destination import Destination
+from pipeline.push_destination import PushDestination
 from pipeline.run_directory import RunDirectory
 from storygan_tf.common.errors import StoryGANError
 from storygan_tf.config import presets
@@ -32,7 +32,7 @@ from storygan_tf.export.lineage import lock_fingerprint, packages_fingerprint
 from storygan_tf.reporting.evaluation_files import KEPT_FILES
 from storygan_tf.training.callbacks.interruption import TrainingInterruptedError
 from storygan_tf.training.trainer import HISTORY, TENSORBOARD
-from storygan_tf.training.warm_start import Initial, load_initial
+from storygan_tf.training.warm_start import InitialModel, load_initial_model
 
 
 class StepFailedError(StoryGANError):
@@ -76,7 +76,7 @@ def run_pipeline(
     initial = _initial(run, labels)
     if initial:
         report(initial.description)
-    destination = Destination.look(run, _owner(run, data, initial))
+    destination = PushDestination.look(run, _owner(run, data, initial))
     pipeline = create_pipeline(
         settings=run.settings,
         data_dir=str(run.data),
@@ -94,7 +94,7 @@ def run_pipeline(
         beam_pipeline_args=beam_options(beam_args),
     )
     steps = _Steps([component.id for component in pipeline.components], report)
-    with logged(run.log, steps):
+    with log_to_file(run.log, steps):
         try:
             LocalDagRunner().run(pipeline)
         except TrainingInterruptedError:
@@ -106,30 +106,30 @@ def run_pipeline(
                 f"step {steps.current} failed (details in {run.log}). {steps.current}: {reason}"
             ) from error
     _remove_leftovers(run.pipeline_root)
-    outputs = Outputs(run.metadata)
+    outputs = RunOutputs(run.metadata)
     pushed = _pushed(outputs)
     destination.remember(run, pushed)
     _collect(run, outputs)
     return RunResult(run.path, pushed, tuple(_verdicts(outputs)))
 
 
-def _initial(run: RunDirectory, labels: Sequence[str]) -> Initial | None:
+def _initial(run: RunDirectory, labels: Sequence[str]) -> InitialModel | None:
     """Returns the model that the run's training starts from, checked; None where it starts afresh."""
     if not run.settings.training.init_from:
         return None
-    initial = load_initial(run.settings.training.init_from)
+    initial = load_initial_model(run.settings.training.init_from)
     initial.check(run.settings, labels)
     return initial
 
 
-def _owner(run: RunDirectory, data: str, initial: Initial | None) -> str:
+def _owner(run: RunDirectory, data: str, initial: InitialModel | None) -> str:
     """Returns a fingerprint of everything that a run's model depends on."""
     parts = [run.settings.to_json(), data, code_fingerprint(*CODE.values())]
     parts += [initial.fingerprint] if initial else []
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def _run_info(run: RunDirectory, initial: Initial | None) -> RunInfo:
+def _run_info(run: RunDirectory, initial: InitialModel | None) -> RunInfo:
     """Returns what the report says of how to repeat and use the run."""
     preset = run.settings.preset
     changed = " ".join(f"--set {shlex.quote(change)}" for change in run.settings.changes(presets.load(preset)))
@@ -141,7 +141,7 @@ def _run_info(run: RunDirectory, initial: Initial | None) -> RunInfo:
             "watch the training": f"tensorboard --logdir {run.path}",
         },
         environment={"lock": lock_fingerprint(), "packages": packages_fingerprint()},
-        initial=initial.told() if initial else {},
+        initial=initial.lineage_entry() if initial else {},
     )
 
 
@@ -179,7 +179,7 @@ def _remove_leftovers(root: Path) -> None:
         shutil.rmtree(folder)
 
 
-def _collect(run: RunDirectory, outputs: Outputs) -> None:
+def _collect(run: RunDirectory, outputs: RunOutputs) -> None:
     """Copies what people look at to its stable place."""
     evaluation = Path(outputs.newest("StoryEvaluator", "evaluation").uri)
     model_run = Path(outputs.newest("Trainer", "model_run").uri)
@@ -191,15 +191,15 @@ def _collect(run: RunDirectory, outputs: Outputs) -> None:
     _inputs(run, outputs).save(run.inputs)
 
 
-def _pushed(outputs: Outputs) -> Path | None:
+def _pushed(outputs: RunOutputs) -> Path | None:
     """Returns the version directory that was pushed, None where none was."""
     pushed = outputs.newest("Pusher", "pushed_model").custom_properties
     return Path(pushed["pushed_destination"].string_value) if pushed["pushed"].int_value else None
 
 
-def _inputs(run: RunDirectory, outputs: Outputs) -> Inputs:
+def _inputs(run: RunDirectory, outputs: RunOutputs) -> EvaluationInputs:
     """Returns what a comparison of runs judges again with."""
-    return Inputs(
+    return EvaluationInputs(
         examples=outputs.newest("StoryExampleGen", "examples").uri,
         judge=outputs.newest("JudgeTrainer", "judge").uri,
         model=path_utils.serving_model_path(outputs.newest("Trainer", "model").uri),
@@ -207,14 +207,14 @@ def _inputs(run: RunDirectory, outputs: Outputs) -> Inputs:
     )
 
 
-def _verdicts(outputs: Outputs) -> Iterator[str]:
+def _verdicts(outputs: RunOutputs) -> Iterator[str]:
     for step in ("StoryEvaluator", "ServingCheck"):
         properties = outputs.newest(step, "blessing").custom_properties
         if "reason" in properties and properties["reason"].string_value:
             yield f"{step}: {properties['reason'].string_value}"
 
 
-class Outputs:
+class RunOutputs:
     """The artifacts of a run directory, read from ML Metadata.
 
     Args:

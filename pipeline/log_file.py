@@ -24,7 +24,7 @@ class _LogFile(logging.FileHandler):
 
 
 @contextlib.contextmanager
-def logged(path: Path, *handlers: logging.Handler) -> Iterator[None]:
+def log_to_file(path: Path, *handlers: logging.Handler) -> Iterator[None]:
     """Sends all logs to a file, and to `handlers`; hides the command line from TFX, which parses it."""
     root, arguments, verbosity = logging.getLogger(), sys.argv, absl_logging.get_verbosity()
     hook = threading.excepthook
@@ -46,7 +46,7 @@ def logged(path: Path, *handlers: logging.Handler) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def errors_logged(path: Path) -> Iterator[None]:
+def stderr_to_file(path: Path) -> Iterator[None]:
     """Sends to a log file what this process and those that it starts write to standard error.
 
     Worker processes complain there while they end, in an order that nobody chose. A crash of this process is still told

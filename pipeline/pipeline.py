@@ -17,7 +17,7 @@ from components.story_example_gen.component import StoryExampleGen
 from components.story_validator.component import StoryValidator
 from pipeline.bulk_inference import bulk_inferrer
 from pipeline.code_fingerprint import code_fingerprint
-from pipeline.runtime_parameters import Parameters, StoryTrainer, StoryTransform
+from pipeline.runtime_parameters import RuntimeParameters, StoryTrainer, StoryTransform
 from pipeline.statistics import statistics_options
 from pipeline.step_inputs import (
     EVALUATOR_SETTINGS,
@@ -78,7 +78,7 @@ def create_pipeline(
     rejects_path: str = "",
     run_info: RunInfo | None = None,
     beam_pipeline_args: Sequence[str] = (),
-    parameters: Parameters | None = None,
+    parameters: RuntimeParameters | None = None,
 ) -> tfx.dsl.Pipeline:
     """Returns the pipeline StoryExampleGen ... Pusher.
 

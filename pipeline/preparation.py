@@ -21,17 +21,17 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from components.beam_options import FN_API_RUNNER, beam_options
 from pipeline.beam_preparation import GRAPH, SCHEMA_FILE, STATISTICS, add_vectors
-from pipeline.build_stamp import STAMP, is_made, make_once, stamp
+from pipeline.build_stamp import STAMP, build_once, is_up_to_date, write_stamp
 from pipeline.code_fingerprint import code_fingerprint
 from pipeline.examples import example_parts, make_examples
-from pipeline.log_file import errors_logged, logged
+from pipeline.log_file import log_to_file, stderr_to_file
 from pipeline.step_inputs import TRANSFORM_SETTINGS
-from storygan_tf.common.atomic_files import write_whole
+from storygan_tf.common.atomic_files import write_atomically
 from storygan_tf.common.errors import ConfigError, StoryGANError
 from storygan_tf.config.schema import Settings
 from storygan_tf.data.example_schema import COUNTS_FILE, LABELS_FILE, REJECTS_FILE
 from storygan_tf.data.prepared_data import SETTINGS, TRAIN, VECTORIZER
-from storygan_tf.training.warm_start import Initial
+from storygan_tf.training.warm_start import InitialModel
 
 EXAMPLES = "examples"
 """Below the folder: stories as records, before they have vectors."""
@@ -63,7 +63,7 @@ class Preparation:
     data: Path
     out: Path
     settings: Settings
-    initial: Initial | None = None
+    initial: InitialModel | None = None
     beam_args: Sequence[str] = ()
 
     @property
@@ -93,18 +93,18 @@ def prepare(preparation: Preparation, report: Callable[[str], None] = print) -> 
     _check_out(out)
     out.mkdir(parents=True, exist_ok=True)
     examples, parts = out / EXAMPLES, example_parts(preparation.data, preparation.settings)
-    with logged(preparation.log), errors_logged(preparation.log), _failures(preparation.log):
-        report("[1/2] examples: unchanged" if is_made(examples, parts) else "[1/2] examples")
-        make_once(examples, parts, lambda path: _make_examples(preparation, path))
+    with log_to_file(preparation.log), stderr_to_file(preparation.log), _failures(preparation.log):
+        report("[1/2] examples: unchanged" if is_up_to_date(examples, parts) else "[1/2] examples")
+        build_once(examples, parts, lambda path: _make_examples(preparation, path))
         parts = _parts(preparation, parts)
-        report("[2/2] vectors: unchanged" if is_made(out, parts) else "[2/2] vectors")
-        if not is_made(out, parts):
+        report("[2/2] vectors: unchanged" if is_up_to_date(out, parts) else "[2/2] vectors")
+        if not is_up_to_date(out, parts):
             _make_prepared(preparation, report)
-            stamp(out, parts)
+            write_stamp(out, parts)
     return dict(json.loads((out / COUNTS_FILE).read_text()))
 
 
-def forget_unfinished(out: Path) -> None:
+def remove_unfinished(out: Path) -> None:
     """Removes prepared stories that nobody has said to be whole: a copy of which only a part had been stored."""
     if not (out / STAMP).is_file():
         shutil.rmtree(out / TRAIN, ignore_errors=True)
@@ -182,11 +182,11 @@ def _make_prepared(preparation: Preparation, report: Callable[[str], None]) -> N
     out, examples = preparation.out, preparation.out / EXAMPLES
     aside = out / _UNFINISHED
     _add_vectors(preparation, aside, report)
-    write_whole(
+    write_atomically(
         aside / SETTINGS, json.dumps({"settings": json.loads(preparation.settings.to_json())}, indent=1).encode()
     )
     for name in (LABELS_FILE, COUNTS_FILE):
-        write_whole(aside / name, (examples / name).read_bytes())
+        write_atomically(aside / name, (examples / name).read_bytes())
     (out / STAMP).unlink(missing_ok=True)
     splits = sorted(path.name for path in aside.glob("Split-*"))
     for old in {TRAIN, *(path.name for path in out.glob("Split-*"))}:

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.run_directory import RunDirectory
-from storygan_tf.common.atomic_files import write_whole
+from storygan_tf.common.atomic_files import write_atomically
 from storygan_tf.common.model_paths import newest_version
 from storygan_tf.export.lineage import model_fingerprint
 
 
 @dataclasses.dataclass(frozen=True)
-class Destination:
+class PushDestination:
     """The push destination of a run, at its beginning.
 
     Attributes:
@@ -36,7 +36,7 @@ class Destination:
     number: int
 
     @classmethod
-    def look(cls, run: RunDirectory, owner: str) -> Destination:
+    def look(cls, run: RunDirectory, owner: str) -> PushDestination:
         """Looks at what stands there now."""
         version = newest_version(str(run.serving))
         state = _state(run.serving / version) if version else "empty"
@@ -50,7 +50,7 @@ class Destination:
     def remember(self, run: RunDirectory, pushed: Path | None) -> None:
         """Notes at the end of a run what it leaves: the version that it pushed, else what it found."""
         content = dataclasses.asdict(self) | {"state": _state(pushed) if pushed else self.state}
-        write_whole(run.gate, json.dumps(content, indent=1, sort_keys=True).encode())
+        write_atomically(run.gate, json.dumps(content, indent=1, sort_keys=True).encode())
 
 
 def _left(run: RunDirectory) -> dict[str, Any] | None:

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.evaluation_inputs import INPUTS_FILE, Inputs
-from pipeline.run_evaluation import plan_of, run_plan, source_of_frames
-from storygan_tf.common.atomic_files import write_whole
+from pipeline.evaluation_inputs import INPUTS_FILE, EvaluationInputs
+from pipeline.run_evaluation import frame_source, make_evaluation_plan, run_plan
+from storygan_tf.common.atomic_files import write_atomically
 from storygan_tf.common.errors import DataError
 from storygan_tf.data.example_reader import StoryBatch, open_split
 from storygan_tf.evaluation.result import Evaluation
 from storygan_tf.reporting.comparison import (
-    Compared,
+    ComparedModel,
     StoryToShow,
     check_comparable,
     comparison_table,
@@ -30,7 +30,7 @@ class _Run:
     """A run directory, or a folder of `storygan evaluate`."""
 
     name: str
-    inputs: Inputs
+    inputs: EvaluationInputs
     evaluation: Evaluation
 
 
@@ -49,7 +49,7 @@ def compare_runs(paths: Sequence[Path], page: Path, beam_args: Sequence[str] = (
         ModelError: where a model cannot be judged again.
     """
     runs = [_load(path, name) for path, name in zip(paths, _names(paths), strict=True)]
-    compared = [Compared(run.name, _judged_alike(run, runs[0], beam_args)) for run in runs]
+    compared = [ComparedModel(run.name, _judged_alike(run, runs[0], beam_args)) for run in runs]
     check_comparable(compared)
     batch = _stories(runs[0])
     compared = [
@@ -57,7 +57,7 @@ def compare_runs(paths: Sequence[Path], page: Path, beam_args: Sequence[str] = (
         for entry, run in zip(compared, runs, strict=True)
     ]
     shown = map(StoryToShow, batch.ids, map(tuple, batch.sentences), batch.images)
-    write_whole(page, render_comparison(compared, list(shown)).encode())
+    write_atomically(page, render_comparison(compared, list(shown)).encode())
     return comparison_table(compared)
 
 
@@ -72,7 +72,9 @@ def _load(path: Path, name: str) -> _Run:
         raise DataError(
             f"{path}: holds no {METRICS_FILE}; expected a run directory or a folder of `storygan evaluate`."
         )
-    return _Run(name, Inputs.load(path / INPUTS_FILE), Evaluation.from_json(metrics.read_text(), str(metrics)))
+    return _Run(
+        name, EvaluationInputs.load(path / INPUTS_FILE), Evaluation.from_json(metrics.read_text(), str(metrics))
+    )
 
 
 def _judged_alike(run: _Run, first: _Run, beam_args: Sequence[str]) -> Evaluation:
@@ -81,7 +83,7 @@ def _judged_alike(run: _Run, first: _Run, beam_args: Sequence[str]) -> Evaluatio
         return run.evaluation
     inputs = dataclasses.replace(run.inputs, settings=first.inputs.settings)
     with tempfile.TemporaryDirectory() as aside:
-        return run_plan(plan_of(inputs, judge=first.inputs.judge), Path(aside), beam_args)
+        return run_plan(make_evaluation_plan(inputs, judge=first.inputs.judge), Path(aside), beam_args)
 
 
 def _judges(run: _Run) -> tuple[object, ...]:
@@ -94,5 +96,5 @@ def _stories(run: _Run) -> StoryBatch:
 
 
 def _frames(run: _Run, batch: StoryBatch, seed: int) -> dict[str, np.ndarray]:
-    frames = source_of_frames(run.inputs).frames(batch, seed)
+    frames = frame_source(run.inputs).frames(batch, seed)
     return dict(zip(batch.ids, frames, strict=True))

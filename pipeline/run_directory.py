@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from storygan_tf.common.atomic_files import write_whole
+from storygan_tf.common.atomic_files import write_atomically
 from storygan_tf.common.errors import ConfigError, DataError
 from storygan_tf.common.model_paths import BASE_DIRECTORY, WORK_DIRECTORY, pretrained_names
 from storygan_tf.config.schema import Settings
@@ -59,7 +59,7 @@ class RunDirectory:
         if run.settings_file.exists() and not reconfigure:
             _check_same(path, json.loads(run.settings_file.read_text()), wanted)
         try:
-            write_whole(run.settings_file, json.dumps(wanted, indent=1, sort_keys=True).encode())
+            write_atomically(run.settings_file, json.dumps(wanted, indent=1, sort_keys=True).encode())
         except DataError as error:
             raise ConfigError(f"--out {path}: cannot be used; choose another folder. {error}") from error
         return run

@@ -17,15 +17,15 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from components.beam_options import beam_options
 from components.story_evaluator.beam_evaluation import evaluate_on_beam
-from pipeline.build_stamp import STAMP, make_once
+from pipeline.build_stamp import STAMP, build_once
 from pipeline.code_fingerprint import code_fingerprint
-from pipeline.evaluation_inputs import INPUTS_FILE, Inputs, judge_fingerprint
+from pipeline.evaluation_inputs import INPUTS_FILE, EvaluationInputs, judge_fingerprint
 from pipeline.examples import example_parts, make_examples
 from pipeline.run_directory import SETTINGS_FILE
 from pipeline.step_inputs import JUDGE_SETTINGS
 from storygan_tf.common.errors import ConfigError, DataError
 from storygan_tf.common.model_paths import BASE_DIRECTORY
-from storygan_tf.common.progress import counted, progress
+from storygan_tf.common.progress import counted_progress, progress
 from storygan_tf.config.schema import Settings
 from storygan_tf.evaluation.external_frames import ImageFrames, stored_test_ids
 from storygan_tf.evaluation.frame_sources import FrameSource, ModelFrames, PictureFrames, served_frames
@@ -34,14 +34,14 @@ from storygan_tf.evaluation.plan import Plan, make_plan
 from storygan_tf.evaluation.result import Evaluation
 from storygan_tf.export.lineage import lineage_of
 from storygan_tf.export.loaded_model import SavedStoryGAN
-from storygan_tf.reporting.evaluation_files import Background, write_evaluation
+from storygan_tf.reporting.evaluation_files import ReportContext, write_evaluation
 from storygan_tf.training.trainer import HISTORY
 
 EXAMPLES, JUDGE = "examples", "judge"
 
 
 @dataclasses.dataclass(frozen=True)
-class Pictures:
+class ExternalImages:
     """Frames of another system.
 
     Attributes:
@@ -56,7 +56,7 @@ class Pictures:
 
 
 @dataclasses.dataclass(frozen=True)
-class Question:
+class EvaluationRequest:
     """What is to be evaluated, and how.
 
     Attributes:
@@ -75,14 +75,14 @@ class Question:
     out: Path
     settings: Settings
     model: Path | None = None
-    pictures: Pictures | None = None
+    pictures: ExternalImages | None = None
     served: Path | None = None
     skip_first_frame: bool = False
     commands: Mapping[str, str] = dataclasses.field(default_factory=dict)
     beam_args: Sequence[str] = ()
 
 
-def evaluate_question(question: Question) -> Evaluation:
+def run_evaluation(question: EvaluationRequest) -> Evaluation:
     """Evaluates, and writes everything into `question.out`.
 
     Raises:
@@ -93,15 +93,15 @@ def evaluate_question(question: Question) -> Evaluation:
     _check_out(question.out)
     background = _background(question)
     examples, judge = question.out / EXAMPLES, question.out / JUDGE
-    make_once(
+    build_once(
         examples,
         example_parts(question.data, question.settings),
         lambda path: make_examples(
             question.data, question.settings, path, question.out / "rejects.jsonl", question.beam_args
         ),
     )
-    make_once(judge, _judge_parts(question, examples), lambda path: _make_judge(question, examples, path))
-    inputs = Inputs(
+    build_once(judge, _judge_parts(question, examples), lambda path: _make_judge(question, examples, path))
+    inputs = EvaluationInputs(
         examples=str(examples.absolute()),
         judge=str(judge.absolute()),
         settings=json.loads(question.settings.to_json()),
@@ -109,14 +109,14 @@ def evaluate_question(question: Question) -> Evaluation:
         images=_image_arguments(question),
         skip_first_frame=question.skip_first_frame,
     )
-    plan = plan_of(inputs, served=served_frames(question.served) if question.served else None)
+    plan = make_evaluation_plan(inputs, served=served_frames(question.served) if question.served else None)
     evaluation = run_plan(plan, question.out, question.beam_args)
     write_evaluation(str(question.out), str(examples), plan, evaluation, background)
     inputs.save(question.out / INPUTS_FILE)
     return evaluation
 
 
-def plan_of(inputs: Inputs, judge: str = "", served: FrameSource | None = None) -> Plan:
+def make_evaluation_plan(inputs: EvaluationInputs, judge: str = "", served: FrameSource | None = None) -> Plan:
     """Returns the plan of an evaluation.
 
     Args:
@@ -127,7 +127,7 @@ def plan_of(inputs: Inputs, judge: str = "", served: FrameSource | None = None) 
     settings = Settings.from_json(json.dumps(inputs.settings)).evaluation
     return make_plan(
         inputs.examples,
-        source_of_frames(inputs),
+        frame_source(inputs),
         settings,
         judge or inputs.judge,
         served=served,
@@ -135,7 +135,7 @@ def plan_of(inputs: Inputs, judge: str = "", served: FrameSource | None = None) 
     )
 
 
-def source_of_frames(inputs: Inputs) -> FrameSource:
+def frame_source(inputs: EvaluationInputs) -> FrameSource:
     """Returns the judged model, or the judged pictures."""
     return ModelFrames(inputs.model) if inputs.model else PictureFrames(ImageFrames(**inputs.images or {}))
 
@@ -159,7 +159,7 @@ def _check_out(out: Path) -> None:
             )
 
 
-def _judge_parts(question: Question, examples: Path) -> dict[str, Any]:
+def _judge_parts(question: EvaluationRequest, examples: Path) -> dict[str, Any]:
     return {
         "examples": (examples / STAMP).read_text(),
         "settings": question.settings.to_json(*JUDGE_SETTINGS),
@@ -168,12 +168,12 @@ def _judge_parts(question: Question, examples: Path) -> dict[str, Any]:
     }
 
 
-def _make_judge(question: Question, examples: Path, path: Path) -> None:
-    with counted("training the judge", "epoch") as tell:
+def _make_judge(question: EvaluationRequest, examples: Path, path: Path) -> None:
+    with counted_progress("training the judge", "epoch") as tell:
         choose_judge(str(examples), question.settings.evaluation, path, tell)
 
 
-def _image_arguments(question: Question) -> dict[str, Any] | None:
+def _image_arguments(question: EvaluationRequest) -> dict[str, Any] | None:
     pictures, settings = question.pictures, question.settings
     if pictures is None:
         return None
@@ -190,11 +190,11 @@ def _image_arguments(question: Question) -> dict[str, Any] | None:
     }
 
 
-def _background(question: Question) -> Background:
+def _background(question: EvaluationRequest) -> ReportContext:
     settings = json.loads(question.settings.to_json("preset", "data", "evaluation"))
     if question.model is None:
-        return Background(settings=settings, commands=question.commands)
-    return Background(
+        return ReportContext(settings=settings, commands=question.commands)
+    return ReportContext(
         history=_history(question.model),
         settings=settings,
         commands=question.commands,

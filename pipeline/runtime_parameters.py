@@ -30,7 +30,7 @@ SETTINGS, TRAINING, LABELS = "settings", "training", "labels"
 
 
 @dataclasses.dataclass(frozen=True)
-class Parameters:
+class RuntimeParameters:
     """The runtime parameters, all of them strings.
 
     Attributes:
@@ -48,7 +48,7 @@ class Parameters:
     training_json: RuntimeParameter
 
     @classmethod
-    def of(cls, **defaults: str) -> Parameters:
+    def of(cls, **defaults: str) -> RuntimeParameters:
         """Returns parameters with these values, for a submission that gives no others."""
         return cls(**{name: RuntimeParameter(name, str, default) for name, default in defaults.items()})
 
@@ -80,7 +80,7 @@ class TransformExecutor(transform.Executor):
         exec_properties: dict[str, Any],
     ) -> None:
         """See TFX's executor. `settings`, optional: JSON of `storygan_tf.config.schema.Settings`."""
-        super().Do(input_dict, output_dict, with_submitted(exec_properties, TRANSFORM_SETTINGS))
+        super().Do(input_dict, output_dict, with_runtime_parameters(exec_properties, TRANSFORM_SETTINGS))
 
 
 class TrainerExecutor(trainer.GenericExecutor):
@@ -94,10 +94,10 @@ class TrainerExecutor(trainer.GenericExecutor):
     ) -> None:
         """See TFX's executor.
 
-        `settings`, `training` and `labels`, optional: as `Parameters` describes `settings_json`, `training_json` and
-        `label_names`.
+        `settings`, `training` and `labels`, optional: as `RuntimeParameters` describes `settings_json`,
+        `training_json` and `label_names`.
         """
-        super().Do(input_dict, output_dict, with_submitted(exec_properties, TRAINER_SETTINGS))
+        super().Do(input_dict, output_dict, with_runtime_parameters(exec_properties, TRAINER_SETTINGS))
 
 
 class StoryTransform(Transform):
@@ -112,7 +112,7 @@ class StoryTrainer(Trainer):
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(TrainerExecutor)
 
 
-def with_submitted(exec_properties: dict[str, Any], parts: tuple[str, ...]) -> dict[str, Any]:
+def with_runtime_parameters(exec_properties: dict[str, Any], parts: tuple[str, ...]) -> dict[str, Any]:
     """Returns a step's properties with what was submitted in their `custom_config`, reduced to what the step uses.
 
     Args:

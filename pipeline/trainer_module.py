@@ -14,7 +14,7 @@ from pipeline.step_inputs import StepArguments
 from pipeline.vectorizer_export import export_vectorizer
 from storygan_tf.training.train_and_export import train_and_export
 from storygan_tf.training.trainer import HISTORY, TENSORBOARD
-from storygan_tf.training.warm_start import load_initial
+from storygan_tf.training.warm_start import load_initial_model
 
 VECTORIZER = "vectorizer"
 """In the working folder: the sentence vectors of the Transform graph, for the export."""
@@ -46,7 +46,7 @@ def run_fn(fn_args: FnArgs) -> None:
         work_dir=work_dir,
         serving_dir=fn_args.serving_model_dir,
         label_names=arguments.label_names,
-        initial=load_initial(settings.training.init_from) if settings.training.init_from else None,
+        initial=load_initial_model(settings.training.init_from) if settings.training.init_from else None,
     )
     _keep_logs(work_dir, Path(fn_args.model_run_dir))
 

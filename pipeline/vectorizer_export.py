@@ -13,7 +13,7 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from storygan_tf.common.atomic_files import whole_folder
+from storygan_tf.common.atomic_files import atomic_folder
 from storygan_tf.config.schema import Settings
 from storygan_tf.data import example_schema
 
@@ -32,7 +32,7 @@ def export_vectorizer(transform_output_dir: str | Path, out_dir: str | Path, set
         settings: those that Transform ran with.
     """
     graph = tft.TFTransformOutput(str(transform_output_dir)).transform_savedmodel_dir
-    with whole_folder(Path(out_dir)) as aside:
+    with atomic_folder(Path(out_dir)) as aside:
         _save(graph, aside, settings)
 
 

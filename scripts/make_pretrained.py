@@ -14,12 +14,12 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from storygan_tf.common.atomic_files import whole_folder
+from storygan_tf.common.atomic_files import atomic_folder
 from storygan_tf.common.errors import ModelError, StoryGANError
+from storygan_tf.common.file_names import MODEL_CARD
 from storygan_tf.common.model_paths import ASSETS_EXTRA, PRETRAINED, find_model
 from storygan_tf.evaluation.metric_names import FIGURES
 from storygan_tf.export.lineage import LINEAGE_FILE, Lineage, lineage_of, model_fingerprint
-from storygan_tf.reporting.model_card import MODEL_CARD
 from storygan_tf.training.reexport import Rounding, reexport
 
 LIMIT = 12_000_000
@@ -63,7 +63,7 @@ def make(source: str, out: Path) -> Rounding:
         ModelError: for a model that is refused.
     """
     read_papers(find_model(source))
-    with whole_folder(out) as aside:
+    with atomic_folder(out) as aside:
         rounding = reexport(source, aside, half=True, most=GREY_LEVELS)
         _check_size(aside)
     return rounding

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from storygan_tf.common.progress import progress
-from storygan_tf.data.background import evenly, median_background
+from storygan_tf.data.background import evenly_spaced, median_background
 from storygan_tf.data.blocks.render import render_blocks
 from storygan_tf.data.datasets import Story, open_dataset
 from storygan_tf.data.datasets.story import load_frame
@@ -59,7 +59,7 @@ def make(folder: Path, out: Path) -> None:
     with progress("rendering stories", STORIES + TEST_STORIES) as advance:
         render_blocks(folder, STORIES, TEST_STORIES, seed=SEED, progress=lambda done, _: advance(min(done, 1)))
     train = read(folder, "train")
-    background = median_background([train.images[evenly(len(train.images), BACKGROUND_STORIES)]])
+    background = median_background([train.images[evenly_spaced(len(train.images), BACKGROUND_STORIES)]])
     with progress("training the judge", EPOCHS, unit="epoch") as advance:
         judge = train_judge(
             train.images,

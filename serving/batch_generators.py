@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol
 
 import tensorflow as tf
 
-from serving.batch_input import Task
+from serving.batch_input import DrawTask
 from serving.call_errors import ServingError
 from serving.client import StoryClient, Tls
 from serving.story_io import DEFAULT_MODEL
@@ -26,7 +26,7 @@ from storygan_tf.export.lineage import model_fingerprint
 from storygan_tf.export.loaded_model import SavedStoryGAN
 
 
-class Drawn(NamedTuple):
+class DrawnStory(NamedTuple):
     """What became of a story.
 
     Attributes:
@@ -49,7 +49,7 @@ class Generator(Protocol):
     frames: int
     concurrency: int
 
-    def draw(self, stories: Sequence[Sequence[str]], seeds: Sequence[int]) -> list[Drawn]:
+    def draw(self, stories: Sequence[Sequence[str]], seeds: Sequence[int]) -> list[DrawnStory]:
         """Draws stories of T sentences each.
 
         Raises:
@@ -57,7 +57,7 @@ class Generator(Protocol):
         """
 
 
-class Source(Protocol):
+class GeneratorSource(Protocol):
     """Where the pictures come from; small enough to travel to a worker."""
 
     @property
@@ -67,7 +67,7 @@ class Source(Protocol):
     def __hash__(self) -> int:
         """Tells sources apart, of which a process opens each once."""
 
-    def told(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
         """Returns what must be the same for pictures to be the same: JSON values."""
 
     def opened(self) -> Generator:
@@ -89,7 +89,7 @@ class SavedSource:
         """The version directory's name."""
         return Path(self.path).name
 
-    def told(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
         """Returns version and fingerprint; see `Source`."""
         return {"version": self.version, "model_sha256": model_fingerprint(self.path)}
 
@@ -107,7 +107,7 @@ class _SavedGenerator:
         self._saved = SavedStoryGAN(path)
         self.frames = self._saved.frames
 
-    def draw(self, stories: Sequence[Sequence[str]], seeds: Sequence[int]) -> list[Drawn]:
+    def draw(self, stories: Sequence[Sequence[str]], seeds: Sequence[int]) -> list[DrawnStory]:
         """See `Generator`."""
         try:
             pictures, errors = self._saved.pictures(stories, seeds)
@@ -115,7 +115,9 @@ class _SavedGenerator:
             raise ModelError(
                 f"model {self._saved.path}: cannot draw a batch of {len(stories)} ({error.message})."
             ) from (error)
-        return [Drawn([], error) if error else Drawn(row) for row, error in zip(pictures, errors, strict=True)]
+        return [
+            DrawnStory([], error) if error else DrawnStory(row) for row, error in zip(pictures, errors, strict=True)
+        ]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,7 +156,7 @@ class ServedSource:
         with self.client() as client:
             return dataclasses.replace(self, number=client.info().version or None)
 
-    def told(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
         """Returns the model's name and version; see `Source`."""
         return {"version": self.version, "served_name": self.model}
 
@@ -179,9 +181,9 @@ class _ServedGenerator:
         self._client = source.client()
         self.frames = self._client.info().frames
 
-    def draw(self, stories: Sequence[Sequence[str]], seeds: Sequence[int]) -> list[Drawn]:
+    def draw(self, stories: Sequence[Sequence[str]], seeds: Sequence[int]) -> list[DrawnStory]:
         """Asks for all, and where the server refuses some, once more for the others; see `Generator`."""
-        drawn = [Drawn([])] * len(stories)
+        drawn = [DrawnStory([])] * len(stories)
         left = list(range(len(stories)))
         while left:
             try:
@@ -190,11 +192,11 @@ class _ServedGenerator:
                 if not error.rows:
                     raise
                 for number, reason in error.rows.items():
-                    drawn[left[number]] = Drawn([], reason)
+                    drawn[left[number]] = DrawnStory([], reason)
                 left = [row for number, row in enumerate(left) if number not in error.rows]
                 continue
             for row, story in zip(left, answer, strict=True):
-                drawn[row] = Drawn([to_png(frame) for frame in story.frames])
+                drawn[row] = DrawnStory([to_png(frame) for frame in story.frames])
             break
         return drawn
 
@@ -202,14 +204,14 @@ class _ServedGenerator:
 _OPENING = threading.Lock()
 
 
-def open_generator(source: Source) -> Generator:
+def open_generator(source: GeneratorSource) -> Generator:
     """Returns a source's generator, opened once a process, however many threads and shards that has."""
     with _OPENING:
         return _open(source)
 
 
 @functools.lru_cache(maxsize=1)
-def _open(source: Source) -> Generator:
+def _open(source: GeneratorSource) -> Generator:
     return source.opened()
 
 
@@ -219,12 +221,12 @@ def close_generators() -> None:
         _open.cache_clear()
 
 
-def draw_all(generator: Generator, batches: Iterable[Sequence[Task]]) -> Iterator[tuple[Task, Drawn]]:
+def draw_all(generator: Generator, batches: Iterable[Sequence[DrawTask]]) -> Iterator[tuple[DrawTask, DrawnStory]]:
     """Yields each story and what became of it, in their order.
 
     While the caller deals with a batch the next ones are drawn, as many at a time as the generator takes.
     """
-    waiting: collections.deque[tuple[Sequence[Task], Future[list[Drawn]]]] = collections.deque()
+    waiting: collections.deque[tuple[Sequence[DrawTask], Future[list[DrawnStory]]]] = collections.deque()
     with ThreadPoolExecutor(generator.concurrency) as pool:
         for batch in batches:
             waiting.append((batch, pool.submit(_draw, generator, batch)))
@@ -234,7 +236,7 @@ def draw_all(generator: Generator, batches: Iterable[Sequence[Task]]) -> Iterato
             yield from _outcomes(*waiting.popleft())
 
 
-def _draw(generator: Generator, batch: Sequence[Task]) -> list[Drawn]:
+def _draw(generator: Generator, batch: Sequence[DrawTask]) -> list[DrawnStory]:
     """Draws a batch; a story of another length would fail all others with it."""
     drawn = [_wrong_length(task, generator.frames) for task in batch]
     good = [number for number, outcome in enumerate(drawn) if not outcome.error]
@@ -246,10 +248,10 @@ def _draw(generator: Generator, batch: Sequence[Task]) -> list[Drawn]:
     return drawn
 
 
-def _wrong_length(task: Task, frames: int) -> Drawn:
+def _wrong_length(task: DrawTask, frames: int) -> DrawnStory:
     count = len(task.sentences)
-    return Drawn([], "" if count == frames else f"{count} sentences, expected {frames}")
+    return DrawnStory([], "" if count == frames else f"{count} sentences, expected {frames}")
 
 
-def _outcomes(batch: Sequence[Task], drawn: Future[list[Drawn]]) -> Iterator[tuple[Task, Drawn]]:
+def _outcomes(batch: Sequence[DrawTask], drawn: Future[list[DrawnStory]]) -> Iterator[tuple[DrawTask, DrawnStory]]:
     yield from zip(batch, drawn.result(), strict=True)

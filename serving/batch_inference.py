@@ -24,8 +24,8 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from components.beam_options import beam_options
 from components.record_files import list_files, read_file, remove_folder, write_file, write_lines
-from serving.batch_generators import Drawn, Source, close_generators, draw_all, open_generator
-from serving.batch_input import SHARD_ROWS, Checker, InputFiles, Task, from_line, to_line
+from serving.batch_generators import DrawnStory, GeneratorSource, close_generators, draw_all, open_generator
+from serving.batch_input import SHARD_ROWS, DrawTask, InputFiles, RowChecker, from_line, to_line
 from serving.batch_output import LAYOUTS, ShardFiles, order_of
 from storygan_tf.common.errors import ConfigError, DataError, StoryGANError, nearest
 from storygan_tf.common.progress import Advance, progress
@@ -58,7 +58,7 @@ class BatchFailedError(StoryGANError):
 
 
 @dataclasses.dataclass(frozen=True)
-class Batch:
+class BatchJob:
     """What is to be drawn, and how.
 
     Attributes:
@@ -75,7 +75,7 @@ class Batch:
 
     given: str
     out: str
-    source: Source
+    source: GeneratorSource
     seed: int = 0
     layout: str = LAYOUTS[0]
     split: str | None = None
@@ -92,11 +92,11 @@ class Batch:
         if self.batch_size < 1:
             raise ConfigError(f"--batch-size {self.batch_size}: expected at least 1.")
 
-    def told(self, files: InputFiles) -> dict[str, Any]:
+    def identity(self, files: InputFiles) -> dict[str, Any]:
         """Returns what must be the same for the output to be the same: JSON values."""
         return {
             "input_sha256": files.sha256(),
-            **self.source.told(),
+            **self.source.identity(),
             **{name: getattr(self, name) for name in ("seed", "layout", "split", "batch_size", "shard_rows")},
         }
 
@@ -114,7 +114,7 @@ class _Plan:
     shards: int
 
 
-def run_batch(batch: Batch) -> dict[str, Any]:
+def run_batch(batch: BatchJob) -> dict[str, Any]:
     """Draws every story that is not drawn yet, and returns what became of all: `counts.json`.
 
     Raises:
@@ -123,7 +123,7 @@ def run_batch(batch: Batch) -> dict[str, Any]:
         BatchFailedError: where drawing failed, as where a model or a server does not do what it should.
     """
     files = InputFiles(batch.given)
-    _begin(batch, batch.told(files))
+    _begin(batch, batch.identity(files))
     if not FileSystems.exists(f"{batch.out}/{COUNTS_FILE}"):
         plan = _planned(batch, files)
         missing = _missing(batch, plan)
@@ -134,7 +134,7 @@ def run_batch(batch: Batch) -> dict[str, Any]:
     return dict(json.loads(read_file(f"{batch.out}/{COUNTS_FILE}")))
 
 
-def _begin(batch: Batch, told: dict[str, Any]) -> None:
+def _begin(batch: BatchJob, told: dict[str, Any]) -> None:
     """Notes what the output is made of, or compares it with what is noted there."""
     path = f"{batch.out}/{JOB_FILE}"
     if not FileSystems.exists(path):
@@ -151,12 +151,12 @@ def _begin(batch: Batch, told: dict[str, Any]) -> None:
             )
 
 
-def _planned(batch: Batch, files: InputFiles) -> _Plan:
+def _planned(batch: BatchJob, files: InputFiles) -> _Plan:
     """Cuts the input into shards, unless that is done."""
     path, aside = f"{batch.out}/{_PLAN}", f"{batch.out}/{_ASIDE}"
     if FileSystems.exists(path):
         return _Plan(**json.loads(read_file(path)))
-    entries = Checker(batch.seed, batch.split, order_of(batch.layout)).checked(files.rows())
+    entries = RowChecker(batch.seed, batch.split, order_of(batch.layout)).checked(files.rows())
     given = shards = 0
     while rows := list(itertools.islice(entries, batch.shard_rows)):
         write_lines(_rows_file(batch.out, shards), map(to_line, rows), aside)
@@ -176,14 +176,14 @@ def _outcome_file(out: str, shard: int) -> str:
     return f"{out}/{_WORK}/outcome-{shard:05d}.jsonl"
 
 
-def _missing(batch: Batch, plan: _Plan) -> list[int]:
+def _missing(batch: BatchJob, plan: _Plan) -> list[int]:
     """Returns the numbers of the shards that are not whole."""
     there = set(list_files(f"{batch.out}/manifest/*.jsonl"))
     files = (ShardFiles(number, plan.shards, batch.layout) for number in range(plan.shards))
     return [shard.number for shard in files if f"{batch.out}/{shard.manifest}" not in there]
 
 
-def _draw(batch: Batch, plan: _Plan, missing: Sequence[int]) -> None:
+def _draw(batch: BatchJob, plan: _Plan, missing: Sequence[int]) -> None:
     """Draws shards on Beam."""
     remove_folder(f"{batch.out}/{_FAILED}")
     try:
@@ -198,7 +198,7 @@ def _draw(batch: Batch, plan: _Plan, missing: Sequence[int]) -> None:
         raise BatchFailedError(f"{read_file(path).decode()} {_stays(batch, plan)}")
 
 
-def _run_pipeline(batch: Batch, plan: _Plan, missing: Sequence[int]) -> None:
+def _run_pipeline(batch: BatchJob, plan: _Plan, missing: Sequence[int]) -> None:
     with beam.Pipeline(options=PipelineOptions(beam_options(batch.beam_args))) as pipeline:
         # What a user can mend is told by files: it then has its own words on every runner.
         _ = (
@@ -208,7 +208,7 @@ def _run_pipeline(batch: Batch, plan: _Plan, missing: Sequence[int]) -> None:
         )
 
 
-def _stays(batch: Batch, plan: _Plan) -> str:
+def _stays(batch: BatchJob, plan: _Plan) -> str:
     whole = plan.shards - len(_missing(batch, plan))
     return f"{whole} of {plan.shards} parts are written and stay: the same command goes on with the others."
 
@@ -221,7 +221,7 @@ class _DrawShard(beam.DoFn):
         shards: how many there are.
     """
 
-    def __init__(self, batch: Batch, shards: int) -> None:
+    def __init__(self, batch: BatchJob, shards: int) -> None:
         super().__init__()
         self._batch = batch
         self._shards = shards
@@ -239,12 +239,12 @@ class _DrawShard(beam.DoFn):
             write_file(f"{out}/{_FAILED}/{number:05d}", str(error).encode(), f"{out}/{_ASIDE}")
 
 
-def _draw_shard(batch: Batch, shard: ShardFiles) -> None:
+def _draw_shard(batch: BatchJob, shard: ShardFiles) -> None:
     """Writes a shard's pictures, then what was rejected, then its part of the manifest."""
     out, aside = batch.out, f"{batch.out}/{_ASIDE}"
     rows = [from_line(line) for line in read_file(_rows_file(out, shard.number)).splitlines()]
     rejects = [row for row in rows if isinstance(row, Reject)]
-    batches = _batched([row for row in rows if isinstance(row, Task)], batch.batch_size)
+    batches = _batched([row for row in rows if isinstance(row, DrawTask)], batch.batch_size)
     drawn = _without_refused(draw_all(open_generator(batch.source), batches), rejects)
     entries = shard.write(out, aside, drawn, batch.source.version)
     places = [row.file if isinstance(row, Reject) else row.place for row in rows]
@@ -253,11 +253,13 @@ def _draw_shard(batch: Batch, shard: ShardFiles) -> None:
     write_lines(f"{out}/{shard.manifest}", map(_json_line, entries), aside)
 
 
-def _batched(tasks: Sequence[Task], size: int) -> Iterator[Sequence[Task]]:
+def _batched(tasks: Sequence[DrawTask], size: int) -> Iterator[Sequence[DrawTask]]:
     return (tasks[start : start + size] for start in range(0, len(tasks), size))
 
 
-def _without_refused(drawn: Iterable[tuple[Task, Drawn]], rejects: list[Reject]) -> Iterator[tuple[Task, Drawn]]:
+def _without_refused(
+    drawn: Iterable[tuple[DrawTask, DrawnStory]], rejects: list[Reject]
+) -> Iterator[tuple[DrawTask, DrawnStory]]:
     """Yields the stories that were drawn; adds the others to `rejects`."""
     for task, outcome in drawn:
         if outcome.error:
@@ -270,7 +272,7 @@ def _json_line(value: Any) -> bytes:
     return json.dumps(value).encode() + b"\n"
 
 
-def _finish(batch: Batch, plan: _Plan) -> None:
+def _finish(batch: BatchJob, plan: _Plan) -> None:
     """Puts together what was rejected, and counts."""
     aside = f"{batch.out}/{_ASIDE}"
     outcome = _Outcome(batch.out, plan.shards)
@@ -311,7 +313,7 @@ class _Outcome:
 
 
 @contextlib.contextmanager
-def _progress(batch: Batch, plan: _Plan, missing: int) -> Iterator[None]:
+def _progress(batch: BatchJob, plan: _Plan, missing: int) -> Iterator[None]:
     """Shows how many shards are whole, which every runner's workers tell by their files."""
     ended = threading.Event()
     with progress("drawing", plan.shards, "part", plan.shards - missing) as advance:
@@ -324,7 +326,7 @@ def _progress(batch: Batch, plan: _Plan, missing: int) -> Iterator[None]:
             watcher.join()
 
 
-def _watch(batch: Batch, plan: _Plan, missing: int, advance: Advance, ended: threading.Event) -> None:
+def _watch(batch: BatchJob, plan: _Plan, missing: int, advance: Advance, ended: threading.Event) -> None:
     while missing:
         last = ended.wait(_LOOK_SECONDS)
         left = len(_missing(batch, plan))

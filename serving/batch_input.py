@@ -47,7 +47,7 @@ _GZIP = b"\x1f\x8b"
 
 
 @dataclasses.dataclass(frozen=True)
-class Task:
+class DrawTask:
     """A story to draw.
 
     Attributes:
@@ -230,7 +230,7 @@ def _understood(place: str, read: Callable[..., dict[str, Any]], *content: Any) 
         return Row(place, reason=error.reason)
 
 
-class Checker:
+class RowChecker:
     """Makes stories to draw of rows, or says why not. It remembers the ids that it has seen, on disk.
 
     Args:
@@ -248,7 +248,7 @@ class Checker:
         self._seen = sqlite3.connect("")  # a temporary file, which goes with the connection
         self._seen.execute("CREATE TABLE seen (story_id TEXT PRIMARY KEY) WITHOUT ROWID")
 
-    def checked(self, rows: Iterable[Row]) -> Iterator[Task | Reject]:
+    def checked(self, rows: Iterable[Row]) -> Iterator[DrawTask | Reject]:
         """Yields a story to draw or a reject for each row of the split, in their order.
 
         Raises:
@@ -280,7 +280,7 @@ class Checker:
         self._last, self._position = story_id, self._position + 1
         return self._position - 1
 
-    def _task(self, story_id: str, row: Row, position: int) -> Task:
+    def _task(self, story_id: str, row: Row, position: int) -> DrawTask:
         new = self._seen.execute("INSERT OR IGNORE INTO seen VALUES (?)", [story_id]).rowcount
         require(bool(new), "duplicate story_id")
         sentences = texts(row.values, example_schema.SENTENCES)
@@ -288,17 +288,17 @@ class Checker:
         seed = story_seed(self._seed, story_id) if seed is None else seed
         whole = isinstance(seed, int) and not isinstance(seed, bool)
         require(whole and -(2**63) <= seed < 2**63, "seed is not a whole number of 64 bits")
-        return Task(story_id, sentences, seed, position, row.place)
+        return DrawTask(story_id, sentences, seed, position, row.place)
 
 
-def to_line(entry: Task | Reject) -> bytes:
+def to_line(entry: DrawTask | Reject) -> bytes:
     """Returns an entry of a shard as a line of JSON."""
     return json.dumps(dataclasses.asdict(entry)).encode() + b"\n"
 
 
-def from_line(line: bytes) -> Task | Reject:
+def from_line(line: bytes) -> DrawTask | Reject:
     """Returns what `to_line` wrote."""
     values = json.loads(line)
     if "reason" in values:
         return Reject(**values)
-    return Task(**values | {"sentences": tuple(values["sentences"])})
+    return DrawTask(**values | {"sentences": tuple(values["sentences"])})

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from components.record_files import write_files, write_records
-from serving.batch_generators import Drawn
-from serving.batch_input import Task
+from serving.batch_generators import DrawnStory
+from serving.batch_input import DrawTask
 from storygan_tf.data import example_schema
 from storygan_tf.evaluation import external_frames
 
@@ -60,7 +60,9 @@ class ShardFiles:
             return f"{IMAGES_FOLDER}/{self.number:05d}/{position:07d}_{frame + 1}.png"
         return f"{IMAGES_FOLDER}/{external_frames.frame_path(self.layout, position, frame, frames)}"
 
-    def write(self, out: str, aside: str, drawn: Iterable[tuple[Task, Drawn]], version: str) -> list[dict[str, Any]]:
+    def write(
+        self, out: str, aside: str, drawn: Iterable[tuple[DrawTask, DrawnStory]], version: str
+    ) -> list[dict[str, Any]]:
         """Writes stories' pictures, one story after the other, and returns their entries of the manifest.
 
         Args:
@@ -78,7 +80,7 @@ class ShardFiles:
         return entries
 
     def _pictures(
-        self, drawn: Iterable[tuple[Task, Drawn]], version: str, entries: list[dict[str, Any]]
+        self, drawn: Iterable[tuple[DrawTask, DrawnStory]], version: str, entries: list[dict[str, Any]]
     ) -> Iterator[tuple[str, bytes]]:
         for task, outcome in drawn:
             count = len(outcome.frames)
@@ -87,7 +89,7 @@ class ShardFiles:
             yield from zip(names, outcome.frames, strict=True)
 
     def _examples(
-        self, drawn: Iterable[tuple[Task, Drawn]], version: str, entries: list[dict[str, Any]]
+        self, drawn: Iterable[tuple[DrawTask, DrawnStory]], version: str, entries: list[dict[str, Any]]
     ) -> Iterator[bytes]:
         for task, outcome in drawn:
             entries.append(_entry(task, version) | {"record": self.records, "number": len(entries)})
@@ -96,5 +98,5 @@ class ShardFiles:
             yield example.SerializeToString(deterministic=True)
 
 
-def _entry(task: Task, version: str) -> dict[str, Any]:
+def _entry(task: DrawTask, version: str) -> dict[str, Any]:
     return {"story_id": task.story_id, "sentences": list(task.sentences), "seed": task.seed, "version": version}

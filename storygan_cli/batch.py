@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from storygan_cli.remote_folders import local_workers, model_place
+from storygan_cli.remote_folders import local_model, require_local_workers
 from storygan_cli.runner_options import BeamOptions, BeamRunner, BeamWorkers, beam_arguments
 from storygan_tf.common.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from serving.batch_generators import Source
+    from serving.batch_generators import GeneratorSource
 
 EPILOG = "Example: storygan batch --model blocks --input stories.jsonl --output runs/batch --beam-workers 2"
 
@@ -75,15 +75,15 @@ def batch(
     out = output.rstrip("/")
     # Workers may have another working directory.
     place = out if "://" in out else str(Path(out).absolute())
-    local_workers(beam_args, model or "")
-    with model_place(model) as saved:
+    require_local_workers(beam_args, model or "")
+    with local_model(model) as saved:
         source = _saved(saved) if saved else _served(target or "", served_name, label, concurrency, tls_ca)
         from components.buckets import check_access
-        from serving.batch_inference import Batch, run_batch
+        from serving.batch_inference import BatchJob, run_batch
 
         check_access(given)
         check_access(out)
-        counts = run_batch(Batch(given, place, source, seed, layout.value, split, batch_size, beam_args=beam_args))
+        counts = run_batch(BatchJob(given, place, source, seed, layout.value, split, batch_size, beam_args=beam_args))
     _tell(out, layout, counts)
     if not counts["written"]:
         raise DataError(
@@ -91,7 +91,7 @@ def batch(
         )
 
 
-def _saved(model: str) -> Source:
+def _saved(model: str) -> GeneratorSource:
     from storygan_tf.common.model_paths import find_model
 
     path = str(find_model(model))
@@ -100,7 +100,7 @@ def _saved(model: str) -> Source:
     return SavedSource(path)
 
 
-def _served(target: str, name: str, label: str | None, concurrency: int, tls_ca: Path | None) -> Source:
+def _served(target: str, name: str, label: str | None, concurrency: int, tls_ca: Path | None) -> GeneratorSource:
     from serving.batch_generators import ServedSource
 
     trusted = str(tls_ca) if tls_ca else None

@@ -18,7 +18,7 @@ from storygan_cli.settings_options import (
 from storygan_tf.common.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
-    from pipeline.cluster.k8s_job import TrainingJob
+    from pipeline.cluster.k8s_job import KubernetesJob
     from storygan_tf.config.schema import TrainConfig
 
 EPILOG = (
@@ -68,18 +68,18 @@ def compile_pipeline(
         raise ConfigError(f"--workers: expected with --target {TRAINING}, and with no other target.")
     if target == TRAINING and (encoder or max_reject_fraction is not None):
         raise ConfigError(f"--encoder, --max-reject-fraction: `storygan prepare` takes them, not --target {TRAINING}.")
-    from pipeline.cluster.cluster_settings import Request, split_assignments
+    from pipeline.cluster.cluster_settings import CompileRequest, split_assignments
 
     cluster, others = split_assignments(assignments or [])
-    request: Request | TrainingJob
+    request: CompileRequest | KubernetesJob
     if workers is not None:
         options, training = _training(preset, init_from, others)
-        from pipeline.cluster.k8s_job import TrainingJob
+        from pipeline.cluster.k8s_job import KubernetesJob
 
-        request = TrainingJob(image, data, root, workers, options, training, cluster)
+        request = KubernetesJob(image, data, root, workers, options, training, cluster)
     else:
         settings, _ = story_settings(preset, init_from, others, encoder, max_reject_fraction)
-        request = Request(image, data, root, settings, cluster)
+        request = CompileRequest(image, data, root, settings, cluster)
     # After what can be wrong with the options: loading TFX takes seconds.
     from importlib import import_module
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from storygan_tf.data.datasets.dataset_report import Findings
+    from storygan_tf.data.datasets.dataset_report import DatasetReport
     from storygan_tf.data.datasets.split_overlap import Overlap
     from storygan_tf.data.datasets.story import Reject, Story, StoryDataset
     from storygan_tf.data.storyboard import StoryRow
@@ -69,11 +69,11 @@ def check(
 ) -> None:
     """Read every story and picture, and tell what can be used and what cannot."""
     from storygan_tf.common.errors import DataError
-    from storygan_tf.data.datasets.dataset_report import examine
+    from storygan_tf.data.datasets.dataset_report import examine_dataset
 
     dataset = _open(folder, layout, frame_seed, pororo_split, drop_leaks)
     with _shown("checking stories") as progress:
-        findings = examine(dataset, frames, progress)
+        findings = examine_dataset(dataset, frames, progress)
     for line in _report(dataset, findings):
         print(line)
     if not findings.accepted:
@@ -166,7 +166,7 @@ def _shown(what: str) -> Iterator[Callable[[int, int], None]]:
         yield tell
 
 
-def _report(dataset: StoryDataset, findings: Findings) -> Iterator[str]:
+def _report(dataset: StoryDataset, findings: DatasetReport) -> Iterator[str]:
     """Yields the lines of `storygan data check`."""
     from storygan_tf.data.datasets.reject_summary import describe_rejects
 
@@ -184,7 +184,7 @@ def _report(dataset: StoryDataset, findings: Findings) -> Iterator[str]:
     yield from (f"set aside  {line}" for line in describe_rejects(findings.rejects))
 
 
-def _compared(dataset: StoryDataset, findings: Findings) -> Iterator[str]:
+def _compared(dataset: StoryDataset, findings: DatasetReport) -> Iterator[str]:
     """Yields what the published set has, and what of it is missing here."""
     for split, count in (dataset.published or {}).items():
         missing = count - findings.splits[split]

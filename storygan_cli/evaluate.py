@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from storygan_cli.remote_folders import kept_folder, local_only, local_workers, model_place, read_folder
+from storygan_cli.remote_folders import local_model, read_folder, require_local, require_local_workers, synced_folder
 from storygan_cli.runner_options import BeamOptions, BeamRunner, BeamWorkers, beam_arguments
 from storygan_cli.settings_options import Assignments
 from storygan_tf.common.errors import ConfigError, ModelError
@@ -66,28 +66,28 @@ def evaluate(
     """Judge a model, or another system's frames, on the test stories of a folder."""
     if (model is None) == (images is None):
         raise ConfigError("--model and --images: expected exactly one of them.")
-    local_only("--images", images, "fetch the pictures first")
+    require_local("--images", images, "fetch the pictures first")
     beam_args = beam_arguments(beam_runner, beam_workers, beam)
-    local_workers(beam_args, data, out)
+    require_local_workers(beam_args, data, out)
     with contextlib.ExitStack() as stack:
-        stories, place = stack.enter_context(read_folder(data)), stack.enter_context(kept_folder(out))
-        path, compared = (_version(stack.enter_context(model_place(given))) for given in (model, served))
+        stories, place = stack.enter_context(read_folder(data)), stack.enter_context(synced_folder(out))
+        path, compared = (_version(stack.enter_context(local_model(given))) for given in (model, served))
         settings = _settings(path, preset, assignments or [], stories.path)
-        from pipeline.run_evaluation import Pictures, Question, evaluate_question
+        from pipeline.run_evaluation import EvaluationRequest, ExternalImages, run_evaluation
         from storygan_tf.reporting.evaluation_files import REPORT_FILE, STORYBOARD_FILE
 
-        question = Question(
+        question = EvaluationRequest(
             data=stories.path,
             out=place.path,
             settings=settings,
             model=path,
-            pictures=Pictures(images, images_layout.value, images_given) if images else None,
+            pictures=ExternalImages(images, images_layout.value, images_given) if images else None,
             served=compared,
             skip_first_frame=skip_first_frame,
             commands={"repeat": shlex.join(["storygan", *sys.argv[1:]])},
             beam_args=beam_args,
         )
-        evaluation = evaluate_question(question)
+        evaluation = run_evaluation(question)
     _tell(evaluation)
     folder = place.name.rstrip("/")
     print(f"pictures   {folder}/{STORYBOARD_FILE}\nreport     {folder}/{REPORT_FILE}")
@@ -141,9 +141,9 @@ def _frames(settings: Settings, data: Path) -> int:
 
 
 def _tell(evaluation: Evaluation) -> None:
-    from storygan_tf.reporting.comparison import Compared, comparison_table
+    from storygan_tf.reporting.comparison import ComparedModel, comparison_table
 
-    print(comparison_table([Compared("the model", evaluation)]))
+    print(comparison_table([ComparedModel("the model", evaluation)]))
     for check in evaluation.checks:
         mark = {True: "passed", False: "failed", None: "does not apply"}[check.passed]
         print(f"{mark:14} {check.why}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from storygan_cli.remote_folders import local_only, model_place
+from storygan_cli.remote_folders import local_model, require_local
 from storygan_tf.common.errors import DataError, ModelError
 
 if TYPE_CHECKING:
@@ -45,8 +45,8 @@ def generate(
         raise DataError("--out: missing; expected a file name that ends in .png or .gif.")
     if out is not None and out.suffix not in (".png", ".gif"):
         raise DataError(f"--out {out}: found {out.suffix or 'no ending'!r}, expected .png or .gif.")
-    local_only("--out", out, "a picture is not stored")
-    with model_place(model) as place:
+    require_local("--out", out, "a picture is not stored")
+    with local_model(model) as place:
         saved = _load(place, target, served_name, label, tls_ca)
         if out is None:
             _suggest(saved, f"--model {shlex.quote(model)}" if model else f"--target {shlex.quote(target or '')}")

@@ -31,11 +31,11 @@ def lineage(
 
 def _table(found: Lineage) -> str:
     """Returns a line for each entry; of the settings only their number, for there are many."""
-    from storygan_tf.export.lineage import flat
+    from storygan_tf.export.lineage import flatten
 
     values = dataclasses.asdict(found)
-    count, preset = len(list(flat(values["settings"]))), values["settings"].get("preset")
+    count, preset = len(list(flatten(values["settings"]))), values["settings"].get("preset")
     values["settings"] = f"{count}{f' of preset {preset}' if preset else ''}; --json prints them"
-    entries = list(flat({name: value for name, value in values.items() if value != {}}))
+    entries = list(flatten({name: value for name, value in values.items() if value != {}}))
     width = max(len(name) for name, _ in entries)
     return "".join(f"{name.ljust(width)}  {' '.join(value.split()) or 'none'}\n" for name, value in entries)

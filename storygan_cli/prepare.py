@@ -36,15 +36,15 @@ def prepare(
     """Prepare stories for a training: records with sentence vectors, the Transform graph, schema and statistics."""
     beam_args = beam_arguments(beam_runner, beam_workers, beam)
     settings, initial = story_settings(preset, init_from, assignments, encoder, max_reject_fraction)
-    from storygan_cli.remote_folders import kept_folder, local_workers, read_folder
+    from storygan_cli.remote_folders import read_folder, require_local_workers, synced_folder
 
-    local_workers(beam_args, data, out)
-    with read_folder(data) as stories, kept_folder(out) as place:
-        from pipeline.preparation import Preparation, forget_unfinished
+    require_local_workers(beam_args, data, out)
+    with read_folder(data) as stories, synced_folder(out) as place:
+        from pipeline.preparation import Preparation, remove_unfinished
         from pipeline.preparation import prepare as make_prepared
 
         if place.cut_off:
-            forget_unfinished(place.path)
+            remove_unfinished(place.path)
         counts = make_prepared(Preparation(stories.path, place.path, settings, initial, beam_args))
     _tell(out.rstrip("/"), counts)
 

@@ -34,14 +34,14 @@ class Folder:
     @property
     def remote(self) -> bool:
         """Whether it is a copy."""
-        return in_bucket(self.name)
+        return is_bucket_uri(self.name)
 
-    def told(self, path: Path | str) -> str:
+    def display_path(self, path: Path | str) -> str:
         """Returns how a user is told of a path in it."""
         return str(path).replace(str(self.path), self.name.rstrip("/")) if self.remote else str(path)
 
 
-def in_bucket(given: str | Path | None) -> bool:
+def is_bucket_uri(given: str | Path | None) -> bool:
     """Tells whether an option names a place in a bucket."""
     return given is not None and str(given).startswith(_SCHEMES)
 
@@ -54,7 +54,7 @@ def read_folder(given: str) -> Iterator[Folder]:
         DataError: where there is nothing in the bucket, or only a part.
         BucketError: where the bucket cannot be read.
     """
-    if not in_bucket(given):
+    if not is_bucket_uri(given):
         yield Folder(given, Path(given))
         return
     from components.buckets import fetch
@@ -67,7 +67,7 @@ def read_folder(given: str) -> Iterator[Folder]:
 
 
 @contextlib.contextmanager
-def kept_folder(given: str, *, meanwhile: bool = False) -> Iterator[Folder]:
+def synced_folder(given: str, *, meanwhile: bool = False) -> Iterator[Folder]:
     """Gives a folder to go on in and to leave results in, which are stored at the end, also after an error.
 
     Args:
@@ -77,7 +77,7 @@ def kept_folder(given: str, *, meanwhile: bool = False) -> Iterator[Folder]:
     Raises:
         BucketError: where the bucket cannot be used.
     """
-    if not in_bucket(given):
+    if not is_bucket_uri(given):
         yield Folder(given, Path(given))
         return
     from components.buckets import STORE_SECONDS, kept
@@ -89,14 +89,14 @@ def kept_folder(given: str, *, meanwhile: bool = False) -> Iterator[Folder]:
 
 
 @contextlib.contextmanager
-def model_place(given: str | None) -> Iterator[str | None]:
+def local_model(given: str | None) -> Iterator[str | None]:
     """Gives `--model` as it is, or a copy of the newest whole version in a bucket.
 
     Raises:
         ModelError: where there is none.
         BucketError: where the bucket cannot be read.
     """
-    if given is None or not in_bucket(given):
+    if given is None or not is_bucket_uri(given):
         yield given
         return
     from components.buckets import fetch
@@ -110,12 +110,12 @@ def model_place(given: str | None) -> Iterator[str | None]:
             yield str(folder)
 
 
-def fetched_data(given: str, out: Path) -> Path:
+def fetch_data(given: str, out: Path) -> Path:
     """Returns a folder of stories, fetched into a run directory where it is in a bucket.
 
     Always to the same place: the pipeline takes a folder of another name for other data.
     """
-    if not in_bucket(given):
+    if not is_bucket_uri(given):
         return Path(given)
     from components.buckets import fetch
 
@@ -127,29 +127,29 @@ def fetched_data(given: str, out: Path) -> Path:
     return target
 
 
-def local_only(option: str, given: str | Path | None, why: str) -> None:
+def require_local(option: str, given: str | Path | None, why: str) -> None:
     """Refuses a place in a bucket.
 
     Raises:
         ConfigError: where it is one.
     """
-    if in_bucket(given):
+    if is_bucket_uri(given):
         raise ConfigError(f"{option} {given}: is in a bucket; expected a place on this machine: {why}.")
 
 
-def local_workers(beam_args: Sequence[str], *given: str) -> None:
+def require_local_workers(beam_args: Sequence[str], *given: str) -> None:
     """Refuses folders in buckets where Beam's workers are elsewhere: they would not see this machine's copies.
 
     Raises:
         ConfigError: where both come together.
     """
-    if not any(map(in_bucket, given)):
+    if not any(map(is_bucket_uri, given)):
         return
     from components.beam_options import LOOPBACK, is_local
 
     if not is_local(beam_args) and LOOPBACK not in beam_args:
         raise ConfigError(
-            f"{next(filter(in_bucket, given))}: is in a bucket, and its copy on this machine is out of reach for "
+            f"{next(filter(is_bucket_uri, given))}: is in a bucket, and its copy on this machine is out of reach for "
             "workers elsewhere; expected a folder that all of them share, or workers on this machine."
         )
 
@@ -177,5 +177,5 @@ def _names(folder: Folder) -> Iterator[None]:
     try:
         yield
     except StoryGANError as error:
-        error.args = tuple(folder.told(part) if isinstance(part, str) else part for part in error.args)
+        error.args = tuple(folder.display_path(part) if isinstance(part, str) else part for part in error.args)
         raise

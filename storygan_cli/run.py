@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from storygan_cli.remote_folders import fetched_data, local_only, local_workers
+from storygan_cli.remote_folders import fetch_data, require_local, require_local_workers
 from storygan_cli.runner_options import BeamOptions, BeamRunner, BeamWorkers, beam_arguments
 from storygan_cli.settings_options import Assignments, Encoder, MaxRejectFraction, Preset, Stories, story_settings
 from storygan_cli.train import INTERRUPTED, TERMINATED
@@ -42,12 +42,12 @@ def run(
 ) -> None:
     """Train, judge and export a StoryGAN from a folder of stories."""
     beam_args = beam_arguments(beam_runner, beam_workers, beam)
-    local_only("--out", out, "the pipeline keeps its metadata there in sqlite; `storygan compile` is for clusters")
-    local_workers(beam_args, data)
+    require_local("--out", out, "the pipeline keeps its metadata there in sqlite; `storygan compile` is for clusters")
+    require_local_workers(beam_args, data)
     settings, _ = story_settings(preset, init_from, assignments, encoder, max_reject_fraction)
     from pipeline.run_directory import RunDirectory
 
-    claimed = RunDirectory.claim(out, settings, fetched_data(data, out), reconfigure)
+    claimed = RunDirectory.claim(out, settings, fetch_data(data, out), reconfigure)
     # After the claim: loading TFX takes seconds.
     from pipeline.local_runner import run_pipeline
     from storygan_tf.training.callbacks.interruption import TrainingInterruptedError

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from storygan_cli.remote_folders import model_place
+from storygan_cli.remote_folders import local_model
 from storygan_tf.common.errors import ConfigError
 
 EPILOG = "Example: storygan serve --model blocks --port 8500 --rest-port 8501 --enable_batching"
@@ -51,7 +51,7 @@ def serve(
         return
     if flags.keys() & {"model_config_file", "model_base_path"}:
         raise ConfigError("--model: found beside --model_config_file or --model_base_path, expected one of them.")
-    with model_place(model) as place, _base_directory(place or model) as base:
+    with local_model(model) as place, _base_directory(place or model) as base:
         given: dict[str, Any] = {
             "model_name": MODEL_NAME,
             "rest_api_port": 8501,

@@ -8,7 +8,7 @@ import typer
 
 if TYPE_CHECKING:
     from storygan_tf.config.schema import Settings
-    from storygan_tf.training.warm_start import Initial
+    from storygan_tf.training.warm_start import InitialModel
 
 DEFAULT_PRESET = "quick"
 
@@ -40,18 +40,18 @@ MaxRejectFraction = Annotated[
 
 def start_settings(
     preset: str | None, init_from: str | None, assignments: list[str]
-) -> tuple[Settings, Initial | None]:
+) -> tuple[Settings, InitialModel | None]:
     """Returns the settings, and the model that the training starts from; not checked yet whether it can."""
     from storygan_tf.config import presets
 
     if init_from is None:
         return presets.load(preset or DEFAULT_PRESET).override(assignments), None
-    from storygan_cli.remote_folders import local_only
-    from storygan_tf.common.model_paths import same_everywhere
-    from storygan_tf.training.warm_start import load_initial
+    from storygan_cli.remote_folders import require_local
+    from storygan_tf.common.model_paths import portable_name
+    from storygan_tf.training.warm_start import load_initial_model
 
-    local_only("--init-from", init_from, "its path is part of the settings; fetch it first")
-    initial = load_initial(same_everywhere(init_from))
+    require_local("--init-from", init_from, "its path is part of the settings; fetch it first")
+    initial = load_initial_model(portable_name(init_from))
     start = presets.load(preset or initial.preset)
     return start.override([f"training.init_from={initial.where}", *assignments]), initial
 
@@ -62,7 +62,7 @@ def story_settings(
     assignments: list[str] | None,
     encoder: str | None,
     max_reject_fraction: float | None,
-) -> tuple[Settings, Initial | None]:
+) -> tuple[Settings, InitialModel | None]:
     """Returns the same for a command that begins with stories, checked."""
     given = {"data.encoder": encoder, "data.max_reject_fraction": max_reject_fraction}
     shorthands = [f"{key}={value}" for key, value in given.items() if value is not None]

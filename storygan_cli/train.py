@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from storygan_cli.remote_folders import Folder, in_bucket, kept_folder, local_only, read_folder
+from storygan_cli.remote_folders import Folder, is_bucket_uri, read_folder, require_local, synced_folder
 from storygan_cli.settings_options import Assignments, Preset, start_settings
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
-    from storygan_tf.training.training_job import TrainingTask
+    from storygan_tf.training.training_job import TrainingJob
 
 WORKER_LOST = 75
 """Exit code where another worker is gone: a failure that passes when all are started again (EX_TEMPFAIL)."""
@@ -64,17 +64,17 @@ def train(
     """Train and export a StoryGAN from prepared stories, without TFX, on one device or many."""
     from storygan_tf.data.prepared_data import Prepared
 
-    if in_bucket(out):
+    if is_bucket_uri(out):
         _check_alone(out)
-    with read_folder(data) as stories, kept_folder(out, meanwhile=True) as place:
+    with read_folder(data) as stories, synced_folder(out, meanwhile=True) as place:
         prepared = Prepared.find(stories.path)
         shorthands = _assignments(strategy=strategy, xla=xla or None, mixed_precision=mixed_precision or None)
         settings, initial = start_settings(preset, init_from, [*prepared.settings, *(assignments or []), *shorthands])
         if initial:
             initial.check(settings, prepared.labels)
-        from storygan_tf.training.training_job import TrainingTask
+        from storygan_tf.training.training_job import TrainingJob
 
-        task = TrainingTask(place.path.absolute(), settings, prepared, initial)
+        task = TrainingJob(place.path.absolute(), settings, prepared, initial)
         if not task.ended:
             with _exit_codes():
                 _run(task, stories, reconfigure)
@@ -89,14 +89,16 @@ def _check_alone(out: str) -> None:
     _find_workers()
     worker = find_worker()
     if worker and worker.count > 1:
-        local_only("--out", out, f"its {worker.count} workers share it, and one in a bucket is a copy of each worker's")
+        require_local(
+            "--out", out, f"its {worker.count} workers share it, and one in a bucket is a copy of each worker's"
+        )
 
 
 def _assignments(**given: object) -> list[str]:
     return [f"training.{name}={json.dumps(value)}" for name, value in given.items() if value is not None]
 
 
-def _run(task: TrainingTask, data: Folder, reconfigure: bool) -> None:
+def _run(task: TrainingJob, data: Folder, reconfigure: bool) -> None:
     # First of all: TensorFlow can be joined to other workers only before it computes anything.
     strategy = _join(task.settings.training.strategy)
     from pipeline.run_directory import RunDirectory
@@ -135,7 +137,7 @@ def _find_workers() -> None:
         os.environ[TF_CONFIG] = derived
 
 
-def _vectorizer(task: TrainingTask) -> Callable[[], tf.Module] | None:
+def _vectorizer(task: TrainingJob) -> Callable[[], tf.Module] | None:
     """Returns what loads the vectorizer; says so now, and not after hours, where there is none."""
     import tensorflow as tf
 
@@ -156,15 +158,15 @@ def _vectorizer(task: TrainingTask) -> Callable[[], tf.Module] | None:
     return make
 
 
-def _tell(task: TrainingTask, exported: Path | None, out: Folder) -> None:
+def _tell(task: TrainingJob, exported: Path | None, out: Folder) -> None:
     """Says where everything is."""
-    print(f"history    {out.told(task.out / 'history.json')}")
-    print(f"curves     tensorboard --logdir {out.told(task.out)}")
+    print(f"history    {out.display_path(task.out / 'history.json')}")
+    print(f"curves     tensorboard --logdir {out.display_path(task.out)}")
     if exported is None:
         print("model      none was exported, as the stories have no vectorizer")
     else:
-        print(f"model      {out.told(exported)}")
-        print(f"draw more  storygan generate --model {out.told(task.out)} --out board.png")
+        print(f"model      {out.display_path(exported)}")
+        print(f"draw more  storygan generate --model {out.display_path(task.out)} --out board.png")
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from tfx import types
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils, standard_component_specs
 
-from storygan_tf.common.progress import counted
+from storygan_tf.common.progress import counted_progress
 from storygan_tf.config.schema import Settings
 from storygan_tf.evaluation.judge.judge import read_judge
 from storygan_tf.evaluation.judge.judge_choice import choose_judge
@@ -53,7 +53,7 @@ class Executor(base_executor.BaseExecutor):
         settings = Settings.from_json(exec_properties[SETTINGS]).evaluation
         examples = artifact_utils.get_single_uri(input_dict[EXAMPLES])
         artifact = artifact_utils.get_single_instance(output_dict[JUDGE])
-        with counted("training the judge", "epoch") as tell:
+        with counted_progress("training the judge", "epoch") as tell:
             choose_judge(examples, settings, Path(artifact.uri), tell)
         judge, absent = read_judge(artifact.uri)
         what = f"none: {absent}" if judge is None else judge.what

@@ -17,11 +17,11 @@ from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import io_utils, path_utils
 
 from components.serving_check import probe
+from storygan_tf.common.file_names import MODEL_CARD
 from storygan_tf.common.model_paths import ASSETS_EXTRA
 from storygan_tf.config.schema import IMAGE_SIZE
 from storygan_tf.data.example_reader import StoryBatch, open_split
 from storygan_tf.export.lineage import LINEAGE_FILE
-from storygan_tf.reporting.model_card import MODEL_CARD
 
 MODEL = standard_component_specs.MODEL_KEY
 EXAMPLES = standard_component_specs.EXAMPLES_KEY

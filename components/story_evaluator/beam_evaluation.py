@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from storygan_tf.common.errors import StoryGANError
-from storygan_tf.evaluation.measure import Measured, Measurer, MomentsKey, Panel, StoryTable, Tally
+from storygan_tf.evaluation.measure import BatchMeasurements, JudgePanel, Measurements, Measurer, MomentsKey, StoryTable
 from storygan_tf.evaluation.plan import Plan
 from storygan_tf.evaluation.result import Evaluation
 from storygan_tf.evaluation.summary import summarize
@@ -47,7 +47,7 @@ def evaluate_on_beam(
         DataError: for records that cannot be read.
         ModelError: for a source of frames, or a judge, that fails.
     """
-    panel = Panel.load(plan)
+    panel = JudgePanel.load(plan)
     # Only a file leaves a Beam pipeline on every runner.
     outcome = f"{aside}/.{uuid.uuid4().hex}.outcome"
     with _listening(advance), make_pipeline() as pipeline:
@@ -113,7 +113,7 @@ class _Measure(beam.DoFn):
             yield beam.pvalue.TaggedOutput(_FAILED, (block.start, error))
 
 
-def _outputs(measured: Measured) -> Iterator[Any]:
+def _outputs(measured: BatchMeasurements) -> Iterator[Any]:
     yield measured.stories
     for key, features in measured.features.items():
         yield beam.pvalue.TaggedOutput(_FEATURES, (key, features))
@@ -155,7 +155,7 @@ def _write(
     counts: list[tuple[tuple[str, str], np.ndarray]],
     failed: list[tuple[int, StoryGANError]],
 ) -> None:
-    tally = Tally(stories, dict(moments), dict(counts))
+    tally = Measurements(stories, dict(moments), dict(counts))
     failures = [error for _, error in sorted(failed, key=lambda pair: pair[0])]
     with tf.io.gfile.GFile(outcome, "wb") as file:
         file.write(pickle.dumps((tally, failures)))

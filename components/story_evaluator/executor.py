@@ -27,7 +27,7 @@ from storygan_tf.evaluation.plan import make_plan
 from storygan_tf.evaluation.result import Evaluation
 from storygan_tf.export.lineage import Lineage, model_fingerprint, settings_fingerprint
 from storygan_tf.export.loaded_model import SavedStoryGAN
-from storygan_tf.reporting.evaluation_files import Background, write_evaluation
+from storygan_tf.reporting.evaluation_files import ReportContext, write_evaluation
 from storygan_tf.training.trainer import HISTORY
 
 EXAMPLES = standard_component_specs.EXAMPLES_KEY
@@ -102,7 +102,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             served=_served(exec_properties.get(SERVING_DIR) or ""),
         )
         evaluation = evaluate_on_beam(plan, self._make_beam_pipeline, folder)
-        background = Background(
+        background = ReportContext(
             history=_optional(input_dict, MODEL_RUN, HISTORY) or [],
             anomalies=_optional(input_dict, ANOMALIES, example_schema.ANOMALIES_FILE),
             settings=_told_settings(exec_properties),

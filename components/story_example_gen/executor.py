@@ -26,14 +26,14 @@ from storygan_tf.data.datasets import (
     Reject,
     Story,
     StoryDataset,
-    drawn_frames,
+    chosen_frame_numbers,
     load_frames,
     open_configured,
-    source_of,
+    source_name,
     split_of,
 )
 from storygan_tf.data.datasets.reject_summary import advise_frames, count_reasons, describe_rejects
-from storygan_tf.data.datasets.story import SPLITS, BadFrameError, count_reject
+from storygan_tf.data.datasets.story import SPLITS, BadFrameError, wrong_length_reject
 
 EXAMPLES = standard_component_specs.EXAMPLES_KEY
 DATA_DIR = "data_dir"
@@ -130,7 +130,7 @@ def _plan(entries: Iterable[Story | Reject], settings: Settings) -> tuple[list[_
     by_split: dict[str, list[Story]] = {split: [] for split in SPLITS}
     rejects = []
     for entry in entries:
-        reject = entry if isinstance(entry, Reject) else count_reject(entry, settings.model.frames)
+        reject = entry if isinstance(entry, Reject) else wrong_length_reject(entry, settings.model.frames)
         if reject:
             rejects.append(reject)
         elif isinstance(entry, Story):
@@ -174,7 +174,7 @@ class _WriteShard(beam.DoFn):
         """Yields the serialized tf.Example of each story that can be used; adds the others to `rejects`."""
         for story in stories:
             try:
-                images, drawn = load_frames(story), drawn_frames(story)
+                images, drawn = load_frames(story), chosen_frame_numbers(story)
             except BadFrameError as error:
                 rejects.append(error.as_reject(story.story_id, Path(self._folder)))
                 continue
@@ -232,7 +232,7 @@ class _Outcome:
     def counts(self) -> dict[str, Any]:
         """What `counts.json` holds."""
         return {
-            "source": source_of(self.dataset),
+            "source": source_name(self.dataset),
             "given": self.given,
             "accepted": self.accepted,
             "rejected": count_reasons(self.rejects),

@@ -31,7 +31,7 @@ BATCH = 64
 """Most records that are looked at together: with their frames in memory."""
 
 
-class SeeStories(beam.PTransform):
+class CollectContentStats(beam.PTransform):
     """Turns a split's files into statistics of what is seen in it, in one file.
 
     Args:
@@ -52,13 +52,13 @@ class SeeStories(beam.PTransform):
             begin
             | "Read" >> beam.io.ReadFromTFRecord(self._pattern)
             | "Batch" >> beam.BatchElements(max_batch_size=BATCH)
-            | "See" >> beam.Map(seen, self._label_names)
+            | "See" >> beam.Map(content_stats, self._label_names)
             | "Count" >> tfdv.GenerateStatistics(tfdv.StatsOptions())
             | "Write" >> tfdv.WriteStatisticsToBinaryFile(self._out)
         )
 
 
-def seen(contents: Sequence[bytes], label_names: Sequence[str]) -> pa.RecordBatch:
+def content_stats(contents: Sequence[bytes], label_names: Sequence[str]) -> pa.RecordBatch:
     """Returns what is seen in some records.
 
     Args:

@@ -18,15 +18,15 @@ from tfx.dsl.components.base import base_beam_executor
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import io_utils
 
-from components.story_validator.content_stats import SeeStories
+from components.story_validator.content_stats import CollectContentStats
 from components.story_validator.expectations import (
     LABEL,
     Anomaly,
     Expectations,
-    anomalies_of,
+    content_schema,
+    describe_anomalies,
+    labels_present,
     record_schema,
-    seen_schema,
-    shown_labels,
 )
 from storygan_tf.common.errors import DataError
 from storygan_tf.config.schema import Settings
@@ -109,7 +109,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             for split, file in files.items():
                 tf.io.gfile.makedirs(file.rpartition("/")[0])
                 pattern = io_utils.all_files_pattern(artifact_utils.get_split_uri([examples], split))
-                _ = pipeline | f"Split-{split}" >> SeeStories(pattern, expected.label_names, file)
+                _ = pipeline | f"Split-{split}" >> CollectContentStats(pattern, expected.label_names, file)
         return {split: tfdv.load_stats_binary(file) for split, file in files.items()}
 
 
@@ -137,9 +137,9 @@ class _Validation:
         schema = self._seen_schema(split)
         against = None if split == TRAIN else self.seen[TRAIN]
         of_seen = tfdv.validate_statistics(self.seen[split], schema, serving_statistics=against)
-        yield from anomalies_of(split, of_records, self.schema)
+        yield from describe_anomalies(split, of_records, self.schema)
         # A label that the training split never shows is a pity, not a fault.
-        yield from anomalies_of(split, of_seen, schema, told=() if split == TRAIN else (LABEL,))
+        yield from describe_anomalies(split, of_seen, schema, told=() if split == TRAIN else (LABEL,))
         both = anomalies_pb2.Anomalies()
         both.CopyFrom(of_records)
         both.MergeFrom(of_seen)
@@ -147,7 +147,7 @@ class _Validation:
         io_utils.write_bytes_file(file, both.SerializeToString())
 
     def _seen_schema(self, split: str) -> Any:
-        return seen_schema(self.expected, None if split == TRAIN else shown_labels(self.seen[TRAIN]))
+        return content_schema(self.expected, None if split == TRAIN else labels_present(self.seen[TRAIN]))
 
 
 def _check(anomalies: Sequence[Anomaly]) -> None:

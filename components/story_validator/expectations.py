@@ -1,7 +1,7 @@
 """What stories must be like, and what is worth knowing of them, as schemas of TensorFlow Data Validation.
 
 `record_schema` is about the records themselves, whose statistics StatisticsGen makes. Lengths of lists, sizes of
-pictures and words are no features of records; `seen_schema` is about what `components.story_validator.content_stats`
+pictures and words are no features of records; `content_schema` is about what `components.story_validator.content_stats`
 sees there.
 """
 
@@ -110,7 +110,7 @@ def _flags(size: int) -> schema_pb2.Feature:
     return feature
 
 
-def seen_schema(expected: Expectations, known: Iterable[str] | None = None) -> schema_pb2.Schema:
+def content_schema(expected: Expectations, known: Iterable[str] | None = None) -> schema_pb2.Schema:
     """Returns the schema of what is seen in records: sizes, the domain of labels, and how far splits may differ.
 
     Args:
@@ -136,7 +136,7 @@ def seen_schema(expected: Expectations, known: Iterable[str] | None = None) -> s
     return schema
 
 
-def anomalies_of(
+def describe_anomalies(
     split: str, found: anomalies_pb2.Anomalies, schema: schema_pb2.Schema, told: Iterable[str] = ()
 ) -> Iterator[Anomaly]:
     """Yields what TFDV found in a split, in words.
@@ -168,7 +168,7 @@ def _expectation(name: str, info: anomalies_pb2.AnomalyInfo, schema: schema_pb2.
     return ""
 
 
-def shown_labels(statistics: statistics_pb2.DatasetFeatureStatisticsList) -> list[str]:
+def labels_present(statistics: statistics_pb2.DatasetFeatureStatisticsList) -> list[str]:
     """Returns the labels that a split shows, from its statistics of what is seen."""
     found = (feature for dataset in statistics.datasets for feature in dataset.features if feature.path.step == [LABEL])
     return [bucket.label for feature in found for bucket in feature.string_stats.rank_histogram.buckets]

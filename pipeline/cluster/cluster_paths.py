@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from pipeline.cluster.cluster_settings import Request
+from pipeline.cluster.cluster_settings import CompileRequest
 from storygan_tf.common.errors import ConfigError
 
 _LAUNCHERS = "minio://"
@@ -12,7 +12,7 @@ _LAUNCHERS = "minio://"
 
 
 @dataclasses.dataclass(frozen=True)
-class Places:
+class ClusterPaths:
     """URIs or paths, in the containers.
 
     Attributes:
@@ -26,7 +26,7 @@ class Places:
     work: str
 
     @classmethod
-    def of(cls, request: Request) -> Places:
+    def of(cls, request: CompileRequest) -> ClusterPaths:
         """Returns the places of a request.
 
         Raises:

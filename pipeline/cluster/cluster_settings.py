@@ -232,7 +232,7 @@ def split_assignments(assignments: Sequence[str]) -> tuple[ClusterSettings, list
 
 
 @dataclasses.dataclass(frozen=True)
-class Request:
+class CompileRequest:
     """What `storygan compile` was told.
 
     Attributes:

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from pipeline.cluster.cluster_settings import ClusterSettings, StepSettings
-from storygan_tf.common.atomic_files import write_whole
+from storygan_tf.common.atomic_files import write_atomically
 from storygan_tf.common.errors import ConfigError
 from storygan_tf.config.schema import TrainConfig
 from storygan_tf.training import indexed_job
@@ -35,7 +35,7 @@ LABEL = {"app.kubernetes.io/name": "storygan", "app.kubernetes.io/component": "t
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainingJob:
+class KubernetesJob:
     """What a Job is made of.
 
     Attributes:
@@ -93,10 +93,10 @@ class TrainingJob:
             batch_shares(phase, self.workers * (self.worker.accelerators or 1))
 
 
-def compile(job: TrainingJob, out: Path) -> list[str]:
+def compile(job: KubernetesJob, out: Path) -> list[str]:
     """Writes the manifest, and returns what to say of it."""
     documents = manifest(job)
-    write_whole(out, yaml.safe_dump_all(documents, sort_keys=False, width=120).encode())
+    write_atomically(out, yaml.safe_dump_all(documents, sort_keys=False, width=120).encode())
     return [
         f"start      kubectl apply -f {out}",
         f"follow     kubectl logs --follow --prefix --tail=-1 --max-log-requests={job.workers} "
@@ -104,7 +104,7 @@ def compile(job: TrainingJob, out: Path) -> list[str]:
     ]
 
 
-def manifest(job: TrainingJob) -> list[dict[str, Any]]:
+def manifest(job: KubernetesJob) -> list[dict[str, Any]]:
     """Returns the service and the Job."""
     service = {
         "apiVersion": "v1",
@@ -121,7 +121,7 @@ def manifest(job: TrainingJob) -> list[dict[str, Any]]:
     return [service, _job(job)]
 
 
-def _job(job: TrainingJob) -> dict[str, Any]:
+def _job(job: KubernetesJob) -> dict[str, Any]:
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -150,7 +150,7 @@ def _codes(values: list[int]) -> dict[str, Any]:
     return {"containerName": CONTAINER, "operator": "In", "values": values}
 
 
-def _pod(job: TrainingJob) -> dict[str, Any]:
+def _pod(job: KubernetesJob) -> dict[str, Any]:
     asked = job.worker
     pod: dict[str, Any] = {
         "subdomain": job.service,
@@ -178,7 +178,7 @@ def _pod(job: TrainingJob) -> dict[str, Any]:
     return pod
 
 
-def _container(job: TrainingJob) -> dict[str, Any]:
+def _container(job: KubernetesJob) -> dict[str, Any]:
     container: dict[str, Any] = {
         "name": CONTAINER,
         "image": job.image,
@@ -193,7 +193,7 @@ def _container(job: TrainingJob) -> dict[str, Any]:
     return container | ({"resources": resources} if resources else {})
 
 
-def _environment(job: TrainingJob) -> list[dict[str, str]]:
+def _environment(job: KubernetesJob) -> list[dict[str, str]]:
     """What `storygan_tf.training.indexed_job` needs beside the index, which Kubernetes sets."""
     values = {
         indexed_job.WORKERS: job.workers,
@@ -221,7 +221,7 @@ def _resources(asked: StepSettings) -> dict[str, dict[str, str]]:
     return {name: amounts for name, amounts in (("requests", requests), ("limits", limits)) if amounts}
 
 
-def _volumes(job: TrainingJob) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+def _volumes(job: KubernetesJob) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     """Returns each volume with its mount."""
     both: list[tuple[dict[str, Any], dict[str, Any]]] = [
         _volume("scratch", {"emptyDir": {}}, "/tmp"),  # Where workers other than the chief save.

@@ -13,16 +13,16 @@ from typing import Any
 import yaml
 from tfx.types import standard_artifacts
 
-from pipeline.cluster.cluster_settings import ClusterSettings, Request
+from pipeline.cluster.cluster_settings import ClusterSettings, CompileRequest
 from pipeline.cluster.pipeline_spec import SCHEMA_2_1, check_out, parameter_notes, pipeline_job, service_account_note
 from pipeline.cluster.submission import Submission
-from storygan_tf.common.atomic_files import write_whole
+from storygan_tf.common.atomic_files import write_atomically
 
 _MODELS = {standard_artifacts.Model.TYPE_NAME, standard_artifacts.PushedModel.TYPE_NAME}
 _DATASETS = {standard_artifacts.Examples.TYPE_NAME}
 
 
-def compile(request: Request, out: Path) -> list[str]:
+def compile(request: CompileRequest, out: Path) -> list[str]:
     """Writes the file; returns what to say of it.
 
     Raises:
@@ -33,8 +33,8 @@ def compile(request: Request, out: Path) -> list[str]:
     spec = pipeline_job(request, submission, SCHEMA_2_1, mirrored=True)["pipelineSpec"]
     _collapse_types(spec["components"])
     platform = platform_spec(request.cluster, [component.id for component in submission.pipeline.components])
-    write_whole(out, yaml.safe_dump_all([spec, *([platform] if platform else [])], sort_keys=True).encode())
-    return [*submission.told, *service_account_note(request), *parameter_notes(submission)]
+    write_atomically(out, yaml.safe_dump_all([spec, *([platform] if platform else [])], sort_keys=True).encode())
+    return [*submission.notes, *service_account_note(request), *parameter_notes(submission)]
 
 
 def _collapse_types(components: Mapping[str, Any]) -> None:

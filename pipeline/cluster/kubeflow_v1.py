@@ -21,10 +21,18 @@ from tfx.orchestration.kubeflow import kubeflow_dag_runner
 from tfx.orchestration.kubeflow.proto import kubeflow_pb2
 
 from components.beam_options import beam_options
-from pipeline.cluster.cluster_settings import PREFIX, ClusterSettings, Request, Secret, Steps, StepSettings, Volume
+from pipeline.cluster.cluster_settings import (
+    PREFIX,
+    ClusterSettings,
+    CompileRequest,
+    Secret,
+    Steps,
+    StepSettings,
+    Volume,
+)
 from pipeline.cluster.pipeline_spec import BACKOFF_SECONDS, JUDGE_STEP, check_out, parameter_notes, step_beam
 from pipeline.cluster.submission import Submission
-from storygan_tf.common.atomic_files import write_whole
+from storygan_tf.common.atomic_files import write_atomically
 from storygan_tf.common.errors import ConfigError
 
 NOTICE = (
@@ -44,7 +52,7 @@ _ACCOUNT = "pipeline-runner"
 _COMPILED_AT = "pipelines.kubeflow.org/pipeline_compilation_time"
 
 
-def compile(request: Request, out: Path) -> list[str]:
+def compile(request: CompileRequest, out: Path) -> list[str]:
     """Writes the workflow, and says on standard error what it needs of a cluster; returns what else to say of it.
 
     Raises:
@@ -61,11 +69,11 @@ def compile(request: Request, out: Path) -> list[str]:
     for component in submission.pipeline.components:
         if isinstance(component, base_beam_component.BaseBeamComponent):
             component.with_beam_pipeline_args(beam[component.id])
-    write_whole(out, yaml.safe_dump(_workflow(request, submission), sort_keys=False, width=120).encode())
-    return [*submission.told, *parameter_notes(submission)]
+    write_atomically(out, yaml.safe_dump(_workflow(request, submission), sort_keys=False, width=120).encode())
+    return [*submission.notes, *parameter_notes(submission)]
 
 
-def _workflow(request: Request, submission: Submission) -> dict[str, Any]:
+def _workflow(request: CompileRequest, submission: Submission) -> dict[str, Any]:
     """Returns TFX's workflow, with what TFX leaves out: the same for the same request, whenever it is compiled."""
     config = kubeflow_dag_runner.KubeflowDagRunnerConfig(
         pipeline_operator_funcs=[lambda op: _equip(op, request.cluster)],
@@ -95,7 +103,7 @@ def _mend_step(arguments: list[str]) -> None:
     arguments[place] = json.dumps(pipeline, indent=1, sort_keys=True)
 
 
-def _check_places(request: Request) -> None:
+def _check_places(request: CompileRequest) -> None:
     """Refuses places that steps, each a container of its own, do not share."""
     cluster = request.cluster
     places = {"--data": request.data, "--root": request.root}

@@ -19,7 +19,7 @@ Artifacts = Mapping[str, Sequence[types.Artifact]]
 
 
 @contextlib.contextmanager
-def reachable(
+def local_artifact_paths(
     inputs: Artifacts, outputs: Artifacts, *, mirrored: bool, mirrors: Mapping[str, str] | None = None
 ) -> Iterator[None]:
     """Within the context artifacts have paths of the launcher's copies, and outputs a folder; afterwards their URIs.

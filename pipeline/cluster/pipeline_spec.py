@@ -15,8 +15,8 @@ from tfx.dsl.components.base import base_beam_executor, base_component
 from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner as v2
 from tfx.utils import name_utils
 
-from components.beam_options import check_complete, is_local
-from pipeline.cluster.cluster_settings import Request, StepSettings
+from components.beam_options import check_beam_options, is_local
+from pipeline.cluster.cluster_settings import CompileRequest, StepSettings
 from pipeline.cluster.step import StepTypes
 from pipeline.cluster.submission import Submission
 from storygan_tf.common.errors import ConfigError
@@ -33,7 +33,7 @@ JUDGE_STEP = "StoryEvaluator"
 SCHEMA_2_1 = "2.1.0"
 
 
-def pipeline_job(request: Request, submission: Submission, version: str, *, mirrored: bool) -> dict[str, Any]:
+def pipeline_job(request: CompileRequest, submission: Submission, version: str, *, mirrored: bool) -> dict[str, Any]:
     """Returns a PipelineJob: the specification, and values of its runtime parameters.
 
     Args:
@@ -83,7 +83,7 @@ def step_arguments(component: base_component.BaseComponent, beam: Sequence[str],
     ]
 
 
-def step_beam(request: Request, wanted: StepSettings) -> tuple[str, ...]:
+def step_beam(request: CompileRequest, wanted: StepSettings) -> tuple[str, ...]:
     """Returns a step's Beam options; Dataflow's workers start from the same image unless another is named.
 
     Raises:
@@ -93,7 +93,7 @@ def step_beam(request: Request, wanted: StepSettings) -> tuple[str, ...]:
     named = any(option.startswith("--sdk_container_image") for option in beam)
     if "--runner=DataflowRunner" in beam and not named:
         beam = (*beam, f"--sdk_container_image={request.image}")
-    check_complete(beam)
+    check_beam_options(beam)
     return beam
 
 
@@ -131,7 +131,7 @@ def check_out(out: Path, endings: Sequence[str]) -> None:
         raise ConfigError(f"--out {out}: found {out.suffix or 'no ending'!r}, expected {' or '.join(endings)}.")
 
 
-def service_account_note(request: Request) -> list[str]:
+def service_account_note(request: CompileRequest) -> list[str]:
     """Returns what to say of a service account, for which a specification has no place."""
     account = request.cluster.service_account
     return [f"account    name the service account {account} when you submit"] if account else []

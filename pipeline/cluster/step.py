@@ -28,7 +28,7 @@ from tfx.utils import import_utils, name_utils
 
 from components.beam_options import beam_options, is_local
 from components.staging import staged
-from pipeline.cluster.launcher_paths import reachable
+from pipeline.cluster.launcher_paths import local_artifact_paths
 from storygan_tf.common.errors import ConfigError, StoryGANError
 from storygan_tf.training.callbacks.interruption import TrainingInterruptedError
 
@@ -79,7 +79,7 @@ class StepTypes:
 
 
 @dataclasses.dataclass(frozen=True)
-class Work:
+class StepInvocation:
     """What a step is to do, read from an ExecutorInput message.
 
     Attributes:
@@ -97,7 +97,7 @@ class Work:
     names: dict[int, str]
 
     @classmethod
-    def read(cls, text: str, types_of: StepTypes) -> Work:
+    def read(cls, text: str, types_of: StepTypes) -> StepInvocation:
         """Reads it, and gives artifacts the types of the step.
 
         Raises:
@@ -146,7 +146,9 @@ def _properties(inputs: Any, types_of: StepTypes) -> dict[str, Any]:
     return {name: int(value) if name in types_of.integers else value for name, value in properties.items()}
 
 
-def run_step(executor_class: type[base_executor.BaseExecutor], work: Work, beam: Sequence[str], mirrored: bool) -> None:
+def run_step(
+    executor_class: type[base_executor.BaseExecutor], work: StepInvocation, beam: Sequence[str], mirrored: bool
+) -> None:
     """Runs a step and tells what it made.
 
     Args:
@@ -158,12 +160,12 @@ def run_step(executor_class: type[base_executor.BaseExecutor], work: Work, beam:
     executor = executor_class(_context(executor_class, work, beam))
     # Beam's workers on other machines reach buckets, and nothing of this one.
     buckets = staged(work.inputs, work.outputs, work.properties) if is_local(beam) else nullcontext(work.properties)
-    with reachable(work.inputs, work.outputs, mirrored=mirrored), buckets as properties:
+    with local_artifact_paths(work.inputs, work.outputs, mirrored=mirrored), buckets as properties:
         executor.Do(work.inputs, work.outputs, properties)
     work.tell()
 
 
-def _context(executor_class: type[base_executor.BaseExecutor], work: Work, beam: Sequence[str]) -> Any:
+def _context(executor_class: type[base_executor.BaseExecutor], work: StepInvocation, beam: Sequence[str]) -> Any:
     root = os.path.dirname(work.output_file)  # noqa: PTH120 - may be a URI
     places = {"tmp_dir": f"{root}/.temp", "unique_id": os.path.basename(root)}  # noqa: PTH119
     if issubclass(executor_class, base_beam_executor.BaseBeamExecutor):
@@ -179,7 +181,7 @@ def main(arguments: Sequence[str]) -> int:
     absl_logging.use_absl_handler()
     absl_logging.set_verbosity(absl_logging.INFO)
     try:
-        work = Work.read(options.input, StepTypes.from_json(options.types))
+        work = StepInvocation.read(options.input, StepTypes.from_json(options.types))
         run_step(import_utils.import_class_by_path(options.executor), work, beam, options.mirrored)
     except TrainingInterruptedError as error:
         return _fail(options.step, error, INTERRUPTED)

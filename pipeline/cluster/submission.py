@@ -10,16 +10,16 @@ from pathlib import Path
 
 from tfx import v1 as tfx
 
-from pipeline.cluster.cluster_paths import Places
-from pipeline.cluster.cluster_settings import Request
+from pipeline.cluster.cluster_paths import ClusterPaths
+from pipeline.cluster.cluster_settings import CompileRequest
 from pipeline.evaluation_inputs import judge_fingerprint, networks_fingerprint
 from pipeline.pipeline import RunInfo, create_pipeline
-from pipeline.runtime_parameters import Parameters
+from pipeline.runtime_parameters import RuntimeParameters
 from storygan_tf.config.schema import Settings
 from storygan_tf.data.datasets import open_configured
 from storygan_tf.data.datasets.data_fingerprint import data_fingerprint
 from storygan_tf.export.lineage import lock_fingerprint, packages_fingerprint
-from storygan_tf.training.warm_start import Initial, load_initial
+from storygan_tf.training.warm_start import InitialModel, load_initial_model
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,16 +30,16 @@ class Submission:
         pipeline: `create_pipeline`'s, with runtime parameters.
         parameters: what can be changed when it is submitted.
         places: where everything goes.
-        told: what the user should know.
+        notes: what the user should know.
     """
 
     pipeline: tfx.dsl.Pipeline
-    parameters: Parameters
-    places: Places
-    told: tuple[str, ...]
+    parameters: RuntimeParameters
+    places: ClusterPaths
+    notes: tuple[str, ...]
 
     @classmethod
-    def of(cls, request: Request) -> Submission:
+    def of(cls, request: CompileRequest) -> Submission:
         """Makes it.
 
         Raises:
@@ -47,10 +47,10 @@ class Submission:
             DataError: where the data can be read here and is none of stories.
             ModelError: where the model to start from, a judge or a network cannot be loaded here.
         """
-        settings, places = request.settings, Places.of(request)
+        settings, places = request.settings, ClusterPaths.of(request)
         data = _Data.look(request)
         initial = _initial(settings, data.label_names)
-        parameters = Parameters.of(
+        parameters = RuntimeParameters.of(
             data=request.data,
             data_fingerprint=data.fingerprint,
             label_names=json.dumps(list(data.label_names)),
@@ -71,7 +71,7 @@ class Submission:
             run_info=_run_info(initial),
             parameters=parameters,
         )
-        return cls(pipeline, parameters, places, data.told)
+        return cls(pipeline, parameters, places, data.notes)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,10 +80,10 @@ class _Data:
 
     fingerprint: str
     label_names: Sequence[str]
-    told: tuple[str, ...]
+    notes: tuple[str, ...]
 
     @classmethod
-    def look(cls, request: Request) -> _Data:
+    def look(cls, request: CompileRequest) -> _Data:
         """Looks at the data where it can be read here."""
         folder = Path(request.data)
         if "://" not in request.data and folder.is_dir():
@@ -100,14 +100,14 @@ class _Data:
         )
 
 
-def _initial(settings: Settings, labels: Sequence[str]) -> Initial | None:
+def _initial(settings: Settings, labels: Sequence[str]) -> InitialModel | None:
     if not settings.training.init_from:
         return None
-    initial = load_initial(settings.training.init_from)
+    initial = load_initial_model(settings.training.init_from)
     initial.check(settings, labels)
     return initial
 
 
-def _run_info(initial: Initial | None) -> RunInfo:
+def _run_info(initial: InitialModel | None) -> RunInfo:
     environment = {"lock": lock_fingerprint(), "packages": packages_fingerprint()}
-    return RunInfo(environment=environment, initial=initial.told() if initial else {})
+    return RunInfo(environment=environment, initial=initial.lineage_entry() if initial else {})

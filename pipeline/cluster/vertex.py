@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from pipeline.cluster.cluster_settings import NVIDIA, TPU, Request
+from pipeline.cluster.cluster_settings import NVIDIA, TPU, CompileRequest
 from pipeline.cluster.pipeline_spec import check_out, parameter_notes, pipeline_job, service_account_note
 from pipeline.cluster.submission import Submission
-from storygan_tf.common.atomic_files import write_whole
+from storygan_tf.common.atomic_files import write_atomically
 from storygan_tf.common.errors import ConfigError
 
 
-def compile(request: Request, out: Path) -> list[str]:
+def compile(request: CompileRequest, out: Path) -> list[str]:
     """Writes the file; returns what to say of it.
 
     Raises:
@@ -23,11 +23,11 @@ def compile(request: Request, out: Path) -> list[str]:
     _check(request)
     submission = Submission.of(request)
     job = pipeline_job(request, submission, request.cluster.schema, mirrored=False)
-    write_whole(out, (json.dumps(job, indent=1, sort_keys=True) + "\n").encode())
-    return [*submission.told, *service_account_note(request), *parameter_notes(submission)]
+    write_atomically(out, (json.dumps(job, indent=1, sort_keys=True) + "\n").encode())
+    return [*submission.notes, *service_account_note(request), *parameter_notes(submission)]
 
 
-def _check(request: Request) -> None:
+def _check(request: CompileRequest) -> None:
     cluster = request.cluster
     if not request.root.startswith("gs://"):
         raise ConfigError(f"--root {request.root}: Vertex keeps artifacts in Google Cloud Storage; expected gs://...")

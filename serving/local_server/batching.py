@@ -56,7 +56,7 @@ def remaining(deadline: float | None) -> float | None:
     return seconds
 
 
-async def run_held(threads: ThreadPoolExecutor, version: Version, function: Callable[[], T]) -> T:
+async def run_holding_version(threads: ThreadPoolExecutor, version: Version, function: Callable[[], T]) -> T:
     """Runs in a thread; the version stays loaded until that has ended, even where nobody waits for it any more."""
     loop = asyncio.get_running_loop()
     version.acquire()
@@ -79,7 +79,7 @@ class DirectRunner:
         """See `Runner`."""
         servable = version.servable
         assert servable is not None
-        return await run_held(self._threads, version, lambda: servable.call(call, remaining(deadline)))
+        return await run_holding_version(self._threads, version, lambda: servable.call(call, remaining(deadline)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -241,7 +241,7 @@ class BatchingRunner:
         seconds = _longest([task.deadline for task in tasks])
         servable = version.servable
         assert servable is not None
-        arrays = await run_held(self._threads, version, lambda: servable.call(call, seconds))
+        arrays = await run_holding_version(self._threads, version, lambda: servable.call(call, seconds))
         return _split(arrays, call, tasks)
 
     def _merge(self, calls: Sequence[Call]) -> Call:

@@ -21,7 +21,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from serving.local_server.predict import Call, prepare, respond
 from serving.local_server.status import StatusError, invalid
-from storygan_tf.export.serving_warmup import WARM_UP_FILE
+from storygan_tf.export.serving_warmup import SERVING_WARMUP_FILE
 
 MOST_WARMUP_RECORDS = 1000
 
@@ -113,7 +113,7 @@ def _load_error(error: BaseException, path: Path) -> BaseException:
     return error
 
 
-def warm_up(servable: Servable, path: Path, iterations: int = 1) -> int:
+def replay_serving_warmup(servable: Servable, path: Path, iterations: int = 1) -> int:
     """Runs the requests that came with a model, so that the first caller does not wait for what is done once.
 
     Args:
@@ -127,7 +127,7 @@ def warm_up(servable: Servable, path: Path, iterations: int = 1) -> int:
     Raises:
         StatusError: for a request that cannot be read or run: the version must not be served.
     """
-    file = path / WARM_UP_FILE
+    file = path / SERVING_WARMUP_FILE
     if not file.is_file():
         return 0
     count = 0

@@ -24,7 +24,7 @@ from serving.local_server.grpc_api import make_server, set_healthy
 from serving.local_server.manager import LoadOptions, Manager
 from serving.local_server.request_metrics import Metrics
 from serving.local_server.rest_api import RestApi
-from serving.local_server.servable import Servable, warm_up
+from serving.local_server.servable import Servable, replay_serving_warmup
 from serving.local_server.server_options import ServerOptions
 from serving.local_server.status import StatusError
 from serving.local_server.versions import PLATFORM
@@ -161,7 +161,7 @@ def _load(path: Path, options: ServerOptions) -> Servable:
     servable = Servable(path, options.saved_model_tags.split(","), config)
     try:
         if options.enable_model_warmup:
-            count = warm_up(servable, path, options.num_request_iterations_for_warmup)
+            count = replay_serving_warmup(servable, path, options.num_request_iterations_for_warmup)
             LOG.info("%d warm-up requests for %s", count, path)
     except BaseException:
         servable.close()

@@ -10,29 +10,29 @@ from pathlib import Path
 
 from storygan_tf.common.errors import DataError
 
-ASIDE = ".part"
+PARTIAL_SUFFIX = ".part"
 """Ending of a file that is still being written."""
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes) -> None:
     """Writes a file beside its place and renames it, so that nobody finds half of it; its folder is made.
 
     Raises:
         DataError: where the disk is full or not writable.
     """
-    aside = path.with_name(f".{path.name}.{os.getpid()}{ASIDE}")
+    aside = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL_SUFFIX}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         aside.write_bytes(content)
         aside.replace(path)
     except OSError as error:
-        raise unwritable(path, error) from error
+        raise unwritable_error(path, error) from error
     finally:
         _forget(aside)
 
 
 @contextlib.contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
+def atomic_folder(path: Path) -> Iterator[Path]:
     """Gives a place beside `path` to make a folder in, which then takes its place; after an error nothing is left.
 
     Args:
@@ -53,7 +53,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
         raise
 
 
-def unwritable(path: Path, error: OSError) -> DataError:
+def unwritable_error(path: Path, error: OSError) -> DataError:
     """Returns the error that tells a user why a file could not be written."""
     return DataError(
         f"{path}: could not be written ({error.strerror or error}). Free some space, or give a place where you may "

@@ -57,12 +57,12 @@ def find_model(model: str | Path, option: str = "--model") -> Path:
     return base / version
 
 
-def same_everywhere(model: str) -> str:
+def portable_name(model: str) -> str:
     """Returns what means the same model from every working directory: its pretrained name, or an absolute path."""
     return model if model in pretrained_names() else str(Path(model).absolute())
 
 
-def run_of(version: Path) -> Path | None:
+def run_directory_of(version: Path) -> Path | None:
     """Returns the run directory that a version was pushed into, None where it lies elsewhere."""
     base = version.absolute().parent
     return base.parents[len(BASE_DIRECTORY.parts) - 1] if base.match(str(BASE_DIRECTORY)) else None

@@ -46,7 +46,7 @@ def progress(what: str, total: int, unit: str = "", done: int = 0) -> Iterator[A
 
 
 @contextlib.contextmanager
-def counted(what: str, unit: str = "") -> Iterator[Callable[[int, int], None]]:
+def counted_progress(what: str, unit: str = "") -> Iterator[Callable[[int, int], None]]:
     """Shows the progress of work that counts its parts itself, and nothing where it never does.
 
     Args:

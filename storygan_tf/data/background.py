@@ -43,7 +43,7 @@ def median_background(batches: Iterable[np.ndarray]) -> np.ndarray:
     return np.asarray(reached.argmax(axis=1).astype(np.uint8).reshape(first.shape))
 
 
-def evenly(count: int, most: int) -> np.ndarray:
+def evenly_spaced(count: int, most: int) -> np.ndarray:
     """Returns at most `most` of the indices 0..count-1, evenly spread and rising, int64."""
     return np.linspace(0, count - 1, min(count, most)).round().astype(np.int64)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from storygan_tf.common.atomic_files import write_whole
+from storygan_tf.common.atomic_files import write_atomically
 
 FRAME = 160
 """Side of a frame on a sheet, in pixels."""
@@ -61,7 +61,7 @@ def storyboard(rows: Sequence[StoryRow], path: str | Path) -> None:
     """
     buffer = io.BytesIO()
     storyboard_image(rows).save(buffer, "PNG")
-    write_whole(Path(path), buffer.getvalue())
+    write_atomically(Path(path), buffer.getvalue())
 
 
 def storyboard_image(rows: Sequence[StoryRow]) -> Image.Image:
@@ -94,7 +94,7 @@ def story_gif(frames: np.ndarray, path: str | Path, seconds: float = 0.8) -> Non
     pictures[0].save(
         buffer, "GIF", save_all=True, append_images=pictures[1:], duration=round(1000 * seconds), loop=0, optimize=False
     )
-    write_whole(Path(path), buffer.getvalue())
+    write_atomically(Path(path), buffer.getvalue())
 
 
 @functools.cache

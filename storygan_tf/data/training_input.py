@@ -107,7 +107,7 @@ def _decode_story(pngs: tf.Tensor) -> tf.Tensor:
     return tf.stack([tf.ensure_shape(frame, [IMAGE_SIZE, IMAGE_SIZE, 3]) for frame in frames])
 
 
-class Order:
+class EndlessShuffle:
     """An endless seeded shuffle: every story once, then every story once again in another order.
 
     Args:
@@ -151,7 +151,7 @@ def training_dataset(
         start: first outer step.
         steps: how many.
         replicas: that share a batch.
-        mine: numbers of the replicas whose parts are wanted (`storygan_tf.training.distribution.replicas_of`); by
+        mine: numbers of the replicas whose parts are wanted (`storygan_tf.training.distribution.local_replica_ids`); by
             default all.
 
     Raises:
@@ -161,7 +161,7 @@ def training_dataset(
     parts = [(step, replica) for step in range(start, start + steps) for replica in mine or range(replicas)]
     chosen = {}
     for number, stream in enumerate(STREAMS):
-        order = Order(len(stories.ids), [*key, number])
+        order = EndlessShuffle(len(stories.ids), [*key, number])
         draw = functools.partial(_draw, order, replicas * sizes[stream], stories.images.shape[1])
         chosen[stream] = tuple(
             _stacked([_part(draw(step * updates[stream] + update), replica, sizes[stream]) for step, replica in parts])
@@ -194,7 +194,7 @@ def batch_shares(phase: PhaseConfig, replicas: int) -> dict[str, int]:
     return {stream: size // replicas for stream, size in sizes.items()}
 
 
-def _draw(order: Order, size: int, frames: int, number: int) -> dict[str, np.ndarray]:
+def _draw(order: EndlessShuffle, size: int, frames: int, number: int) -> dict[str, np.ndarray]:
     """Returns which stories mini-batch `number` of a stream holds, their seeds, and the frames that are looked at."""
     random = np.random.default_rng([*order.key, 1 << 32, number])
     return {

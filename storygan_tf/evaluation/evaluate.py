@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from storygan_tf.evaluation.measure import Measurer, Tally
+from storygan_tf.evaluation.measure import Measurements, Measurer
 from storygan_tf.evaluation.plan import Plan
 from storygan_tf.evaluation.result import Evaluation
 from storygan_tf.evaluation.summary import summarize
@@ -17,7 +17,7 @@ def evaluate(plan: Plan) -> Evaluation:
         DataError: for records that cannot be read.
         ModelError: for a source of frames, or a judge, that fails.
     """
-    measurer, tally = Measurer(plan), Tally()
+    measurer, tally = Measurer(plan), Measurements()
     for block in plan.blocks():
         for measured in measurer.measure(block):
             tally.add(measured)

@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from storygan_tf.common.atomic_files import ASIDE, unwritable
+from storygan_tf.common.atomic_files import PARTIAL_SUFFIX, unwritable_error
 from storygan_tf.common.errors import DataError, nearest
 from storygan_tf.config.schema import IMAGE_SIZE, DataConfig
 from storygan_tf.data.datasets.open_dataset import open_configured
@@ -307,13 +307,13 @@ def write_images(
     _check_request(layout, tuple(_LAYOUTS), story_ids)
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise DataError(f"images {target}: found something there already; expected a folder to be made. Give another.")
-    aside = target.with_name(f".{target.name}.{os.getpid()}{ASIDE}")
+    aside = target.with_name(f".{target.name}.{os.getpid()}{PARTIAL_SUFFIX}")
     try:
         aside.mkdir(parents=True)
         _write_stories(aside / _LAYOUTS[layout].below, _LAYOUTS[layout], story_ids, frames_of, int(skip_first_frame))
         aside.replace(target)
     except OSError as error:
-        raise unwritable(target, error) from error
+        raise unwritable_error(target, error) from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 

@@ -38,7 +38,7 @@ _AGAINST_SERVED = {
 }
 
 
-def ceiling_asked(rows: Sequence[Row], role: str) -> tuple[str, float]:
+def required_ceiling(rows: Sequence[Row], role: str) -> tuple[str, float]:
     """Returns by which figure of the true test frames a judge is trusted, and what it must reach.
 
     Args:
@@ -114,7 +114,7 @@ class _Gate:
 
     def _why(self, role: str) -> str:
         """Returns why a judge is untrusted."""
-        figure, asked = ceiling_asked([*self._rows.values()], role)
+        figure, asked = required_ceiling([*self._rows.values()], role)
         ceiling = self._value(REAL, figure)
         if ceiling is None:
             return "nothing is known of how the judge sees the true frames"

@@ -57,7 +57,7 @@ class StoryTable:
 
 
 @dataclasses.dataclass(frozen=True)
-class Measured:
+class BatchMeasurements:
     """What a batch gave.
 
     Attributes:
@@ -73,7 +73,7 @@ class Measured:
 
 
 @dataclasses.dataclass(frozen=True)
-class Panel:
+class JudgePanel:
     """The networks that judge; a role without one is None.
 
     Attributes:
@@ -87,7 +87,7 @@ class Panel:
     networks: Mapping[str, Network]
 
     @classmethod
-    def load(cls, plan: Plan) -> Panel:
+    def load(cls, plan: Plan) -> JudgePanel:
         """Loads the networks that a plan names.
 
         Raises:
@@ -133,9 +133,9 @@ class Measurer:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self.panel = Panel.load(plan)
+        self.panel = JudgePanel.load(plan)
 
-    def measure(self, block: range) -> Iterator[Measured]:
+    def measure(self, block: range) -> Iterator[BatchMeasurements]:
         """Yields what each batch of a block of test stories gives.
 
         Raises:
@@ -145,7 +145,7 @@ class Measurer:
         for start in range(block.start, block.stop, BATCH):
             yield self._batch(range(start, min(start + BATCH, block.stop)))
 
-    def _batch(self, ranks: range) -> Measured:
+    def _batch(self, ranks: range) -> BatchMeasurements:
         plan, true = self._plan, self._plan.test.read(ranks)
         scene = _Scene(plan, self.panel, true)
         for name, source in plan.sources.items():
@@ -161,7 +161,7 @@ class Measurer:
 class _Scene:
     """One batch while it is measured."""
 
-    def __init__(self, plan: Plan, panel: Panel, true: StoryBatch) -> None:
+    def __init__(self, plan: Plan, panel: JudgePanel, true: StoryBatch) -> None:
         self._plan = plan
         self._panel = panel
         self._true = true
@@ -172,10 +172,10 @@ class _Scene:
         self._features: dict[MomentsKey, np.ndarray] = {}
         self._counts: dict[tuple[str, str], np.ndarray] = {}
 
-    def measured(self) -> Measured:
+    def measured(self) -> BatchMeasurements:
         """Returns everything that was added."""
         digests = tuple(_digest(self._true, index) for index in range(len(self._true)))
-        return Measured(StoryTable(tuple(self._true.ids), digests, self._values), self._features, self._counts)
+        return BatchMeasurements(StoryTable(tuple(self._true.ids), digests, self._values), self._features, self._counts)
 
     def add(self, row: str, all_frames: np.ndarray) -> None:
         """Measures a row's frames, uint8 [stories, T, 64, 64, 3], T with a first frame that is not judged."""
@@ -293,20 +293,20 @@ def _digest(batch: StoryBatch, index: int) -> bytes:
 
 
 @dataclasses.dataclass
-class Tally:
+class Measurements:
     """Everything measured so far.
 
     Attributes:
         stories: of every batch, in any order.
         moments: of features, by row, figure and group.
-        counts: see `Measured`.
+        counts: see `BatchMeasurements`.
     """
 
     stories: list[StoryTable] = dataclasses.field(default_factory=list)
     moments: dict[MomentsKey, Moments] = dataclasses.field(default_factory=dict)
     counts: dict[tuple[str, str], np.ndarray] = dataclasses.field(default_factory=dict)
 
-    def add(self, measured: Measured) -> None:
+    def add(self, measured: BatchMeasurements) -> None:
         """Adds what a batch gave."""
         self.stories.append(measured.stories)
         for key, features in measured.features.items():

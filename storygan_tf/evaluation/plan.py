@@ -9,7 +9,7 @@ import numpy as np
 
 from storygan_tf.common.errors import DataError, ModelError
 from storygan_tf.config.schema import EvaluationConfig
-from storygan_tf.data.background import BACKGROUND_STORIES, evenly, median_background, story_shift
+from storygan_tf.data.background import BACKGROUND_STORIES, evenly_spaced, median_background, story_shift
 from storygan_tf.data.example_reader import BATCH, StoryBatch, StoryRecords, open_split
 from storygan_tf.evaluation.frame_sources import FrameSource
 from storygan_tf.evaluation.metric_names import MODEL, SERVED
@@ -92,7 +92,9 @@ def make_plan(
     model.frames(first, settings.seed)  # What fails here is told before the work begins.
     if served is not None:
         _check_served(served, first, settings.seed)
-    background = median_background(batch.images for batch in train.batches(evenly(len(train), BACKGROUND_STORIES)))
+    background = median_background(
+        batch.images for batch in train.batches(evenly_spaced(len(train), BACKGROUND_STORIES))
+    )
     shift = story_shift(len(train), settings.seed)
     return Plan(train, test, sources, background, settings, judge, shift, skip_first_frame)
 

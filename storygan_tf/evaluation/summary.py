@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from storygan_tf.evaluation.gate import ceiling_asked, gate
-from storygan_tf.evaluation.measure import SETTINGS, Panel, Tally
+from storygan_tf.evaluation.gate import gate, required_ceiling
+from storygan_tf.evaluation.measure import SETTINGS, JudgePanel, Measurements
 from storygan_tf.evaluation.metric_names import (
     BACKGROUND,
     CHARACTER,
@@ -35,13 +35,13 @@ FRECHET = ("fid_domain", "fsd_domain", "fid", "fsd")
 _DOMAIN = ("label_f1", "frame_accuracy", "consistency", "placed_accuracy", "fid_domain", "fsd_domain")
 
 
-def summarize(plan: Plan, panel: Panel, tally: Tally) -> Evaluation:
+def summarize(plan: Plan, panel: JudgePanel, tally: Measurements) -> Evaluation:
     """Returns the evaluation of everything that was measured."""
     return _Summary(plan, panel, tally).evaluation()
 
 
 class _Summary:
-    def __init__(self, plan: Plan, panel: Panel, tally: Tally) -> None:
+    def __init__(self, plan: Plan, panel: JudgePanel, tally: Measurements) -> None:
         self._plan = plan
         self._panel = panel
         self._tally = tally
@@ -221,7 +221,7 @@ def _f1(true_positives: int, false_positives: int, false_negatives: int) -> floa
 
 def _trusted(rows: Sequence[Row], role: str) -> bool:
     """Whether a judge's figure of the true test frames reaches what is asked of it (`gate.ceiling_asked`)."""
-    figure, asked = ceiling_asked(rows, role)
+    figure, asked = required_ceiling(rows, role)
     ceiling = _ceiling(rows, figure)
     return ceiling is not None and ceiling >= asked
 

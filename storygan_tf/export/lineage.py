@@ -23,7 +23,7 @@ LINEAGE_FILE = "lineage.json"
 
 LOCK_FILE = Path(__file__).parents[2] / "requirements.lock"
 
-TOLD_ELSEWHERE = ("settings", "metrics", "blessed", "reason")
+REPORTED_ELSEWHERE = ("settings", "metrics", "blessed", "reason")
 """Parts of a lineage that a report and a model card have sections for."""
 
 _BLOCK = 1 << 20
@@ -50,8 +50,8 @@ class Lineage:
         python: version.
         tensorflow: version.
         model_sha256: `model_fingerprint` of the export.
-        initial: what the training started from (`storygan_tf.training.warm_start.Initial.told`): `model`, as it was
-            named, and `sha256` of its content; empty where it started afresh.
+        initial: what the training started from (`storygan_tf.training.warm_start.InitialModel.lineage_entry`):
+            `model`, as it was named, and `sha256` of its content; empty where it started afresh.
 
     Raises:
         DataError: where `settings_sha256` is not of `settings`.
@@ -239,18 +239,18 @@ def _digest_file(path: Path, digest: Any) -> None:
             digest.update(block)
 
 
-def flat(values: Any, name: str = "") -> Iterator[tuple[str, str]]:
+def flatten(values: Any, name: str = "") -> Iterator[tuple[str, str]]:
     """Yields nested values as (dotted name, text); members of a list go by their `name`."""
     if isinstance(values, Mapping) and (values or not name):
         for key, value in values.items():
-            yield from flat(value, f"{name}.{key}".lstrip("."))
+            yield from flatten(value, f"{name}.{key}".lstrip("."))
     elif isinstance(values, list | tuple) and values and isinstance(values[0], Mapping):
         for index, value in enumerate(values):
-            yield from flat(value, f"{name}.{value.get('name', index)}")
+            yield from flatten(value, f"{name}.{value.get('name', index)}")
     else:
         yield name, values if isinstance(values, str) else json.dumps(values)
 
 
-def summary(lineage: Mapping[str, Any]) -> list[tuple[str, str]]:
+def lineage_summary(lineage: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Returns the entries of a lineage, without the parts that a report tells elsewhere."""
-    return list(flat({key: value for key, value in lineage.items() if key not in TOLD_ELSEWHERE}))
+    return list(flatten({key: value for key, value in lineage.items() if key not in REPORTED_ELSEWHERE}))

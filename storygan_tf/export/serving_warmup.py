@@ -17,13 +17,13 @@ from storygan_tf.common.model_paths import ASSETS_EXTRA, BASE_DIRECTORY
 from storygan_tf.config.schema import StoryGANConfig
 from storygan_tf.data import example_schema
 
-WARM_UP_FILE = f"{ASSETS_EXTRA}/tf_serving_warmup_requests"
+SERVING_WARMUP_FILE = f"{ASSETS_EXTRA}/tf_serving_warmup_requests"
 """In a version directory: where TensorFlow Serving looks for them, a TFRecord of PredictionLog."""
 
 _SENTENCE = "A sentence."
 
 
-def warm_up_inputs(config: StoryGANConfig) -> dict[str, dict[str, Any]]:
+def serving_warmup_inputs(config: StoryGANConfig) -> dict[str, dict[str, Any]]:
     """Returns the inputs of a request for each signature: one story, as arrays by input name."""
     story = [_SENTENCE] * config.frames
     sentences = {"sentences": np.array([[sentence.encode() for sentence in story]], object)}
@@ -39,10 +39,10 @@ def warm_up_inputs(config: StoryGANConfig) -> dict[str, dict[str, Any]]:
     }
 
 
-def write_warm_up(version: Path, config: StoryGANConfig) -> None:
+def write_serving_warmup(version: Path, config: StoryGANConfig) -> None:
     """Writes the requests of an export into its version directory; the same configuration gives the same bytes."""
-    with tf.io.TFRecordWriter(str(version / WARM_UP_FILE)) as file:
-        for signature, inputs in warm_up_inputs(config).items():
+    with tf.io.TFRecordWriter(str(version / SERVING_WARMUP_FILE)) as file:
+        for signature, inputs in serving_warmup_inputs(config).items():
             file.write(_log(signature, inputs).SerializeToString(deterministic=True))
 
 

@@ -29,13 +29,13 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from storygan_tf.common.atomic_files import whole_folder
+from storygan_tf.common.atomic_files import atomic_folder
 from storygan_tf.common.errors import ModelError
 from storygan_tf.common.model_paths import ASSETS_EXTRA
 from storygan_tf.config.schema import IMAGE_SIZE, Settings
 from storygan_tf.data import example_schema
 from storygan_tf.data.batch_types import to_uint8
-from storygan_tf.export.serving_warmup import write_warm_up
+from storygan_tf.export.serving_warmup import write_serving_warmup
 from storygan_tf.export.weight_io import assign_weights, weights_of
 from storygan_tf.models.story_generator import StoryGenerator
 
@@ -202,7 +202,7 @@ def vector_errors(vectors: tf.Tensor) -> tf.Tensor:
     return tf.where(tf.reduce_any(bad, axis=1), message, "")
 
 
-def describe(
+def model_info(
     settings: Settings,
     examples: Sequence[Sequence[str]],
     words: Iterable[str],
@@ -216,8 +216,8 @@ def describe(
         examples: stories that it offers to draw, T sentences each.
         words: that the training stories have.
         labels: names of the training stories' labels; empty where they have none.
-        initial: what the training started from (`storygan_tf.training.warm_start.Initial.told`); None for a fresh
-            start.
+        initial: what the training started from (`storygan_tf.training.warm_start.InitialModel.lineage_entry`); None
+            for a fresh start.
     """
     return {
         "frames": settings.model.frames,
@@ -243,7 +243,7 @@ class _KeptInHalf(keras.mixed_precision.Policy):
         return "float16"
 
 
-def kept_in_half(generator: StoryGenerator) -> StoryGenerator:
+def half_precision_copy(generator: StoryGenerator) -> StoryGenerator:
     """Returns a generator of the same weights, rounded to float16 and kept so, in half the space.
 
     Batch normalisation, of which there is little, and in which rounding errors add up, stays in float32.
@@ -276,21 +276,21 @@ def export_storygan(
         info: JSON values for signature `info` and for `assets.extra/storygan.json`.
         path: the directory to write; replaced where it exists.
         max_sentence_length: characters a sentence may have.
-        half: whether weights are kept as float16 (see `kept_in_half`).
+        half: whether weights are kept as float16 (see `half_precision_copy`).
 
     Raises:
         ModelError: where it cannot be written.
     """
     target = Path(path)
-    kept = kept_in_half(generator) if half else generator
+    kept = half_precision_copy(generator) if half else generator
     module = StoryGANExport(kept, vectorizer, info, max_sentence_length)
     try:
-        with whole_folder(target) as aside:
+        with atomic_folder(target) as aside:
             tf.saved_model.save(module, str(aside), signatures=module.signatures())
             extra = aside / ASSETS_EXTRA
             extra.mkdir()
             (extra / INFO_FILE).write_text(json.dumps(info, indent=1, sort_keys=True))
-            write_warm_up(aside, generator.config)
+            write_serving_warmup(aside, generator.config)
     except (OSError, tf.errors.OpError) as error:
         raise ModelError(
             f"export {target}: could not be written ({error}). Free some space or choose another place."

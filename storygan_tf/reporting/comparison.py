@@ -27,7 +27,7 @@ _DAGGER = "†"
 
 
 @dataclasses.dataclass(frozen=True)
-class Compared:
+class ComparedModel:
     """A model of a comparison.
 
     Attributes:
@@ -56,7 +56,7 @@ class StoryToShow:
     frames: np.ndarray
 
 
-def comparison_table(compared: Sequence[Compared]) -> str:
+def comparison_table(compared: Sequence[ComparedModel]) -> str:
     """Returns a plain table: a line for each model and baseline, a column for each figure that any of them has.
 
     Columns that have no place on a line of `TERMINAL` characters follow below.
@@ -81,7 +81,7 @@ def _column(line: FigureLine) -> list[str]:
     return [f"{line.title}{mark}", *("absent" if cell is None else f"{cell}{mark}" for cell in line.cells)]
 
 
-def render_comparison(compared: Sequence[Compared], stories: Sequence[StoryToShow]) -> str:
+def render_comparison(compared: Sequence[ComparedModel], stories: Sequence[StoryToShow]) -> str:
     """Returns a self-contained HTML page: the table, and the stories' frames by each model under the true ones.
 
     Args:
@@ -103,7 +103,7 @@ def render_comparison(compared: Sequence[Compared], stories: Sequence[StoryToSho
     )
 
 
-def check_comparable(compared: Sequence[Compared]) -> None:
+def check_comparable(compared: Sequence[ComparedModel]) -> None:
     """Refuses what does not compare.
 
     Raises:
@@ -140,13 +140,13 @@ def _conditions(evaluation: Evaluation) -> dict[str, object]:
     }
 
 
-def _sources(compared: Sequence[Compared]) -> list[Source]:
+def _sources(compared: Sequence[ComparedModel]) -> list[Source]:
     """Returns the rows to show: each model's, then the baselines."""
     models = [Source(entry.name, _model_row(entry)) for entry in compared]
     return [*models, *(source for name in BASELINES for source in _baselines(name, compared))]
 
 
-def _model_row(entry: Compared) -> Row:
+def _model_row(entry: ComparedModel) -> Row:
     row = entry.evaluation.row(metric_names.MODEL)
     if row is None:
         raise DataError(
@@ -155,7 +155,7 @@ def _model_row(entry: Compared) -> Row:
     return row
 
 
-def _baselines(name: str, compared: Sequence[Compared]) -> list[Source]:
+def _baselines(name: str, compared: Sequence[ComparedModel]) -> list[Source]:
     """Returns a baseline once; where training stories differ, what is made of them may, and is told of each model."""
     found: list[Source] = []
     for entry in compared:
@@ -169,7 +169,7 @@ def _values(row: Row) -> dict[str, str]:
     return {name: digits(name, figure.value) for name, figure in row.figures.items()}
 
 
-def _absent(compared: Sequence[Compared], lines: Sequence[FigureLine]) -> dict[str, str]:
+def _absent(compared: Sequence[ComparedModel], lines: Sequence[FigureLine]) -> dict[str, str]:
     """Returns the figures that no row has -> why."""
     there = [line.name for line in lines]
     reasons = [entry.evaluation.absent for entry in compared]
@@ -210,7 +210,7 @@ def _notes(evaluation: Evaluation, lines: Sequence[FigureLine], absent: Mapping[
     return "".join(f"{note}\n" for note in notes)
 
 
-def _board(story: StoryToShow, compared: Sequence[Compared]) -> bytes:
+def _board(story: StoryToShow, compared: Sequence[ComparedModel]) -> bytes:
     """Returns a PNG of a story: the true frames, and those of each model below."""
     rows = {"true": story.frames}
     for entry in compared:

@@ -11,16 +11,17 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from storygan_tf.common.file_names import MODEL_CARD
 from storygan_tf.data import example_schema
-from storygan_tf.data.background import evenly
+from storygan_tf.data.background import evenly_spaced
 from storygan_tf.data.example_reader import StoryBatch, StoryRecords, read_json
 from storygan_tf.data.storyboard import StoryRow, storyboard_image
 from storygan_tf.evaluation.metric_names import MODEL
 from storygan_tf.evaluation.plan import Plan
 from storygan_tf.evaluation.result import Evaluation
 from storygan_tf.export.lineage import LINEAGE_FILE, Lineage
-from storygan_tf.reporting.model_card import MODEL_CARD, render_model_card
-from storygan_tf.reporting.report import Content, render_report
+from storygan_tf.reporting.model_card import render_model_card
+from storygan_tf.reporting.report import ReportContent, render_report
 
 METRICS_FILE = "metrics.json"
 STORYBOARD_FILE = "storyboard.png"
@@ -34,7 +35,7 @@ STATISTICS_STORIES = 500
 
 
 @dataclasses.dataclass(frozen=True)
-class Background:
+class ReportContext:
     """What stands in a report beside the evaluation.
 
     Attributes:
@@ -54,7 +55,7 @@ class Background:
     info: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
-def write_evaluation(folder: str, examples: str, plan: Plan, evaluation: Evaluation, background: Background) -> None:
+def write_evaluation(folder: str, examples: str, plan: Plan, evaluation: Evaluation, background: ReportContext) -> None:
     """Writes all files of an evaluation.
 
     Args:
@@ -67,9 +68,9 @@ def write_evaluation(folder: str, examples: str, plan: Plan, evaluation: Evaluat
     boards = {name: _png(plan, ids) for name, ids in _board_ids(evaluation).items() if ids}
     lineage = background.lineage
     _write(f"{folder}/{METRICS_FILE}", evaluation.to_json())
-    even = [plan.test.ids[rank] for rank in evenly(len(plan.test), STORYBOARD_STORIES)]
+    even = [plan.test.ids[rank] for rank in evenly_spaced(len(plan.test), STORYBOARD_STORIES)]
     _write(f"{folder}/{STORYBOARD_FILE}", _png(plan, even))
-    content = Content(
+    content = ReportContent(
         evaluation=evaluation,
         boards=boards,
         history=background.history,
@@ -95,7 +96,7 @@ def data_statistics(stories: StoryRecords) -> dict[str, Any]:
     words: list[int] = []
     labels = np.zeros(len(stories.label_names))
     frames = 0
-    for batch in stories.batches(evenly(len(stories), STATISTICS_STORIES)):
+    for batch in stories.batches(evenly_spaced(len(stories), STATISTICS_STORIES)):
         words += [len(sentence.split()) for story in batch.sentences for sentence in story]
         if batch.labels is not None:
             labels += batch.labels.sum(axis=(0, 1))

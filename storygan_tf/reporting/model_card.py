@@ -12,12 +12,9 @@ import jinja2
 
 from storygan_tf.evaluation.metric_names import FIGURES
 from storygan_tf.evaluation.result import TRUSTED_CEILING, Evaluation
-from storygan_tf.export.lineage import summary
+from storygan_tf.export.lineage import lineage_summary
 from storygan_tf.reporting import charts
 from storygan_tf.reporting.report import ROLES
-
-MODEL_CARD = "model_card.md"
-"""Beside an export and in its `assets.extra`."""
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -49,8 +46,8 @@ def render_model_card(
         evaluation=evaluation,
         settings=settings,
         phases=[phase for phase in settings.get("training", {}).get("phases", ()) if phase.get("epochs") != 0],
-        data=summary(lineage.get("data", {})),
-        lineage=summary({name: value for name, value in lineage.items() if name != "data"}),
+        data=lineage_summary(lineage.get("data", {})),
+        lineage=lineage_summary({name: value for name, value in lineage.items() if name != "data"}),
         info=info,
         sources=shown,
         lines=charts.figure_lines(shown, evaluation),

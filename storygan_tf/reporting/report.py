@@ -46,7 +46,7 @@ PUBLISHED = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Content:
+class ReportContent:
     """What a report tells.
 
     Attributes:
@@ -74,7 +74,7 @@ class Content:
     lineage: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
-def render_report(content: Content) -> str:
+def render_report(content: ReportContent) -> str:
     """Returns the page as HTML."""
     evaluation = content.evaluation
     single, bars = charts.statistics(content.statistics)
@@ -91,9 +91,9 @@ def render_report(content: Content) -> str:
         single_statistics=single,
         bar_statistics=bars,
         published=PUBLISHED,
-        settings=list(lineage.flat(content.settings)),
+        settings=list(lineage.flatten(content.settings)),
         preset=content.settings.get("preset", ""),
-        lineage=lineage.summary(content.lineage),
+        lineage=lineage.lineage_summary(content.lineage),
         most_rejects=MOST_REJECTS,
     )
 
@@ -135,7 +135,7 @@ def _short_hash(digest: str) -> str:
     return digest[: charts.HASH_DIGITS]
 
 
-def _boards(content: Content) -> list[tuple[str, bytes, list[tuple[str, str]]]]:
+def _boards(content: ReportContent) -> list[tuple[str, bytes, list[tuple[str, str]]]]:
     """Returns of each storyboard: its name, its PNG, its stories each with the value that ranks it."""
     ranks, values = content.evaluation.boards, content.evaluation.story_values
     return [

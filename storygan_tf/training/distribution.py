@@ -228,7 +228,7 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
     return bool((resolver.task_type, resolver.task_id) == (first, 0))
 
 
-def working_folder(strategy: tf.distribute.Strategy, work_dir: Path) -> Path:
+def worker_directory(strategy: tf.distribute.Strategy, work_dir: Path) -> Path:
     """Returns where this process writes: the chief into `work_dir`, any other into a folder that goes with it."""
     if is_chief(strategy):
         return work_dir
@@ -237,7 +237,7 @@ def working_folder(strategy: tf.distribute.Strategy, work_dir: Path) -> Path:
     return Path(folder)
 
 
-def replicas_of(context: tf.distribute.InputContext) -> range:
+def local_replica_ids(context: tf.distribute.InputContext) -> range:
     """Returns the numbers of the replicas, among all of the strategy, that an input pipeline is for.
 
     For `Strategy.distribute_datasets_from_function`, and `mine` of `storygan_tf.data.training_input.training_dataset`.
@@ -247,7 +247,7 @@ def replicas_of(context: tf.distribute.InputContext) -> range:
 
 
 @contextlib.contextmanager
-def tell_lost_workers(strategy: tf.distribute.Strategy) -> Iterator[None]:
+def raise_worker_lost(strategy: tf.distribute.Strategy) -> Iterator[None]:
     """Turns what TensorFlow raises where another worker is gone into WorkerLostError."""
     try:
         yield

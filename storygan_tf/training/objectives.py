@@ -32,7 +32,7 @@ class Objective(NamedTuple):
     reports: dict[str, tf.Tensor]
 
 
-class Frames(NamedTuple):
+class SingleFrames(NamedTuple):
     """One frame a story, true and drawn, and what it is to show.
 
     Attributes:
@@ -50,7 +50,7 @@ class Frames(NamedTuple):
     labels: tf.Tensor
 
 
-class Tales(NamedTuple):
+class StoryFrames(NamedTuple):
     """Whole stories, true and drawn.
 
     Attributes:
@@ -92,7 +92,7 @@ def _add_up(terms: dict[str, tuple[float, tf.Tensor]], **reports: tf.Tensor) -> 
 
 
 def image_discriminator_objective(
-    network: ImageDiscriminator, phase: PhaseConfig, count: int, frames: Frames
+    network: ImageDiscriminator, phase: PhaseConfig, count: int, frames: SingleFrames
 ) -> Objective:
     """Scores true, mismatched and drawn frames; the trunk sees each true and each drawn frame once.
 
@@ -118,7 +118,7 @@ def image_discriminator_objective(
 
 
 def image_generator_objective(
-    network: ImageDiscriminator, phase: PhaseConfig, count: int, frames: Frames, real_maps: Sequence[tf.Tensor]
+    network: ImageDiscriminator, phase: PhaseConfig, count: int, frames: SingleFrames, real_maps: Sequence[tf.Tensor]
 ) -> Objective:
     """Scores drawn frames for the generator's sake, by one pass of the trunk.
 
@@ -143,7 +143,7 @@ def image_generator_objective(
     return _add_up(terms)
 
 
-def story_discriminator_objective(network: StoryDiscriminator, phase: PhaseConfig, tales: Tales) -> Objective:
+def story_discriminator_objective(network: StoryDiscriminator, phase: PhaseConfig, tales: StoryFrames) -> Objective:
     """Scores true and drawn stories; no gradient goes back to them."""
     real_logits = network(tales.real, tales.sentences, training=True)
     fake_logits = network(tales.fake, tales.sentences, training=True)
@@ -151,7 +151,7 @@ def story_discriminator_objective(network: StoryDiscriminator, phase: PhaseConfi
     return _add_up(terms, story_accuracy=losses.accuracy(real_logits, fake_logits))
 
 
-def story_generator_objective(network: StoryDiscriminator, phase: PhaseConfig, tales: Tales) -> Objective:
+def story_generator_objective(network: StoryDiscriminator, phase: PhaseConfig, tales: StoryFrames) -> Objective:
     """Scores drawn stories for the generator's sake."""
     logits = network(tales.fake, tales.sentences, training=True)
     return _add_up({"story_generator": (phase.story_weight, losses.generator_loss(logits, phase.generator_loss))})

@@ -14,16 +14,16 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from storygan_tf.common.atomic_files import whole_folder
+from storygan_tf.common.atomic_files import atomic_folder
 from storygan_tf.common.errors import ModelError
+from storygan_tf.common.file_names import MODEL_CARD
 from storygan_tf.common.model_paths import ASSETS_EXTRA
 from storygan_tf.config.schema import DataConfig, StoryGANConfig
 from storygan_tf.export.lineage import LINEAGE_FILE, lineage_of, model_fingerprint
 from storygan_tf.export.signatures import INFO_FILE, export_storygan
 from storygan_tf.export.weight_io import assign_weights, read_weights
 from storygan_tf.models.story_generator import StoryGenerator
-from storygan_tf.reporting.model_card import MODEL_CARD
-from storygan_tf.training.warm_start import load_initial
+from storygan_tf.training.warm_start import load_initial_model
 
 SEEDS = 16
 """Samples of each suggested story by which pictures are compared."""
@@ -48,7 +48,7 @@ def reexport(source: str, out: Path, *, half: bool, most: int = GREY_LEVELS) -> 
     Args:
         source: a pretrained name, a run directory, a model base directory or a version directory.
         out: the version directory to write; an export that is there is replaced.
-        half: whether weights are kept as float16 (`storygan_tf.export.signatures.kept_in_half`).
+        half: whether weights are kept as float16 (`storygan_tf.export.signatures.half_precision_copy`).
         most: grey levels by which a pixel may differ.
 
     Returns:
@@ -57,12 +57,12 @@ def reexport(source: str, out: Path, *, half: bool, most: int = GREY_LEVELS) -> 
     Raises:
         ModelError: where there is no model, `out` is another folder, or pictures differ by more.
     """
-    initial = load_initial(source)
+    initial = load_initial_model(source)
     _check_place(out)
     trained = tf.saved_model.load(str(initial.path))
     info = json.loads((initial.path / ASSETS_EXTRA / INFO_FILE).read_text(encoding="utf-8"))
     generator = _generator(initial.path, initial.model)
-    with whole_folder(out) as aside:
+    with atomic_folder(out) as aside:
         export_storygan(generator, trained.vectorizer, info, aside, _longest_sentence(initial.path, info), half=half)
         rounding = compare(trained, tf.saved_model.load(str(aside)), most)
         _copy_papers(initial.path, aside, rounding if half else None)

@@ -68,12 +68,12 @@ def sums_of_weights(gan: StoryGAN) -> dict[str, float]:
     return {name: float(tf.add_n([tf.reduce_sum(tf.abs(value)) for value in values])) for name, values in sums.items()}
 
 
-def wished(strategy: tf.distribute.Strategy, wishes: Sequence[bool]) -> list[bool]:
+def any_worker(strategy: tf.distribute.Strategy, wishes: Sequence[bool]) -> list[bool]:
     """Returns of each wish whether any worker has it; all workers must ask together."""
     return [count > 0 for count in _sums(strategy, [float(wish) for wish in wishes])]
 
 
-def check_same(strategy: tf.distribute.Strategy, what: str, number: int) -> None:
+def check_same_on_workers(strategy: tf.distribute.Strategy, what: str, number: int) -> None:
     """Waits for all workers.
 
     Raises:

@@ -18,7 +18,7 @@ from storygan_tf.models.story_generator import GeneratorOutput, StoryGenerator
 from storygan_tf.training.learning_rates import rate_over_phase
 from storygan_tf.training.objectives import PICTURE_LOSSES, Objective, picture_objective, reported_names
 from storygan_tf.training.train_schedules import SCHEDULES, Data
-from storygan_tf.training.weight_average import copy_weights, follow
+from storygan_tf.training.weight_average import copy_weights, update_average
 
 __all__ = ["Batch", "Optimizers", "StoryGAN", "make_optimizers", "to_float", "to_uint8"]
 
@@ -217,7 +217,7 @@ class StoryGAN(keras.Model):
             self.trackers[name].update_state(values)
         return tf.reduce_mean(objective.loss) / tf.distribute.get_strategy().num_replicas_in_sync
 
-    def descend(self, tape: tf.GradientTape, loss: tf.Tensor, name: str) -> None:
+    def update_network(self, tape: tf.GradientTape, loss: tf.Tensor, name: str) -> None:
         """Updates one network, called by its name, with its optimizer."""
         variables = getattr(self, name).trainable_variables
         optimizer = getattr(self.optimizers, name)
@@ -229,7 +229,7 @@ class StoryGAN(keras.Model):
             gradients = optimizer.get_unscaled_gradients(gradients)
         optimizer.apply_gradients(zip(gradients, variables, strict=True))
         if name == "generator" and self.phase.average:
-            follow(self.averaged, self.generator, self.phase.average, optimizer.iterations - 1)
+            update_average(self.averaged, self.generator, self.phase.average, optimizer.iterations - 1)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the configuration as plain values."""

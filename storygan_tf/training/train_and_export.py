@@ -11,18 +11,18 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from storygan_tf.common.atomic_files import write_whole
+from storygan_tf.common.atomic_files import write_atomically
 from storygan_tf.common.errors import TrainingError
 from storygan_tf.config.schema import Settings
 from storygan_tf.data.training_input import Stories, read_stories
-from storygan_tf.export.signatures import describe, export_storygan
+from storygan_tf.export.signatures import export_storygan, model_info
 from storygan_tf.export.weight_io import assign_weights, weights_of
 from storygan_tf.models.story_generator import StoryGenerator
 from storygan_tf.text.tokenization import words
-from storygan_tf.training.distribution import is_chief, make_strategy, tell_lost_workers
-from storygan_tf.training.step_function import wished
+from storygan_tf.training.distribution import is_chief, make_strategy, raise_worker_lost
+from storygan_tf.training.step_function import any_worker
 from storygan_tf.training.trainer import Trainer
-from storygan_tf.training.warm_start import Initial
+from storygan_tf.training.warm_start import InitialModel
 
 EXAMPLE_STORIES = 3
 """Test stories that an export offers to draw."""
@@ -40,7 +40,7 @@ def train_and_export(
     work_dir: Path,
     serving_dir: str | Path,
     label_names: Sequence[str] = (),
-    initial: Initial | None = None,
+    initial: InitialModel | None = None,
     strategy: tf.distribute.Strategy | None = None,
 ) -> None:
     """Trains a StoryGAN on records, or goes on with it, and exports its generator.
@@ -71,7 +71,7 @@ def train_and_export(
     """
     strategy = strategy or make_strategy(settings.training.strategy)
     ended = work_dir / ENDED
-    with tell_lost_workers(strategy):
+    with raise_worker_lost(strategy):
         train = read_stories(train_files, settings.model)
         shown = settings.training.storyboard_stories
         tests = read_stories(test_files, settings.model, limit=max(EXAMPLE_STORIES, shown))
@@ -85,15 +85,15 @@ def train_and_export(
         if is_chief(strategy):
             ended.unlink(missing_ok=True)
             if vectorizer:
-                told = initial.told() if initial else None
-                info = describe(settings, tests.sentences[:EXAMPLE_STORIES], known_words(train), label_names, told)
+                told = initial.lineage_entry() if initial else None
+                info = model_info(settings, tests.sentences[:EXAMPLE_STORIES], known_words(train), label_names, told)
                 export_storygan(generator, vectorizer(), info, serving_dir, settings.data.max_sentence_length)
             name = Path(serving_dir).name if vectorizer else ""
-            write_whole(ended, json.dumps({"export": name}).encode())
+            write_atomically(ended, json.dumps({"export": name}).encode())
         _wait_for_chief(strategy, ended)
 
 
-def read_ended(work_dir: Path) -> str | None:
+def read_completion(work_dir: Path) -> str | None:
     """Returns the name of the folder that a training was exported to, empty where to none; None before it has ended."""
     with contextlib.suppress(OSError, ValueError, KeyError):
         return str(json.loads((work_dir / ENDED).read_text())["export"])
@@ -123,7 +123,7 @@ def _check_same(strategy: tf.distribute.Strategy, settings: Settings, stories: S
     digest.update("\n".join(stories.ids).encode())
     digest.update(stories.vectors.tobytes())
     ones = np.unpackbits(np.frombuffer(digest.digest()[:8], np.uint8)).astype(bool)
-    seen = np.array(wished(strategy, [*ones, *~ones])).reshape(2, -1)
+    seen = np.array(any_worker(strategy, [*ones, *~ones])).reshape(2, -1)
     if seen.all(axis=0).any():
         raise TrainingError(
             "workers were given different settings or stories, expected the same. Start all of them with the same "
@@ -134,7 +134,7 @@ def _check_same(strategy: tf.distribute.Strategy, settings: Settings, stories: S
 def _wait_for_chief(strategy: tf.distribute.Strategy, ended: Path) -> None:
     """Returns when the chief has exported, whoever ends first; the chief does not depend on the others any more."""
     try:
-        wished(strategy, [False])
+        any_worker(strategy, [False])
     except tf.errors.OpError:
         if not is_chief(strategy) and not ended.exists():
             raise

@@ -19,7 +19,7 @@ from storygan_tf.data.batch_types import Batch, to_float
 from storygan_tf.models.discriminators import normalise_kernels
 from storygan_tf.models.story_generator import Context, GeneratorOutput
 from storygan_tf.training import objectives
-from storygan_tf.training.objectives import Frames, Tales
+from storygan_tf.training.objectives import SingleFrames, StoryFrames
 
 if TYPE_CHECKING:
     from storygan_tf.training.storygan import StoryGAN
@@ -58,7 +58,7 @@ def joint_step(gan: StoryGAN, data: Data) -> None:
                     update_story_discriminator(gan, tales)
                     real_maps = _real_maps(gan, frames)
             loss = _image_loss(gan, frames, real_maps) + _story_loss(gan, tales, output, story)
-        gan.descend(tape, loss, "generator")
+        gan.update_network(tape, loss, "generator")
 
 
 def pixel_update(gan: StoryGAN, batch: Batch) -> None:
@@ -66,7 +66,7 @@ def pixel_update(gan: StoryGAN, batch: Batch) -> None:
     with tf.GradientTape() as tape:
         output = gan.generator(batch["vectors"], training=True, seed=batch["seed"])
         loss = _picture_loss(gan, output, batch)
-    gan.descend(tape, loss, "generator")
+    gan.update_network(tape, loss, "generator")
 
 
 def image_update(gan: StoryGAN, batch: Batch) -> None:
@@ -79,7 +79,7 @@ def image_update(gan: StoryGAN, batch: Batch) -> None:
             update_image_discriminator(gan, frames)
             real_maps = _real_maps(gan, frames)
         loss = _image_loss(gan, frames, real_maps)
-    gan.descend(tape, loss, "generator")
+    gan.update_network(tape, loss, "generator")
 
 
 def story_update(gan: StoryGAN, batch: Batch) -> None:
@@ -90,27 +90,29 @@ def story_update(gan: StoryGAN, batch: Batch) -> None:
         with tape.stop_recording():
             update_story_discriminator(gan, tales)
         loss = _story_loss(gan, tales, output, batch)
-    gan.descend(tape, loss, "generator")
+    gan.update_network(tape, loss, "generator")
 
 
-def update_image_discriminator(gan: StoryGAN, frames: Frames) -> None:
+def update_image_discriminator(gan: StoryGAN, frames: SingleFrames) -> None:
     """Updates the image discriminator; nothing goes back to `frames`."""
     with tf.GradientTape() as tape:
         network = gan.image_discriminator
         loss = gan.report(objectives.image_discriminator_objective(network, gan.phase, gan.config.frames, frames))
-    gan.descend(tape, loss, "image_discriminator")
+    gan.update_network(tape, loss, "image_discriminator")
     normalise_kernels(network)
 
 
-def update_story_discriminator(gan: StoryGAN, tales: Tales) -> None:
+def update_story_discriminator(gan: StoryGAN, tales: StoryFrames) -> None:
     """Updates the story discriminator; nothing goes back to `tales`."""
     with tf.GradientTape() as tape:
         loss = gan.report(objectives.story_discriminator_objective(gan.story_discriminator, gan.phase, tales))
-    gan.descend(tape, loss, "story_discriminator")
+    gan.update_network(tape, loss, "story_discriminator")
     normalise_kernels(gan.story_discriminator)
 
 
-def _draw_together(gan: StoryGAN, image: Batch, story: Batch, number: int) -> tuple[Frames, Tales, GeneratorOutput]:
+def _draw_together(
+    gan: StoryGAN, image: Batch, story: Batch, number: int
+) -> tuple[SingleFrames, StoryFrames, GeneratorOutput]:
     """Draws one frame of each story of `image` and all of each of `story` in one pass; `number` makes other noise."""
     vectors = tf.concat([image["vectors"], story["vectors"]], axis=0)
     seeds = tf.concat([image["seed"], story["seed"]], axis=0) + number
@@ -129,9 +131,9 @@ def _drawn_frame(values: tf.Tensor, batch: Batch) -> tf.Tensor:
     return tf.gather(values, batch["frame"], batch_dims=1)
 
 
-def _frames(fake: tf.Tensor, h0: tf.Tensor, batch: Batch) -> Frames:
+def _frames(fake: tf.Tensor, h0: tf.Tensor, batch: Batch) -> SingleFrames:
     """Returns the true and the drawn frame of each story."""
-    return Frames(
+    return SingleFrames(
         real=to_float(_drawn_frame(batch["images"], batch)),
         fake=fake,
         sentences=_drawn_frame(batch["vectors"], batch),
@@ -140,22 +142,22 @@ def _frames(fake: tf.Tensor, h0: tf.Tensor, batch: Batch) -> Frames:
     )
 
 
-def _tales(fake: tf.Tensor, batch: Batch) -> Tales:
+def _tales(fake: tf.Tensor, batch: Batch) -> StoryFrames:
     """Returns the stories, true and drawn."""
-    return Tales(to_float(batch["images"]), fake, batch["vectors"])
+    return StoryFrames(to_float(batch["images"]), fake, batch["vectors"])
 
 
-def _real_maps(gan: StoryGAN, frames: Frames) -> Sequence[tf.Tensor]:
+def _real_maps(gan: StoryGAN, frames: SingleFrames) -> Sequence[tf.Tensor]:
     """Returns the trunk's maps of the true frames, where there is feature matching."""
     return gan.image_discriminator.trunk(frames.real, training=True) if gan.phase.feature_matching_weight else ()
 
 
-def _image_loss(gan: StoryGAN, frames: Frames, real_maps: Sequence[tf.Tensor]) -> tf.Tensor:
+def _image_loss(gan: StoryGAN, frames: SingleFrames, real_maps: Sequence[tf.Tensor]) -> tf.Tensor:
     network, count = gan.image_discriminator, gan.config.frames
     return gan.report(objectives.image_generator_objective(network, gan.phase, count, frames, real_maps))
 
 
-def _story_loss(gan: StoryGAN, tales: Tales, output: GeneratorOutput, batch: Batch) -> tf.Tensor:
+def _story_loss(gan: StoryGAN, tales: StoryFrames, output: GeneratorOutput, batch: Batch) -> tf.Tensor:
     adversarial = objectives.story_generator_objective(gan.story_discriminator, gan.phase, tales)
     return gan.report(adversarial) + _picture_loss(gan, output, batch)
 

@@ -30,12 +30,25 @@ from storygan_tf.config.schema import PhaseConfig, Settings, TrainConfig
 from storygan_tf.data.background import median_background
 from storygan_tf.data.training_input import Stories, training_dataset
 from storygan_tf.training.callbacks import divergence
-from storygan_tf.training.callbacks.divergence import Trouble
-from storygan_tf.training.callbacks.interruption import StopRequest, TrainingInterruptedError
+from storygan_tf.training.callbacks.divergence import Divergence
+from storygan_tf.training.callbacks.interruption import StopOnSignal, TrainingInterruptedError
 from storygan_tf.training.callbacks.training_log import TENSORBOARD, TrainingLog, describe
 from storygan_tf.training.checkpoints import Checkpoint, TrainingCheckpoints
-from storygan_tf.training.distribution import is_chief, make_strategy, replicas_of, tell_lost_workers, working_folder
-from storygan_tf.training.step_function import check_same, check_settings, make_step, precision, sums_of_weights, wished
+from storygan_tf.training.distribution import (
+    is_chief,
+    local_replica_ids,
+    make_strategy,
+    raise_worker_lost,
+    worker_directory,
+)
+from storygan_tf.training.step_function import (
+    any_worker,
+    check_same_on_workers,
+    check_settings,
+    make_step,
+    precision,
+    sums_of_weights,
+)
 from storygan_tf.training.storygan import StoryGAN, to_uint8
 from storygan_tf.training.training_state import (
     HISTORY,
@@ -96,7 +109,7 @@ class Trainer:
         self.strategy = strategy or make_strategy(settings.training.strategy)
         check_settings(settings, self.strategy)
         # Every worker saves, as reading variables takes all of them; only the chief's files count.
-        self.own_dir = working_folder(self.strategy, work_dir)
+        self.own_dir = worker_directory(self.strategy, work_dir)
         self.checkpoints = TrainingCheckpoints(work_dir / CHECKPOINTS, self.own_dir / CHECKPOINTS)
         self.log = TrainingLog(self.own_dir, boards)
         self.initial = initial
@@ -123,8 +136,8 @@ class Trainer:
         """
         phases = self.settings.training.active_phases
         with contextlib.ExitStack() as stack:
-            stop = stack.enter_context(StopRequest())
-            stack.enter_context(tell_lost_workers(self.strategy))
+            stop = stack.enter_context(StopOnSignal())
+            stack.enter_context(raise_worker_lost(self.strategy))
             self._begin()
             advance = stack.enter_context(self._progress())
             while self.state.phase < len(phases):
@@ -135,7 +148,7 @@ class Trainer:
                 advance(len(self.state.history) - done, describe(self.state.history))
                 if on_epoch and not trouble:
                     on_epoch(len(self.state.history))
-                if wished(self.strategy, [bool(stop.signal)])[0]:
+                if any_worker(self.strategy, [bool(stop.signal)])[0]:
                     raise self._interrupted(stop)
         return self.gan
 
@@ -161,7 +174,7 @@ class Trainer:
     def _begin(self) -> None:
         """Takes up the newest checkpoint, or makes the first."""
         found = self.checkpoints.newest()
-        check_same(self.strategy, "checkpoints", int(found.path.name) if found else 0)
+        check_same_on_workers(self.strategy, "checkpoints", int(found.path.name) if found else 0)
         if found:
             self._restore(found)
         else:
@@ -200,7 +213,7 @@ class Trainer:
 
     # An epoch
 
-    def _train_epoch(self, stop: StopRequest) -> Trouble | None:
+    def _train_epoch(self, stop: StopOnSignal) -> Divergence | None:
         """Trains to the end of the epoch, or to where losses are no longer finite."""
         steps = self._steps()
         if self.state.step == 0:
@@ -226,9 +239,9 @@ class Trainer:
             steps - self.state.step,
             replicas=self.strategy.num_replicas_in_sync,
         )
-        return self.strategy.distribute_datasets_from_function(lambda context: make(mine=replicas_of(context)))
+        return self.strategy.distribute_datasets_from_function(lambda context: make(mine=local_replica_ids(context)))
 
-    def _one_step(self, batches: Iterator[Any], steps: int) -> Trouble | None:
+    def _one_step(self, batches: Iterator[Any], steps: int) -> Divergence | None:
         began = time.perf_counter()
         batch = next(batches)
         waited = time.perf_counter() - began
@@ -245,34 +258,34 @@ class Trainer:
         with self.strategy.scope():
             return {name: float(value) for name, value in self.gan.get_metrics_result().items()}
 
-    def _save_within(self, stop: StopRequest) -> None:
+    def _save_within(self, stop: StopOnSignal) -> None:
         """Saves where it is time to, or a signal came; what has diverged is not worth saving."""
         overdue = time.monotonic() - self._saved_at > self.save_seconds
-        stopping, overdue = wished(self.strategy, [bool(stop.signal), overdue])
+        stopping, overdue = any_worker(self.strategy, [bool(stop.signal), overdue])
         if (stopping or overdue) and not self._broken():
             self._save(within=True)
         if stopping:
             raise self._interrupted(stop)
 
-    def _broken(self) -> Trouble | None:
+    def _broken(self) -> Divergence | None:
         """Returns the trouble with losses, weights or optimizers that are not finite, or None."""
         with self.strategy.scope():
             return divergence.not_finite(self._losses() | sums_of_weights(self.gan))
 
-    def _interrupted(self, stop: StopRequest) -> TrainingInterruptedError:
+    def _interrupted(self, stop: StopOnSignal) -> TrainingInterruptedError:
         ended = self.state.phase == len(self.settings.training.active_phases)
         return TrainingInterruptedError("the last epoch" if ended else self.state.where(self._phase()), stop.signal)
 
-    def _end_epoch(self) -> Trouble | None:
+    def _end_epoch(self) -> Divergence | None:
         """Records the epoch and goes to the next one, unless the training has diverged."""
         phase, steps = self._phase(), self._steps()
         drawn = draw_stories(self.gan, self.boards.vectors) if self.boards.ids else self.boards.images
-        variety = divergence.variety(drawn, self.boards.images)
+        variety = divergence.picture_variety(drawn, self.boards.images)
         entry = make_entry(self.state, phase, steps, self._losses(), variety)
         trouble = (
             self._broken()
-            or divergence.sure_discriminators(entry["losses"], phase, steps)
-            or divergence.same_pictures(variety, phase, self.state.history)
+            or divergence.certain_discriminators(entry["losses"], phase, steps)
+            or divergence.mode_collapse(variety, phase, self.state.history)
         )
         if trouble:
             return trouble
@@ -294,7 +307,7 @@ class Trainer:
 
     # Divergence
 
-    def _roll_back(self, trouble: Trouble) -> None:
+    def _roll_back(self, trouble: Divergence) -> None:
         """Goes back to the last good checkpoint, with half the learning rates and data that comes later."""
         phase, state = self._phase(), self.state
         counted = state.counted(self.settings.training.active_phases)
@@ -313,7 +326,7 @@ class Trainer:
             state.where(phase), trouble.what, found.path, *learning_rates(self.state.slowed(phase)),
         )  # fmt: skip
 
-    def _diverged(self, trouble: Trouble, phase: PhaseConfig, rollbacks: int) -> TrainingError:
+    def _diverged(self, trouble: Divergence, phase: PhaseConfig, rollbacks: int) -> TrainingError:
         """Returns the error that ends a training which going back does not save."""
         generator, discriminator = learning_rates(phase)
         return TrainingError(

@@ -23,16 +23,16 @@ from storygan_tf.common.model_paths import BASE_DIRECTORY, WORK_DIRECTORY, newes
 from storygan_tf.config.schema import Settings
 from storygan_tf.data.prepared_data import Prepared
 from storygan_tf.training.distribution import is_chief
-from storygan_tf.training.train_and_export import read_ended, train_and_export
+from storygan_tf.training.train_and_export import read_completion, train_and_export
 from storygan_tf.training.training_state import HISTORY
-from storygan_tf.training.warm_start import Initial
+from storygan_tf.training.warm_start import InitialModel
 
 _SETTINGS = ("preset", "model", "training", "data.encoder", "data.max_sentence_length")
 """Those that the result depends on."""
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainingTask:
+class TrainingJob:
     """A training on prepared stories, into a folder.
 
     Attributes:
@@ -45,7 +45,7 @@ class TrainingTask:
     out: Path
     settings: Settings
     prepared: Prepared
-    initial: Initial | None = None
+    initial: InitialModel | None = None
 
     @functools.cached_property
     def work_dir(self) -> Path:
@@ -58,14 +58,14 @@ class TrainingTask:
     @property
     def model(self) -> Path | None:
         """The version directory that it was exported to, None where it was not, or not yet."""
-        name = read_ended(self.work_dir)
+        name = read_completion(self.work_dir)
         version = self.out / BASE_DIRECTORY / name if name else None
         return version if version and (version / "saved_model.pb").is_file() else None
 
     @property
     def ended(self) -> bool:
         """Whether there is nothing left to do."""
-        return self.model is not None or (read_ended(self.work_dir) == "" and not self.prepared.can_export)
+        return self.model is not None or (read_completion(self.work_dir) == "" and not self.prepared.can_export)
 
     def run(self, strategy: tf.distribute.Strategy, vectorizer: Callable[[], tf.Module] | None) -> None:
         """Trains, or goes on, and exports; see `train_and_export`."""

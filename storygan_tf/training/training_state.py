@@ -168,7 +168,7 @@ def read_history(work_dir: Path) -> list[dict[str, Any]]:
     Keys of an entry: `phase`, its name; `epoch`, from 1; `step`, outer steps done in the phase; `seconds` of its steps;
     `stories_per_second` and `data_wait`, the share of a step that waits for data, both without the step that made the
     graph (absent where there is no other); `learning_rates` of `generator` and `discriminator`, at their highest;
-    `losses`, by name, averaged over the epoch; `variety`, see `storygan_tf.training.callbacks.divergence.variety`
+    `losses`, by name, averaged over the epoch; `variety`, see `divergence.picture_variety`
     (None where it cannot be told); `rollbacks`, those on the way to it (absent where there was none).
     """
     history: list[dict[str, Any]] = json.loads((work_dir / HISTORY).read_text())

@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from storygan_tf.common.errors import ConfigError, DataError, ModelError
-from storygan_tf.common.model_paths import ASSETS_EXTRA, WORK_DIRECTORY, find_model, run_of
+from storygan_tf.common.model_paths import ASSETS_EXTRA, WORK_DIRECTORY, find_model, run_directory_of
 from storygan_tf.config.schema import Settings, StoryGANConfig, from_dict
 from storygan_tf.data.training_input import Stories
 from storygan_tf.export.lineage import model_fingerprint
@@ -39,8 +39,8 @@ _TOLERANCE = 1e-3
 
 
 @dataclasses.dataclass(frozen=True)
-class Initial:
-    """A model to start from; see `load_initial`.
+class InitialModel:
+    """A model to start from; see `load_initial_model`.
 
     Attributes:
         where: as it was named.
@@ -80,7 +80,7 @@ class Initial:
             digest.update(hashlib.sha256(file.read_bytes()).digest())
         return digest.hexdigest()
 
-    def told(self) -> dict[str, str]:
+    def lineage_entry(self) -> dict[str, str]:
         """Returns what a lineage names it by: `model`, as it was named, and `sha256`, its fingerprint."""
         return {"model": self.where, "sha256": self.fingerprint}
 
@@ -161,7 +161,7 @@ class Initial:
                 _restore_discriminators(gan, self.checkpoint)
 
 
-def load_initial(where: str) -> Initial:
+def load_initial_model(where: str) -> InitialModel:
     """Looks at a model to start from.
 
     Args:
@@ -172,7 +172,7 @@ def load_initial(where: str) -> Initial:
     """
     path = find_model(where, INIT_FROM)
     info = _read_info(path)
-    return Initial(
+    return InitialModel(
         where=where,
         path=path,
         model=from_dict(StoryGANConfig, info["model"], "model"),
@@ -200,7 +200,7 @@ def _read_info(path: Path) -> dict[str, Any]:
 
 def _find_checkpoint(version: Path) -> Path | None:
     """Returns the last checkpoint of the training that this version was exported from, None where it is not there."""
-    run = run_of(version)
+    run = run_directory_of(version)
     folders = sorted(run.glob(f"{WORK_DIRECTORY}/*/{CHECKPOINTS}")) if run else []
     if not folders:
         return None

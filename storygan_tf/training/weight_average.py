@@ -18,7 +18,7 @@ def copy_weights(to: keras.Model, source: keras.Model) -> None:
         average.assign(tf.convert_to_tensor(value))
 
 
-def follow(average: keras.Model, network: keras.Model, decay: float, updates: tf.Tensor) -> None:
+def update_average(average: keras.Model, network: keras.Model, decay: float, updates: tf.Tensor) -> None:
     """Moves `average` towards `network`: `average = d * average + (1 - d) * network`.
 
     Args:

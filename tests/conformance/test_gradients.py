@@ -13,7 +13,7 @@ from storygan_tf.config.schema import PhaseConfig
 from storygan_tf.data.training_input import training_dataset
 from storygan_tf.models import losses
 from storygan_tf.training import train_schedules
-from storygan_tf.training.objectives import Frames, Tales
+from storygan_tf.training.objectives import SingleFrames, StoryFrames
 from storygan_tf.training.storygan import Batch, StoryGAN, to_float
 
 BATCH = 6
@@ -143,7 +143,7 @@ def test_an_image_discriminators_update_changes_it_alone(gan, batch):
     fake = gan.generator(batch["vectors"], training=True, seed=batch["seed"])
     real, labels = to_float(batch["images"])[:, 0], batch["labels"][:, 0]
     train_schedules.update_image_discriminator(
-        gan, Frames(real, fake.images[:, 0], batch["vectors"][:, 0], fake.h0, labels)
+        gan, SingleFrames(real, fake.images[:, 0], batch["vectors"][:, 0], fake.h0, labels)
     )
     assert changed(before, gan) == {"generator": 0, "image_discriminator": 1, "story_discriminator": 0}
 
@@ -152,7 +152,9 @@ def test_a_story_discriminators_update_changes_it_alone(gan, batch):
     gan.compile(adversarial(), steps=10)
     before = snapshot(gan)
     fake = gan.generator(batch["vectors"], training=True, seed=batch["seed"])
-    train_schedules.update_story_discriminator(gan, Tales(to_float(batch["images"]), fake.images, batch["vectors"]))
+    train_schedules.update_story_discriminator(
+        gan, StoryFrames(to_float(batch["images"]), fake.images, batch["vectors"])
+    )
     assert changed(before, gan) == {"generator": 0, "image_discriminator": 0, "story_discriminator": 1}
 
 
@@ -264,7 +266,9 @@ def test_the_generator_faces_the_discriminator_that_was_just_updated(gan, config
     train_schedules.story_update(gan, batch)
     output = twin.generator(batch["vectors"], training=True, seed=batch["seed"])
     stale = twin.story_discriminator(output.images, batch["vectors"], training=True)
-    train_schedules.update_story_discriminator(twin, Tales(to_float(batch["images"]), output.images, batch["vectors"]))
+    train_schedules.update_story_discriminator(
+        twin, StoryFrames(to_float(batch["images"]), output.images, batch["vectors"])
+    )
     fresh = twin.story_discriminator(output.images, batch["vectors"], training=True)
     found = float(gan.trackers["story_generator"].result())
     assert found == pytest.approx(float(np.mean(losses.generator_loss(fresh))), rel=1e-4)

@@ -17,7 +17,7 @@ from tfx.utils import proto_utils
 
 from components.beam_options import beam_options
 from components.story_evaluator.executor import Executor
-from pipeline.local_runner import Outputs
+from pipeline.local_runner import RunOutputs
 from storygan_tf.data.datasets.data_fingerprint import data_fingerprint
 from storygan_tf.evaluation.external_frames import write_images
 from storygan_tf.evaluation.frame_sources import story_seed
@@ -182,7 +182,7 @@ def test_the_lineage_agrees_with_ml_metadata(finished_run, cli):
     done = cli("lineage", version_of(run_dir), "--json")
     assert done.returncode == 0, done.stderr
     lineage = Lineage.from_json(done.stdout)
-    outputs = Outputs(run_dir / "metadata.sqlite")
+    outputs = RunOutputs(run_dir / "metadata.sqlite")
     (evaluator,), (trainer,) = outputs.executions("StoryEvaluator"), outputs.executions("Trainer")
     given = {key: value.string_value for key, value in evaluator.custom_properties.items()}
     assert lineage.run_id in outputs.runs("StoryEvaluator")

@@ -25,7 +25,7 @@ import yaml
 from flink.pod_cluster import TASK_MANAGERS, MissingError, PodCluster
 
 from pipeline.cluster import kubeflow
-from pipeline.cluster.cluster_settings import Request, split_assignments
+from pipeline.cluster.cluster_settings import CompileRequest, split_assignments
 from storygan_tf.config import presets
 from storygan_tf.data import example_schema
 from storygan_tf.text.hashed_ngram_encoder import embed
@@ -244,7 +244,7 @@ def test_a_compiled_step_in_a_pod_puts_its_work_on_the_cluster(pods, cli, data, 
     asked, _ = split_assignments([step])
     settings = presets.load("quick")
     kubeflow.compile(
-        Request("example/storygan:1", str(data), str(tmp_path), settings, asked), tmp_path / "pipeline.yaml"
+        CompileRequest("example/storygan:1", str(data), str(tmp_path), settings, asked), tmp_path / "pipeline.yaml"
     )
     complete(
         pods.client(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from storygan_tf.training.warm_start import load_initial
+from storygan_tf.training.warm_start import load_initial_model
 
 pytestmark = pytest.mark.slow
 
@@ -38,7 +38,7 @@ def version(run_dir: Path) -> Path:
 
 
 def test_its_vectors_are_those_of_the_initial_model(gone_on, initial):
-    vectorizer = load_initial(str(initial)).load_vectorizer()
+    vectorizer = load_initial_model(str(initial)).load_vectorizer()
     files = list((gone_on[1] / "pipeline" / "Transform" / "transformed_examples").rglob("*.gz"))
     assert len(files) >= 2
     for record in tf.data.TFRecordDataset([str(file) for file in files], compression_type="GZIP"):
@@ -48,7 +48,7 @@ def test_its_vectors_are_those_of_the_initial_model(gone_on, initial):
 
 
 def test_the_pushed_model_tells_what_it_came_from(gone_on, initial, cli):
-    told = load_initial(str(initial)).told()
+    told = load_initial_model(str(initial)).lineage_entry()
     assert json.loads((version(gone_on[1]) / "assets.extra" / "storygan.json").read_text())["initial"] == told
     assert told["model"] == str(initial)
     lineage = cli("lineage", gone_on[1], "--json")
@@ -57,7 +57,7 @@ def test_the_pushed_model_tells_what_it_came_from(gone_on, initial, cli):
 
 
 def test_it_can_be_gone_on_from_again_with_its_discriminators(gone_on):
-    initial = load_initial(str(gone_on[1]))
+    initial = load_initial_model(str(gone_on[1]))
     assert initial.has_discriminators
     assert initial.labels == ("blue", "green", "red", "yellow")
 

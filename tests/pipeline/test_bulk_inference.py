@@ -17,7 +17,7 @@ from pipeline.bulk_inference import DRAWN, ERROR, bulk_inferrer
 from storygan_tf.config.schema import Settings, StoryGANConfig
 from storygan_tf.data import example_schema
 from storygan_tf.export.loaded_model import SavedStoryGAN
-from storygan_tf.export.signatures import describe, export_storygan
+from storygan_tf.export.signatures import export_storygan, model_info
 from storygan_tf.models.story_generator import StoryGenerator
 
 STORIES = [[f"{word} sentence {number}." for word in ("A", "Another", "The last")] for number in (1, 22, 333)]
@@ -36,7 +36,7 @@ def saved(tmp_path_factory):
     generator = StoryGenerator(StoryGANConfig(frames=3, sentence_size=8, noise_size=2, generator_width=8))
     generator(tf.zeros([1, 3, 8]))
     path = tmp_path_factory.mktemp("export") / "1"
-    info = describe(Settings(model=generator.config), STORIES, [])
+    info = model_info(Settings(model=generator.config), STORIES, [])
     export_storygan(generator, LengthVectorizer(), info, path)
     return SavedStoryGAN(path)
 

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from pipeline.push_destination import Destination
+from pipeline.push_destination import PushDestination
 from pipeline.run_directory import RunDirectory
 from storygan_tf.config import presets
 
@@ -24,12 +24,12 @@ def push(run, version, content="weights"):
 
 
 def key(run, owner="a"):
-    return Destination.look(run, owner).key
+    return PushDestination.look(run, owner).key
 
 
 def end(run, version=None, owner="a"):
     """Goes through a run that pushes a version, or none; returns the key it began with."""
-    found = Destination.look(run, owner)
+    found = PushDestination.look(run, owner)
     pushed = push(run, version) if version else None
     run.path.mkdir(exist_ok=True)
     found.remember(run, pushed)
@@ -57,7 +57,7 @@ def test_a_push_by_others_is_a_change(run):
 
 
 def test_a_push_by_others_while_the_run_went_on_is_a_change(run):
-    found = Destination.look(run, "a")
+    found = PushDestination.look(run, "a")
     pushed = push(run, "1")
     push(run, "7")
     run.path.mkdir(exist_ok=True)

@@ -7,7 +7,7 @@ import json
 import pytest
 from tfx.utils import json_utils
 
-from pipeline.runtime_parameters import with_submitted
+from pipeline.runtime_parameters import with_runtime_parameters
 from pipeline.step_inputs import TRAINER_SETTINGS, StepArguments, trainer_arguments
 from storygan_tf.common.errors import ConfigError
 from storygan_tf.config import presets
@@ -20,13 +20,13 @@ COMPILED = {
 
 
 def submitted(**given):
-    properties = with_submitted(COMPILED | given, TRAINER_SETTINGS)
+    properties = with_runtime_parameters(COMPILED | given, TRAINER_SETTINGS)
     assert set(properties) == set(COMPILED)
     return StepArguments.from_custom_config(json_utils.loads(properties["custom_config"]))
 
 
 def test_without_a_submission_nothing_changes():
-    assert with_submitted(COMPILED, TRAINER_SETTINGS) == COMPILED
+    assert with_runtime_parameters(COMPILED, TRAINER_SETTINGS) == COMPILED
 
 
 def test_the_submitted_settings_replace_the_compiled_ones_and_the_rest_stays():

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serving.batch_generators import Drawn, SavedSource, ServedSource, close_generators, draw_all, open_generator
-from serving.batch_input import Task
+from serving.batch_generators import DrawnStory, SavedSource, ServedSource, close_generators, draw_all, open_generator
+from serving.batch_input import DrawTask
 from serving.call_errors import ServingError
 from storygan_tf.common.errors import ModelError
 from storygan_tf.common.model_paths import find_model
@@ -31,10 +31,10 @@ def tasks(saved):
     stories = [list(story) for story in saved.info["examples"]] * 2
     stories[2] = stories[2][:3]
     stories[3] = [stories[3][0], " ", *stories[3][2:]]
-    return [Task(f"s{number}", tuple(story), 10 + number, number, "") for number, story in enumerate(stories)]
+    return [DrawTask(f"s{number}", tuple(story), 10 + number, number, "") for number, story in enumerate(stories)]
 
 
-def pixels(drawn: Drawn) -> np.ndarray:
+def pixels(drawn: DrawnStory) -> np.ndarray:
     return np.stack([np.asarray(Image.open(io.BytesIO(frame))) for frame in drawn.frames])
 
 
@@ -61,12 +61,12 @@ def test_a_model_in_this_process_draws_what_it_can(tasks, saved):
 
 def test_a_server_draws_the_same(tasks, saved, blocks_server):
     source = ServedSource(blocks_server.target, concurrency=2).pinned()
-    assert source.told() == {"version": "1", "served_name": "storygan"}
+    assert source.identity() == {"version": "1", "served_name": "storygan"}
     check(list(draw_all(source.opened(), halves(tasks))), tasks, saved)
 
 
 def test_a_batch_that_a_server_refuses_as_a_whole_is_told_story_by_story(blocks_server):
-    blank = Task("s", (" ",) * 4, 1, 0, "")
+    blank = DrawTask("s", (" ",) * 4, 1, 0, "")
     drawn = list(draw_all(ServedSource(blocks_server.target).opened(), [[blank, blank]]))
     assert [outcome.error for _, outcome in drawn] == ["sentence 1 is blank; write at least one word."] * 2
 
@@ -119,7 +119,7 @@ class Counting:
         time.sleep(0.02)
         with self.lock:
             self.now -= 1
-        return [Drawn([bytes([seed])]) for seed in seeds]
+        return [DrawnStory([bytes([seed])]) for seed in seeds]
 
 
 def test_batches_are_drawn_a_few_at_a_time_and_come_in_order():
@@ -128,7 +128,7 @@ def test_batches_are_drawn_a_few_at_a_time_and_come_in_order():
     def batches():
         for number in range(12):
             taken.append(number)
-            yield [Task(f"s{number}", ("a",), number, number, "")]
+            yield [DrawTask(f"s{number}", ("a",), number, number, "")]
 
     drawn = draw_all(generator, batches())
     assert next(drawn)[1].frames == [b"\0"]
@@ -143,4 +143,4 @@ def test_what_fails_in_a_thread_is_raised():
             raise ModelError("out of paint")
 
     with pytest.raises(ModelError, match="out of paint"):
-        list(draw_all(Failing(), [[Task("s", ("a",), 1, 0, "")]] * 9))
+        list(draw_all(Failing(), [[DrawTask("s", ("a",), 1, 0, "")]] * 9))

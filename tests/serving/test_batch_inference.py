@@ -14,7 +14,7 @@ from PIL import Image
 
 from components.beam_options import runner_arguments
 from serving.batch_generators import SavedSource, ServedSource, close_generators
-from serving.batch_inference import Batch, BatchFailedError, run_batch
+from serving.batch_inference import BatchFailedError, BatchJob, run_batch
 from storygan_tf.common.errors import ConfigError, DataError, ModelError
 from storygan_tf.common.model_paths import find_model
 from storygan_tf.config.schema import DataConfig
@@ -67,8 +67,8 @@ COUNTS = {
 }
 
 
-def batch_of(given: Path, out: Path, **settings) -> Batch:
-    return Batch(str(given), str(out), **{"source": BLOCKS, "shard_rows": SHARD, "batch_size": 3} | settings)
+def batch_of(given: Path, out: Path, **settings) -> BatchJob:
+    return BatchJob(str(given), str(out), **{"source": BLOCKS, "shard_rows": SHARD, "batch_size": 3} | settings)
 
 
 @pytest.fixture(scope="module")

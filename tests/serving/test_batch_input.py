@@ -12,7 +12,7 @@ import tensorflow as tf
 from pyarrow import parquet
 
 from serving import batch_input
-from serving.batch_input import Checker, InputFiles, Task, from_line, to_line
+from serving.batch_input import DrawTask, InputFiles, RowChecker, from_line, to_line
 from storygan_tf.common.errors import DataError
 from storygan_tf.config.schema import DataConfig
 from storygan_tf.data import example_schema
@@ -53,7 +53,7 @@ def example(story_id, sentences, seed=None):
 
 
 def entries(given, seed=0, **rules):
-    return list(Checker(seed, **rules).checked(InputFiles(str(given)).rows()))
+    return list(RowChecker(seed, **rules).checked(InputFiles(str(given)).rows()))
 
 
 def rejected(given, **rules):
@@ -73,9 +73,9 @@ WRITERS = {
 def test_every_format_says_the_same(tmp_path, name):
     path = WRITERS[name](tmp_path / name, STORIES)
     assert entries(path, seed=5) == [
-        Task("s1", ("A red cube.", "Grün."), 7, 0, f"{name}:1"),
-        Task("s2", ("A blue ball.", "The end."), story_seed(5, "s2"), 1, f"{name}:2"),
-        Task("s3", ("One.", "Two.", "Three."), -(2**63), 2, f"{name}:3"),
+        DrawTask("s1", ("A red cube.", "Grün."), 7, 0, f"{name}:1"),
+        DrawTask("s2", ("A blue ball.", "The end."), story_seed(5, "s2"), 1, f"{name}:2"),
+        DrawTask("s3", ("One.", "Two.", "Three."), -(2**63), 2, f"{name}:3"),
     ]
 
 
@@ -111,12 +111,12 @@ def test_bad_lines_are_set_aside_with_their_place_and_the_others_count(tmp_path)
     lines = [b"\xef\xbb\xbf" + good[0], b"", *BAD_LINES, good[1], b"  ", good[2]]
     (tmp_path / "a.jsonl").write_bytes(b"\n".join(lines))
     found = entries(tmp_path / "a.jsonl")
-    assert [entry.story_id for entry in found if isinstance(entry, Task)] == ["s1", "s2", "s3"]
+    assert [entry.story_id for entry in found if isinstance(entry, DrawTask)] == ["s1", "s2", "s3"]
     assert rejected(tmp_path / "a.jsonl") == [
         (f"a.jsonl:{number}", reason) for number, reason in enumerate(BAD_LINES.values(), start=3)
     ]
     # What names a story has a position, as in `stored_test_ids`; what does not has none.
-    assert [entry.position for entry in found if isinstance(entry, Task)] == [0, 9, 10]
+    assert [entry.position for entry in found if isinstance(entry, DrawTask)] == [0, 9, 10]
 
 
 def test_a_line_without_an_end_takes_no_memory(tmp_path):
@@ -165,7 +165,11 @@ def test_several_files_are_one_input(tmp_path):
         (tmp_path / folder).mkdir()
         write_lines(tmp_path / folder / "a.jsonl", stories)
     found = entries(tmp_path / "*" / "a.jsonl")
-    assert [entry.place for entry in found if isinstance(entry, Task)] == ["p/a.jsonl:1", "q/a.jsonl:2", "q/a.jsonl:3"]
+    assert [entry.place for entry in found if isinstance(entry, DrawTask)] == [
+        "p/a.jsonl:1",
+        "q/a.jsonl:2",
+        "q/a.jsonl:3",
+    ]
     assert [(entry.file, entry.reason) for entry in found if isinstance(entry, Reject)] == [
         ("q/a.jsonl:1", "duplicate story_id")
     ]
@@ -192,7 +196,7 @@ def test_positions_are_those_that_evaluate_counts_by(tmp_path, story_folder, sto
     with lines.path.open("ab") as file:
         file.write(b"not JSON\n")
     ids = stored_test_ids(folder, DataConfig())
-    found = [entry for entry in entries(folder / "stories.jsonl", split="test") if isinstance(entry, Task)]
+    found = [entry for entry in entries(folder / "stories.jsonl", split="test") if isinstance(entry, DrawTask)]
     assert [(ids[task.position], task.position) for task in found] == [
         (task.story_id, place) for task, place in zip(found, [0, *range(2, len(ids))], strict=True)
     ]
@@ -247,7 +251,7 @@ def test_files_that_cannot_be_read_as_a_whole_are_named(tmp_path, name, make, wo
 
 
 def test_entries_come_back_from_their_lines():
-    task = Task("s\n\u2028", ("a\nb", "ü"), -3, 4, "a.jsonl:1")
+    task = DrawTask("s\n\u2028", ("a\nb", "ü"), -3, 4, "a.jsonl:1")
     reject = Reject("s", "a.jsonl:2", "not JSON")
     lines = b"".join(map(to_line, [task, reject])).splitlines()
     assert list(map(from_line, lines)) == [task, reject]

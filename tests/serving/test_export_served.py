@@ -17,7 +17,7 @@ from PIL import Image
 from tensorflow_serving.apis import predict_pb2
 
 from storygan_tf.config.schema import StoryGANConfig
-from storygan_tf.export.serving_warmup import warm_up_inputs
+from storygan_tf.export.serving_warmup import serving_warmup_inputs
 from storygan_tf.export.signatures import export_storygan
 from storygan_tf.models.story_generator import StoryGenerator
 from storygan_tf.text.hashed_ngram_encoder import embed
@@ -110,7 +110,7 @@ def test_it_is_warmed_up_by_its_own_requests(model, start_server, caplog):
         start_server(model_name="storygan", model_base_path=str(model.parent)),
     ):
         pass
-    assert f"{len(warm_up_inputs(CONFIG))} warm-up requests for {model}" in caplog.text
+    assert f"{len(serving_warmup_inputs(CONFIG))} warm-up requests for {model}" in caplog.text
 
 
 def test_vectors_over_grpc_and_rest(server, model):

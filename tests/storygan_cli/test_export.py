@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 from storygan_cli.main import app
 from storygan_tf.common.errors import ModelError
 from storygan_tf.config.schema import DataConfig, Settings, StoryGANConfig
-from storygan_tf.export.serving_warmup import WARM_UP_FILE
-from storygan_tf.export.signatures import describe, export_storygan
+from storygan_tf.export.serving_warmup import SERVING_WARMUP_FILE
+from storygan_tf.export.signatures import export_storygan, model_info
 from storygan_tf.export.weight_io import read_weights
 from storygan_tf.models.story_generator import StoryGenerator
 from storygan_tf.text.hashed_ngram_encoder import embed
@@ -42,7 +42,7 @@ def model(tmp_path_factory) -> Path:
     generator = StoryGenerator(MODEL)
     generator(tf.random.normal([8, 2, 6]), training=True)
     path = tmp_path_factory.mktemp("models") / "1"
-    export_storygan(generator, Vectorizer(), describe(SETTINGS, [STORY], ["red"]), path, 20)
+    export_storygan(generator, Vectorizer(), model_info(SETTINGS, [STORY], ["red"]), path, 20)
     return path
 
 
@@ -71,7 +71,7 @@ def test_the_signatures_the_limit_and_what_it_says_of_itself_stay(model, tmp_pat
     assert export("--model", model, "--out", out, "--weights", "float16").exit_code == 0
     before, after = (tf.saved_model.load(str(path)) for path in (model, out))
     assert set(after.signatures) == set(before.signatures)
-    assert (out / WARM_UP_FILE).read_bytes() == (model / WARM_UP_FILE).read_bytes()
+    assert (out / SERVING_WARMUP_FILE).read_bytes() == (model / SERVING_WARMUP_FILE).read_bytes()
     query = tf.constant([""])
     told = [json.loads(each.signatures["info"](query=query)["info"].numpy()[0]) for each in (before, after)]
     assert told[0] == told[1]

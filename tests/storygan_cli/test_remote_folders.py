@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from components.buckets import fetch, list_files, store
 from storygan_cli.main import app
-from storygan_cli.remote_folders import fetched_data, kept_folder, local_workers, model_place, read_folder
+from storygan_cli.remote_folders import fetch_data, local_model, read_folder, require_local_workers, synced_folder
 from storygan_tf.common.errors import ConfigError, DataError, ModelError
 
 
@@ -21,10 +21,10 @@ def write(folder, *names):
 
 
 def test_folders_of_this_machine_are_taken_as_they_are(tmp_path):
-    with read_folder(str(tmp_path)) as data, kept_folder("runs/x/") as out, model_place("blocks") as model:
+    with read_folder(str(tmp_path)) as data, synced_folder("runs/x/") as out, local_model("blocks") as model:
         assert (data.path, data.remote, out.path, model) == (tmp_path, False, Path("runs/x"), "blocks")
         assert out.told(out.path / "report.html") == "runs/x/report.html"
-    assert fetched_data("stories", tmp_path) == Path("stories")
+    assert fetch_data("stories", tmp_path) == Path("stories")
 
 
 def test_a_folder_to_read_is_a_copy_that_goes(bucket, tmp_path):
@@ -40,7 +40,7 @@ def test_a_folder_to_read_is_a_copy_that_goes(bucket, tmp_path):
 def test_errors_name_the_bucket_and_what_was_left_is_stored(bucket):
     with (
         pytest.raises(DataError, match=f"details in {bucket}/out/prepare.log"),
-        kept_folder(f"{bucket}/out") as out,
+        synced_folder(f"{bucket}/out") as out,
     ):
         write(out.path, "prepare.log")
         raise DataError(f"details in {out.path}/prepare.log")
@@ -53,32 +53,32 @@ def test_a_model_is_its_newest_whole_version(bucket, tmp_path):
     store(write(tmp_path / "half", "variables/variables.index"), f"{bucket}/run/serving_model/storygan/13")
     base = f"{bucket}/run/serving_model/storygan"
     for given, version in ((f"{bucket}/run/", "12"), (base, "12"), (f"{base}/3", "3")):
-        with model_place(given) as path:
+        with local_model(given) as path:
             assert (Path(path).name, Path(path, "saved_model.pb").is_file()) == (version, True)
     with (
         pytest.raises(ModelError, match=f"--model {bucket}/none: holds no exported model"),
-        model_place(f"{bucket}/none"),
+        local_model(f"{bucket}/none"),
     ):
         pass
 
 
 def test_a_runs_data_is_fetched_to_the_same_place_anew(bucket, tmp_path):
     store(write(tmp_path / "data", "stories.jsonl", "old.png"), f"{bucket}/data")
-    place = fetched_data(f"{bucket}/data", tmp_path / "run")
+    place = fetch_data(f"{bucket}/data", tmp_path / "run")
     (tmp_path / "data/old.png").unlink()
     store(tmp_path / "data", f"{bucket}/data")
-    assert fetched_data(f"{bucket}/data", tmp_path / "run") == place
+    assert fetch_data(f"{bucket}/data", tmp_path / "run") == place
     assert [path.name for path in place.iterdir()] == ["stories.jsonl"]
 
 
 def test_workers_elsewhere_see_no_copies():
     flink = ["--runner=FlinkRunner", "--parallelism=2"]
-    local_workers([], "s3://bucket/data")
-    local_workers(["--direct_num_workers=2"], "s3://bucket/data")
-    local_workers(flink, "data")
-    local_workers([*flink, "--environment_type=LOOPBACK"], "s3://bucket/data")
+    require_local_workers([], "s3://bucket/data")
+    require_local_workers(["--direct_num_workers=2"], "s3://bucket/data")
+    require_local_workers(flink, "data")
+    require_local_workers([*flink, "--environment_type=LOOPBACK"], "s3://bucket/data")
     with pytest.raises(ConfigError, match=r"s3://bucket/data: is in a bucket.*out of reach for workers elsewhere"):
-        local_workers(flink, "out", "s3://bucket/data")
+        require_local_workers(flink, "out", "s3://bucket/data")
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ from storygan_cli.main import app
 from storygan_cli.settings_options import start_settings
 from storygan_tf.common.errors import ConfigError, ModelError
 from storygan_tf.config import presets
-from storygan_tf.training.warm_start import load_initial
+from storygan_tf.training.warm_start import load_initial_model
 
-INITIAL = load_initial("blocks")
+INITIAL = load_initial_model("blocks")
 SAME = [f"model.{name}={json.dumps(value)}" for name, value in vars(INITIAL.model).items()]
 
 

@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 import storygan_tf
-from storygan_tf.common.atomic_files import ASIDE, write_whole
+from storygan_tf.common.atomic_files import PARTIAL_SUFFIX, write_atomically
 from storygan_tf.common.errors import DataError
 from storygan_tf.data.blocks import clevr, scene
 from storygan_tf.data.blocks.placement import story_objects
@@ -64,10 +64,10 @@ def render_blocks(
     _check_folder(out, source, set(numbers))
     if left:
         if not (out / SOURCE_FILE).exists():
-            write_whole(out / SOURCE_FILE, source)
+            write_atomically(out / SOURCE_FILE, source)
         _render_all(out, left, seed, workers or _cores(), progress or (lambda done, total: None))
     _write_tables(out, numbers, seed)
-    write_whole(out / SOURCE_FILE, source)
+    write_atomically(out / SOURCE_FILE, source)
 
 
 def _numbers(stories: int, test_stories: int, seed: int, workers: int | None) -> list[int]:
@@ -99,7 +99,7 @@ def _render_all(
 ) -> None:
     # Told here, in one paragraph, and not by a process of the pool.
     scene.load_mitsuba()
-    for path in (out / IMAGES).glob(f".*{ASIDE}"):
+    for path in (out / IMAGES).glob(f".*{PARTIAL_SUFFIX}"):
         path.unlink(missing_ok=True)
     progress(0, len(numbers))
     for done, _ in enumerate(_in_processes(out, numbers, seed, workers), start=1):
@@ -135,7 +135,7 @@ def render_story(out: Path, index: int, seed: int) -> None:
     for frame in _missing_frames(out, index):
         buffer = io.BytesIO()
         scene.render(items[:frame]).save(buffer, "PNG")
-        write_whole(out / IMAGES / image_name(index, frame), buffer.getvalue())
+        write_atomically(out / IMAGES / image_name(index, frame), buffer.getvalue())
 
 
 def _write_tables(out: Path, numbers: Sequence[int], seed: int) -> None:
@@ -147,8 +147,8 @@ def _write_tables(out: Path, numbers: Sequence[int], seed: int) -> None:
         lines.append(json.dumps(_line(index, frames)) + "\n")
     buffer = io.BytesIO()
     np.save(buffer, np.array(vectors, dtype=object), allow_pickle=True)
-    write_whole(out / DICT_FILE, buffer.getvalue())
-    write_whole(out / STORIES_FILE, "".join(lines).encode())
+    write_atomically(out / DICT_FILE, buffer.getvalue())
+    write_atomically(out / STORIES_FILE, "".join(lines).encode())
 
 
 def _line(index: int, frames: Sequence[Sequence[clevr.SceneObject]]) -> dict[str, object]:
@@ -191,7 +191,7 @@ def _check_folder(out: Path, source: bytes, numbers: set[int]) -> None:
     """Raises DataError where the folder holds anything but a part of the data set that was asked for."""
     if out.exists() and not out.is_dir():
         raise DataError(f"{out}: found a file, expected a folder or nothing.")
-    if not out.is_dir() or all(path.name.endswith(ASIDE) for path in out.iterdir()):
+    if not out.is_dir() or all(path.name.endswith(PARTIAL_SUFFIX) for path in out.iterdir()):
         return
     if not (out / SOURCE_FILE).is_file():
         raise DataError(

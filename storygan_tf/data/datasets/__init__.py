@@ -5,17 +5,17 @@
 
 from __future__ import annotations
 
-from storygan_tf.data.datasets.open_dataset import open_configured, open_dataset, source_of
-from storygan_tf.data.datasets.story import Reject, Story, StoryDataset, drawn_frames, load_frames, split_of
+from storygan_tf.data.datasets.open_dataset import open_configured, open_dataset, source_name
+from storygan_tf.data.datasets.story import Reject, Story, StoryDataset, chosen_frame_numbers, load_frames, split_of
 
 __all__ = [
     "Reject",
     "Story",
     "StoryDataset",
-    "drawn_frames",
+    "chosen_frame_numbers",
     "load_frames",
     "open_configured",
     "open_dataset",
-    "source_of",
+    "source_name",
     "split_of",
 ]

@@ -17,7 +17,7 @@ from storygan_tf.common.errors import DataError
 from storygan_tf.data.blocks import clevr
 from storygan_tf.data.blocks.clevr import SceneObject
 from storygan_tf.data.blocks.sentences import story_sentences
-from storygan_tf.data.datasets.reader import BadValueError, PublishedReader, check_sentence, file_inside, is_rendered
+from storygan_tf.data.datasets.reader import BadValueError, PublishedReader, check_sentence, is_rendered, resolve_inside
 from storygan_tf.data.datasets.restricted_unpickler import load_dict
 from storygan_tf.data.datasets.story import Reject, Story
 
@@ -130,7 +130,7 @@ class ClevrSV(PublishedReader):
             for sentence in sentences:
                 check_sentence(sentence, self._max_sentence_length)
             names = (f"{IMAGES}/{image_name(index, frame)}" for frame in sorted(vectors))
-            paths = tuple(file_inside(self._root, path) for path in names)
+            paths = tuple(resolve_inside(self._root, path) for path in names)
         except BadValueError as error:
             return Reject(name, error.file or DICT_FILE, error.reason)
         return Story(

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import storygan_tf
-from storygan_tf.common.atomic_files import unwritable, whole_folder
+from storygan_tf.common.atomic_files import atomic_folder, unwritable_error
 from storygan_tf.common.errors import DataError, nearest
-from storygan_tf.data.datasets.image_sources import exported, source_of_picture
-from storygan_tf.data.datasets.open_dataset import source_of
+from storygan_tf.data.datasets.image_sources import export_picture, picture_source
+from storygan_tf.data.datasets.open_dataset import source_name
 from storygan_tf.data.datasets.parquet import GROUP_ROWS, load_parquet
 from storygan_tf.data.datasets.reader import BLOCKS, REJECTS_FILE, SOURCE_FILE
-from storygan_tf.data.datasets.story import BadFrameError, Reject, Story, StoryDataset, load_frame, refusing
+from storygan_tf.data.datasets.story import BadFrameError, Reject, Story, StoryDataset, as_bad_frame_error, load_frame
 from storygan_tf.data.datasets.story_fields import OBJECT_NUMBERS, OBJECT_TEXTS
 from storygan_tf.data.datasets.story_folder import STORIES_FILE
 
@@ -88,7 +88,7 @@ def convert(
     entries = list(dataset.stories())
     rejects: list[Reject] = []
     try:
-        with whole_folder(out) as aside:
+        with atomic_folder(out) as aside:
             aside.mkdir()
             with _FolderWriter(aside) if to == "story-folder" else _TableWriter(aside) as writer:
                 for whole in _read(entries, dataset.folder, rejects, progress):
@@ -97,7 +97,7 @@ def convert(
                 raise DataError(f"data folder {dataset.folder}: no story can be used; `storygan data check` says why.")
             _tell(dataset, aside, rejects)
     except OSError as error:
-        raise unwritable(out, error) from error
+        raise unwritable_error(out, error) from error
     return Converted(writer.stories, tuple(rejects))
 
 
@@ -130,15 +130,15 @@ def _whole(story: Story, folder: Path) -> _Whole:
     contents, sources = [], []
     for picture in story.images:
         load_frame(picture)
-        with refusing(picture):
-            contents.append(exported(picture))
-            sources.append(source_of_picture(picture, folder))
+        with as_bad_frame_error(picture):
+            contents.append(export_picture(picture))
+            sources.append(picture_source(picture, folder))
     return _Whole(story, tuple(contents), tuple(sources))
 
 
 def _tell(dataset: StoryDataset, aside: Path, rejects: Sequence[Reject]) -> None:
     """Writes what was converted, and what was set aside."""
-    source = source_of(dataset)
+    source = source_name(dataset)
     text = f"{source}: converted from the layout {dataset.format} by storygan {storygan_tf.__version__}\n"
     if source == BLOCKS:
         text += (dataset.folder / SOURCE_FILE).read_text(encoding="utf-8").partition("\n")[2]

@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from storygan_tf.common.atomic_files import write_whole
+from storygan_tf.common.atomic_files import write_atomically
 from storygan_tf.common.errors import DataError
 
 _BLOCK = 1 << 20
@@ -92,7 +92,7 @@ class _Memory:
     def save(self, path: Path) -> None:
         """Writes what is to be remembered, if it can be written: it saves time and nothing else."""
         with contextlib.suppress(DataError):
-            write_whole(path, json.dumps(self.seen).encode())
+            write_atomically(path, json.dumps(self.seen).encode())
 
     def digest(self, file: Path) -> bytes:
         """Returns the digest of a file's content, and of where it points to if it is a link."""

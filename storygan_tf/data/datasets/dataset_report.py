@@ -16,15 +16,15 @@ from storygan_tf.data.datasets.story import (
     Reject,
     Story,
     StoryDataset,
-    count_reject,
+    as_bad_frame_error,
     load_frame,
-    refusing,
     split_of,
+    wrong_length_reject,
 )
 
 
 @dataclasses.dataclass
-class Findings:
+class DatasetReport:
     """What a data set holds.
 
     Attributes:
@@ -52,12 +52,12 @@ class Findings:
     unused: Counter[str] = dataclasses.field(default_factory=Counter)
 
 
-def examine(
+def examine_dataset(
     dataset: StoryDataset,
     frames: int | None = None,
     progress: Callable[[int, int], None] | None = None,
     test_fraction: float = DataConfig.test_fraction,
-) -> Findings:
+) -> DatasetReport:
     """Reads every story and picture.
 
     Args:
@@ -73,7 +73,7 @@ def examine(
     lengths = Counter(len(entry.images) for entry in entries if isinstance(entry, Story))
     if frames is None:
         frames = lengths.most_common(1)[0][0] if lengths else 0
-    findings = Findings(frames=frames, given=len(entries), lengths=lengths)
+    findings = DatasetReport(frames=frames, given=len(entries), lengths=lengths)
     overlaps = OverlapCounter()
     for done, entry in enumerate(entries, start=1):
         looked = entry if isinstance(entry, Reject) else _look(entry, frames, dataset.folder)
@@ -99,13 +99,13 @@ class _Looked:
 
 def _look(story: Story, frames: int, folder: Path) -> Reject | _Looked:
     """Returns what is seen of a story's pictures, or why it cannot be used."""
-    if reject := count_reject(story, frames):
+    if reject := wrong_length_reject(story, frames):
         return reject
     sizes, identities = [], []
     try:
         for picture in story.images:
             load_frame(picture)
-            with refusing(picture):
+            with as_bad_frame_error(picture):
                 sizes.append(size_of(picture))
                 identities.append(identity_of(picture))
     except BadFrameError as error:
@@ -113,7 +113,7 @@ def _look(story: Story, frames: int, folder: Path) -> Reject | _Looked:
     return _Looked(tuple(sizes), tuple(identities))
 
 
-def _accept(findings: Findings, story: Story, looked: _Looked) -> None:
+def _accept(findings: DatasetReport, story: Story, looked: _Looked) -> None:
     findings.accepted += 1
     findings.splits[story.split or "by test_fraction"] += 1
     findings.labels.update(name for frame in story.labels or () for name in set(frame))

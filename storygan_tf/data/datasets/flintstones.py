@@ -25,8 +25,8 @@ from typing import Any
 import numpy as np
 
 from storygan_tf.common.errors import DataError
-from storygan_tf.data.datasets.image_sources import ClipFrame, draw
-from storygan_tf.data.datasets.reader import BadValueError, PublishedReader, check_sentence, file_inside, require
+from storygan_tf.data.datasets.image_sources import ClipFrame, seeded_bits
+from storygan_tf.data.datasets.reader import BadValueError, PublishedReader, check_sentence, require, resolve_inside
 from storygan_tf.data.datasets.restricted_unpickler import load_dict
 from storygan_tf.data.datasets.story import SPLITS, Reject, Story
 from storygan_tf.data.datasets.story_fields import flagged_labels
@@ -106,7 +106,9 @@ class FlintstonesSV(PublishedReader):
             story_id=first,
             split=split,
             sentences=tuple(map(self._sentence, clips)),
-            images=tuple(ClipFrame(self._file(clip), draw(self._frame_seed, "frame", first, clip)) for clip in clips),
+            images=tuple(
+                ClipFrame(self._file(clip), seeded_bits(self._frame_seed, "frame", first, clip)) for clip in clips
+            ),
             labels=tuple(map(self._shown, clips)),
             listed=SPLIT_FILE,
         )
@@ -128,7 +130,7 @@ class FlintstonesSV(PublishedReader):
         return tuple(label for label in LABELS if label.lower() in names)
 
     def _file(self, clip: str) -> Path:
-        return file_inside(self._root, f"{self._frames_folder}/{clip}.npy")
+        return resolve_inside(self._root, f"{self._frames_folder}/{clip}.npy")
 
     def _leaks(self, first: str, split: str) -> bool:
         """Tells whether a story that is not for training holds clips that are."""

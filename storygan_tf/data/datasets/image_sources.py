@@ -1,11 +1,11 @@
 """Pictures of stories: files, and parts of files.
 
-A picture is the path of a file that holds it and nothing else, or a `Part`: a square of a strip, a frame of a clip, an
-entry of a table. Either holds names and numbers alone, so that it can travel to workers; nothing is read before it is
-asked for.
+A picture is the path of a file that holds it and nothing else, or a `ImagePart`: a square of a strip, a frame of a
+clip, an entry of a table. Either holds names and numbers alone, so that it can travel to workers; nothing is read
+before it is asked for.
 
-Which frame of a strip or a clip stands for it is drawn once and for all: `draw` depends on a seed and on names, never
-on an order or on what was drawn before.
+Which frame of a strip or a clip stands for it is drawn once and for all: `seeded_bits` depends on a seed and on
+names, never on an order or on what was drawn before.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class UnusablePictureError(Exception):
 
 
 @dataclasses.dataclass(frozen=True)
-class Part(abc.ABC):
+class ImagePart(abc.ABC):
     """A picture that is part of a file.
 
     Attributes:
@@ -76,11 +76,11 @@ class Part(abc.ABC):
         return digest(self.file.read_bytes())
 
 
-Picture: TypeAlias = Path | Part
+Picture: TypeAlias = Path | ImagePart
 
 
 @dataclasses.dataclass(frozen=True)
-class StripFrame(Part):
+class StripFrame(ImagePart):
     """One square of a vertical strip of squares; what is left below the last whole one is no frame.
 
     Attributes:
@@ -111,11 +111,11 @@ class StripFrame(Part):
         squares = strip.height // max(strip.width, 1)
         if not squares:
             raise UnusablePictureError("strip lower than wide, expected square frames one below the other")
-        return choose(self.draw, squares)
+        return choice_from_bits(self.draw, squares)
 
 
 @dataclasses.dataclass(frozen=True)
-class ClipFrame(Part):
+class ClipFrame(ImagePart):
     """One frame of a clip: a `.npy` file, uint8 `[frames, height, width, 3]`, of which no more than it needs is read.
 
     Attributes:
@@ -127,13 +127,13 @@ class ClipFrame(Part):
     @property
     def frame(self) -> int:
         """Number of the frame, from 0."""
-        return choose(self.draw, len(self._clip()))
+        return choice_from_bits(self.draw, len(self._clip()))
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[Image.Image]:
         """Gives the frame."""
         clip = self._clip()
-        yield Image.fromarray(np.array(clip[choose(self.draw, len(clip))]))
+        yield Image.fromarray(np.array(clip[choice_from_bits(self.draw, len(clip))]))
 
     def exported(self) -> tuple[bytes, str]:
         """Returns the frame as PNG."""
@@ -161,36 +161,36 @@ class ClipFrame(Part):
         return clip
 
 
-def draw(seed: int, *names: str) -> int:
+def seeded_bits(seed: int, *names: str) -> int:
     """Returns 64 random bits that depend on a seed and names alone."""
     digest = hashlib.sha256(json.dumps([seed, *names]).encode()).digest()
     return int.from_bytes(digest[:8], "big")
 
 
-def choose(drawn: int, count: int) -> int:
-    """Returns a number from 0 to `count - 1`, all as likely, from what `draw` gave."""
+def choice_from_bits(drawn: int, count: int) -> int:
+    """Returns a number from 0 to `count - 1`, all as likely, from what `seeded_bits` gave."""
     return drawn * count >> 64
 
 
 def file_of(picture: Picture) -> Path:
     """Returns the file that a picture lies in."""
-    return picture.file if isinstance(picture, Part) else picture
+    return picture.file if isinstance(picture, ImagePart) else picture
 
 
 @contextlib.contextmanager
-def opened(picture: Picture) -> Iterator[Image.Image]:
+def open_picture(picture: Picture) -> Iterator[Image.Image]:
     """Gives a picture, turned as its EXIF data says.
 
     Raises:
         UnusablePictureError, OSError, and nearly anything from decoders of damaged files.
     """
-    with picture.opened() if isinstance(picture, Part) else open_image(picture) as image:
+    with picture.opened() if isinstance(picture, ImagePart) else open_image(picture) as image:
         yield image
 
 
 @contextlib.contextmanager
 def open_image(source: Path | IO[bytes]) -> Iterator[Image.Image]:
-    """Gives the picture that a file holds, turned as its EXIF data says; raises as `opened`."""
+    """Gives the picture that a file holds, turned as its EXIF data says; raises as `open_picture`."""
     with _checked(source) as image:
         yield ImageOps.exif_transpose(image)
 
@@ -210,7 +210,7 @@ def _checked(source: Path | IO[bytes]) -> Iterator[Image.Image]:
 
 def size_of(picture: Picture) -> tuple[int, int]:
     """Returns a picture's width and height, as its file gives them."""
-    if isinstance(picture, Part):
+    if isinstance(picture, ImagePart):
         with picture.opened() as image:
             return image.size
     with Image.open(picture, formats=IMAGE_FORMATS) as image:
@@ -222,12 +222,12 @@ def identity_of(picture: Picture) -> bytes:
 
     Of a square of a strip the whole strip counts, of a frame of a clip the clip's name.
     """
-    return picture.identity() if isinstance(picture, Part) else digest(picture.read_bytes())
+    return picture.identity() if isinstance(picture, ImagePart) else digest(picture.read_bytes())
 
 
-def exported(picture: Picture) -> tuple[bytes, str]:
+def export_picture(picture: Picture) -> tuple[bytes, str]:
     """Returns a picture as a file of its own, without any loss: its content and its ending."""
-    return picture.exported() if isinstance(picture, Part) else as_file(picture.read_bytes())
+    return picture.exported() if isinstance(picture, ImagePart) else as_file(picture.read_bytes())
 
 
 def as_file(content: bytes) -> tuple[bytes, str]:
@@ -237,11 +237,11 @@ def as_file(content: bytes) -> tuple[bytes, str]:
         return content, _ENDINGS.get(kind, f".{kind.lower()}")
 
 
-def source_of_picture(picture: Picture, folder: Path) -> dict[str, Any]:
+def picture_source(picture: Picture, folder: Path) -> dict[str, Any]:
     """Returns where a picture came from: {file: relative to the folder, frame: as drawn, or None}."""
     file, root = file_of(picture), folder.resolve()
     name = file.relative_to(root) if file.is_relative_to(root) else file
-    return {"file": name.as_posix(), "frame": picture.frame if isinstance(picture, Part) else None}
+    return {"file": name.as_posix(), "frame": picture.frame if isinstance(picture, ImagePart) else None}
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

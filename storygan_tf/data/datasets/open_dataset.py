@@ -15,7 +15,7 @@ from storygan_tf.data.datasets.reader import BLOCKS, SOURCE_FILE, Reader, is_ren
 from storygan_tf.data.datasets.story import StoryDataset
 from storygan_tf.data.datasets.story_folder import STORIES_FILE, StoryFolder
 
-__all__ = ["BLOCKS", "FORMATS", "SOURCE_FILE", "open_configured", "open_dataset", "source_of"]
+__all__ = ["BLOCKS", "FORMATS", "SOURCE_FILE", "open_configured", "open_dataset", "source_name"]
 
 _LAYOUTS: dict[str, tuple[str, Callable[[Path, DataConfig], Reader]]] = {
     "story-folder": (STORIES_FILE, lambda folder, data: StoryFolder(folder, data.max_sentence_length)),
@@ -74,7 +74,7 @@ def _open(folder: Path, format: str, data: DataConfig) -> StoryDataset:
     raise DataError(f"data folder {folder}: found {_contents(folder)}; expected {_expected(format)}.")
 
 
-def source_of(dataset: StoryDataset) -> str:
+def source_name(dataset: StoryDataset) -> str:
     """Returns what a folder's stories are: `BLOCKS`, else the name of their layout."""
     return BLOCKS if is_rendered(dataset.folder) else dataset.format
 

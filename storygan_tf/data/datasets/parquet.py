@@ -26,7 +26,7 @@ from PIL import Image
 
 from storygan_tf.common.errors import DataError
 from storygan_tf.data.datasets import image_sources
-from storygan_tf.data.datasets.image_sources import Part, UnusablePictureError
+from storygan_tf.data.datasets.image_sources import ImagePart, UnusablePictureError
 from storygan_tf.data.datasets.reader import BadValueError, ListReader, require
 from storygan_tf.data.datasets.story import Reject, Story
 from storygan_tf.data.datasets.story_fields import read_story, text
@@ -48,7 +48,7 @@ _GROUPS = 4
 
 
 @dataclasses.dataclass(frozen=True)
-class TableImage(Part):
+class TableImage(ImagePart):
     """A picture file inside a table.
 
     Attributes:

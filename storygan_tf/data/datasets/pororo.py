@@ -24,8 +24,8 @@ from typing import Any, Literal
 import numpy as np
 
 from storygan_tf.common.errors import DataError
-from storygan_tf.data.datasets.image_sources import StripFrame, choose, draw
-from storygan_tf.data.datasets.reader import BadValueError, PublishedReader, check_sentence, file_inside, require
+from storygan_tf.data.datasets.image_sources import StripFrame, choice_from_bits, seeded_bits
+from storygan_tf.data.datasets.reader import BadValueError, PublishedReader, check_sentence, require, resolve_inside
 from storygan_tf.data.datasets.restricted_unpickler import load_dict, load_npy
 from storygan_tf.data.datasets.story import SPLITS, Reject, Story
 from storygan_tf.data.datasets.story_fields import flagged_labels
@@ -133,7 +133,9 @@ class PororoSV(PublishedReader):
             story_id=name,
             split=split,
             sentences=tuple(self._sentence(name, clip) for clip in clips),
-            images=tuple(StripFrame(self._file(clip), draw(self._frame_seed, "frame", name, clip)) for clip in clips),
+            images=tuple(
+                StripFrame(self._file(clip), seeded_bits(self._frame_seed, "frame", name, clip)) for clip in clips
+            ),
             labels=tuple(map(self._shown, clips)) if self._labels is not None else None,
             listed=IMAGES_FILE,
         )
@@ -145,7 +147,7 @@ class PororoSV(PublishedReader):
         captions = self._descriptions[key]
         captions = [captions] if isinstance(captions, str | bytes) else captions
         require(isinstance(captions, list | tuple | np.ndarray) and len(captions) > 0, "no list of captions", file)
-        caption = captions[choose(draw(self._frame_seed, "caption", story, clip), len(captions))]
+        caption = captions[choice_from_bits(seeded_bits(self._frame_seed, "caption", story, clip), len(captions))]
         require(isinstance(caption, str | bytes), "caption is not a text", file)
         sentence = _repaired(caption)
         check_sentence(sentence, self._max_sentence_length, file)
@@ -158,7 +160,7 @@ class PororoSV(PublishedReader):
     @functools.cached_property
     def _file(self) -> Callable[[str], Path]:
         # Stories overlap: a clip is in up to five of them.
-        return functools.cache(functools.partial(file_inside, self._root))
+        return functools.cache(functools.partial(resolve_inside, self._root))
 
     @functools.cached_property
     def _firsts(self) -> list[str]:

@@ -74,7 +74,7 @@ def _is_control(character: str) -> bool:
     return unicodedata.category(character) == "Cc" and not character.isspace()
 
 
-def file_inside(root: Path, name: str) -> Path:
+def resolve_inside(root: Path, name: str) -> Path:
     """Returns a file that must lie below a folder, also after symbolic links are followed.
 
     Args:

@@ -14,7 +14,15 @@ from PIL import Image
 
 from storygan_tf.common.errors import DataError
 from storygan_tf.config.schema import IMAGE_SIZE
-from storygan_tf.data.datasets.image_sources import Part, Picture, UnusablePictureError, file_of, opened, to_png, to_rgb
+from storygan_tf.data.datasets.image_sources import (
+    ImagePart,
+    Picture,
+    UnusablePictureError,
+    file_of,
+    open_picture,
+    to_png,
+    to_rgb,
+)
 
 SPLITS = ("train", "val", "test")
 
@@ -132,7 +140,7 @@ def split_of(story: Story, test_fraction: float) -> str:
     return "test" if int.from_bytes(digest[:8], "big") < test_fraction * 2**64 else "train"
 
 
-def count_reject(story: Story, frames: int) -> Reject | None:
+def wrong_length_reject(story: Story, frames: int) -> Reject | None:
     """Returns why a story's length does not fit, None where it has `frames` frames."""
     if len(story.images) == frames:
         return None
@@ -148,7 +156,7 @@ def load_frames(story: Story) -> list[bytes]:
     return [to_png(Image.fromarray(load_frame(picture))) for picture in story.images]
 
 
-def drawn_frames(story: Story) -> list[int] | None:
+def chosen_frame_numbers(story: Story) -> list[int] | None:
     """Returns which frame of its strip or clip each of a story's pictures is, from 0; None where none was drawn.
 
     Raises:
@@ -156,8 +164,8 @@ def drawn_frames(story: Story) -> list[int] | None:
     """
     drawn = []
     for picture in story.images:
-        with refusing(picture):
-            frame = picture.frame if isinstance(picture, Part) else None
+        with as_bad_frame_error(picture):
+            frame = picture.frame if isinstance(picture, ImagePart) else None
         if frame is None:
             return None
         drawn.append(frame)
@@ -173,12 +181,12 @@ def load_frame(picture: Picture) -> np.ndarray:
     Raises:
         BadFrameError: as `load_frames`.
     """
-    with refusing(picture), opened(picture) as image:
+    with as_bad_frame_error(picture), open_picture(picture) as image:
         return np.asarray(to_rgb(image).resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BILINEAR))
 
 
 @contextlib.contextmanager
-def refusing(picture: Picture) -> Iterator[None]:
+def as_bad_frame_error(picture: Picture) -> Iterator[None]:
     """Turns whatever goes wrong with a picture into a `BadFrameError` that names it."""
     try:
         yield
@@ -186,7 +194,7 @@ def refusing(picture: Picture) -> Iterator[None]:
         raise
     # Pillow's decoders raise nearly anything for damaged files: OSError, SyntaxError, ValueError, struct.error, ...
     except Exception as error:
-        place = picture.place if isinstance(picture, Part) else ""
+        place = picture.place if isinstance(picture, ImagePart) else ""
         raise BadFrameError(file_of(picture), _why_unreadable(error), place) from error
 
 

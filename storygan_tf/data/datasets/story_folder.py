@@ -15,7 +15,7 @@ from pathlib import PurePath
 from typing import Any
 
 from storygan_tf.common.errors import DataError
-from storygan_tf.data.datasets.reader import BadValueError, ListReader, file_inside, require
+from storygan_tf.data.datasets.reader import BadValueError, ListReader, require, resolve_inside
 from storygan_tf.data.datasets.story import Reject, Story
 from storygan_tf.data.datasets.story_fields import read_story, text, texts
 
@@ -71,7 +71,7 @@ class StoryFolder(ListReader):
     def _story(self, story_id: str, values: dict[str, Any]) -> Story:
         texts(values, "sentences")
         images = texts(values, "images")
-        files = (file_inside(self._root, name) for name in images)
+        files = (resolve_inside(self._root, name) for name in images)
         return read_story(story_id, values, len(images), files, self._max_sentence_length)
 
 

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from storygan_tf.common.atomic_files import whole_folder
+from storygan_tf.common.atomic_files import atomic_folder
 from storygan_tf.common.errors import ModelError
 from storygan_tf.config.schema import IMAGE_SIZE
 
@@ -151,7 +151,7 @@ def save_judge(judge: Judge, path: str | Path) -> None:
         (aside / JUDGE_FILE).write_text(judge.to_json(), encoding="utf-8")
 
 
-def save_absence(reason: str, path: str | Path) -> None:
+def save_missing_reason(reason: str, path: str | Path) -> None:
     """Writes a folder that says why there is no judge; arguments and errors as of `save_judge`."""
     with _replaced(Path(path)) as aside:
         aside.mkdir()
@@ -162,7 +162,7 @@ def save_absence(reason: str, path: str | Path) -> None:
 def _replaced(target: Path) -> Iterator[Path]:
     """Gives a path beside `target` for a folder that then takes its place."""
     try:
-        with whole_folder(target) as aside:
+        with atomic_folder(target) as aside:
             yield aside
     except (OSError, tf.errors.OpError) as error:
         raise ModelError(
@@ -202,7 +202,7 @@ def load_judge(path: str | Path) -> Judge:
 
 
 def read_judge(path: str | Path) -> tuple[Judge | None, str]:
-    """Reads a folder that `save_judge` or `save_absence` wrote.
+    """Reads a folder that `save_judge` or `save_missing_reason` wrote.
 
     Returns:
         The judge and an empty text, or None and the reason why there is none.

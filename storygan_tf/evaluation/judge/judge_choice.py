@@ -11,10 +11,10 @@ import numpy as np
 from storygan_tf.common.errors import ModelError
 from storygan_tf.config.schema import EvaluationConfig
 from storygan_tf.data import example_schema
-from storygan_tf.data.background import BACKGROUND_STORIES, evenly, median_background
+from storygan_tf.data.background import BACKGROUND_STORIES, evenly_spaced, median_background
 from storygan_tf.data.datasets.open_dataset import BLOCKS as BLOCKS_SOURCE
 from storygan_tf.data.example_reader import StoryRecords, open_split, read_json
-from storygan_tf.evaluation.judge.judge import BLOCKS, Judge, load_judge, save_absence, save_judge
+from storygan_tf.evaluation.judge.judge import BLOCKS, Judge, load_judge, save_judge, save_missing_reason
 from storygan_tf.evaluation.judge.judge_training import train_judge, untrainable
 
 CHOICES = AUTO, TRAIN = "auto", "train"
@@ -73,19 +73,19 @@ def _frozen(examples_dir: str, train: StoryRecords) -> Judge | None:
 def _train(
     train: StoryRecords, settings: EvaluationConfig, out: Path, progress: Callable[[int, int], None] | None
 ) -> None:
-    batches = list(train.batches(evenly(len(train), settings.classifier_stories)))
+    batches = list(train.batches(evenly_spaced(len(train), settings.classifier_stories)))
     images = np.concatenate([batch.images for batch in batches])
     labels = np.concatenate([batch.labels for batch in batches]) if train.label_names else None
     objects = [story for batch in batches for story in batch.objects or ()] if train.has_objects else None
     if reason := untrainable(len(images), train.label_names, objects):
-        save_absence(reason, out)
+        save_missing_reason(reason, out)
         return
     judge = train_judge(
         images,
         labels,
         train.label_names,
         objects,
-        median_background([images[evenly(len(images), BACKGROUND_STORIES)]]),
+        median_background([images[evenly_spaced(len(images), BACKGROUND_STORIES)]]),
         settings.seed,
         settings.classifier_epochs,
         progress,

@@ -21,13 +21,13 @@ JUDGED = 1000
 """With fewer judgements an epoch, an accuracy says too little to be called collapsed."""
 
 VARIED = 0.25
-"""A generator whose `variety` was once at least this can tell stories apart."""
+"""A generator whose `picture_variety` was once at least this can tell stories apart."""
 
 SAME = 0.1
-"""Such a generator has collapsed where its `variety` is less than this."""
+"""Such a generator has collapsed where its `picture_variety` is less than this."""
 
 
-class Trouble(NamedTuple):
+class Divergence(NamedTuple):
     """What went wrong.
 
     Attributes:
@@ -39,18 +39,18 @@ class Trouble(NamedTuple):
     advice: str
 
 
-def not_finite(losses: Mapping[str, float]) -> Trouble | None:
+def not_finite(losses: Mapping[str, float]) -> Divergence | None:
     """Returns the trouble with losses that are NaN or infinite, or None."""
     broken = ", ".join(f"{name} is {value}" for name, value in losses.items() if not math.isfinite(value))
     if not broken:
         return None
-    return Trouble(
+    return Divergence(
         f"losses are not finite ({broken})",
         "Lower {phase}.generator_learning_rate or {phase}.discriminator_learning_rate.",
     )
 
 
-def judgements(phase: PhaseConfig, steps: int) -> dict[str, int]:
+def judgement_count(phase: PhaseConfig, steps: int) -> dict[str, int]:
     """Returns of how many judgements, on true and on drawn pictures, an epoch's accuracies are means.
 
     A discriminator that the generator does not listen to is left out.
@@ -61,7 +61,7 @@ def judgements(phase: PhaseConfig, steps: int) -> dict[str, int]:
     return {"image_accuracy": 2 * steps * images, "story_accuracy": 2 * steps * stories}
 
 
-def sure_discriminators(losses: Mapping[str, float], phase: PhaseConfig, steps: int) -> Trouble | None:
+def certain_discriminators(losses: Mapping[str, float], phase: PhaseConfig, steps: int) -> Divergence | None:
     """Returns the trouble with discriminators that were right all through an epoch of `steps` outer steps, or None.
 
     Args:
@@ -71,32 +71,32 @@ def sure_discriminators(losses: Mapping[str, float], phase: PhaseConfig, steps: 
     """
     sure = [
         f"{name} is {losses[name]:.4f} over {count} judgements"
-        for name, count in judgements(phase, steps).items()
+        for name, count in judgement_count(phase, steps).items()
         if count >= JUDGED and losses.get(name, 0.0) >= SURE
     ]
     if not sure:
         return None
-    return Trouble(
+    return Divergence(
         f"a discriminator has collapsed: it is always right ({', '.join(sure)}; expected less than {SURE})",
         "Lower {phase}.discriminator_learning_rate, or make its work harder: {phase}.mismatched, model.spectral_norm.",
     )
 
 
-def same_pictures(now: float | None, phase: PhaseConfig, history: Sequence[Mapping[str, Any]]) -> Trouble | None:
+def mode_collapse(now: float | None, phase: PhaseConfig, history: Sequence[Mapping[str, Any]]) -> Divergence | None:
     """Returns the trouble with a generator that no longer tells stories apart, or None.
 
     A generator that never did is not in trouble, but at its beginning; one that is trained by pixel losses alone is led
     by the true pictures.
 
     Args:
-        now: `variety` after this epoch.
+        now: `picture_variety` after this epoch.
         phase: of this epoch.
         history: of the epochs before.
     """
     best = max((entry["variety"] or 0.0 for entry in history), default=0.0)
     if now is None or phase.schedule == "pixel" or best < VARIED or now >= SAME:
         return None
-    return Trouble(
+    return Divergence(
         f"diversity has collapsed: stories are drawn alike (variety is {now:.3f}, was {best:.3f}; expected at least "
         f"{SAME})",
         "Lower {phase}.generator_learning_rate, {phase}.image_weight or {phase}.story_weight, or raise "
@@ -104,7 +104,7 @@ def same_pictures(now: float | None, phase: PhaseConfig, history: Sequence[Mappi
     )
 
 
-def variety(drawn: np.ndarray, true: np.ndarray) -> float | None:
+def picture_variety(drawn: np.ndarray, true: np.ndarray) -> float | None:
     """Returns how much drawn stories differ from each other, over how much the true ones do.
 
     It is the mean absolute difference between each story and the next (the last one's next is the first), frame by

@@ -27,7 +27,7 @@ class TrainingInterruptedError(TrainingError):
         self.signal = signal
 
 
-class StopRequest:
+class StopOnSignal:
     """Takes note of SIGTERM and SIGINT while it is open; the second one works as if this was not there.
 
     Python lets the main thread alone handle signals: elsewhere nothing is changed.
@@ -40,7 +40,7 @@ class StopRequest:
         self.signal = ""
         self._before: dict[signal.Signals, Any] = {}
 
-    def __enter__(self) -> StopRequest:
+    def __enter__(self) -> StopOnSignal:
         """Begins to listen."""
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self._note) for number in _SIGNALS}

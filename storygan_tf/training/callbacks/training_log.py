@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from storygan_tf.common.atomic_files import write_whole
+from storygan_tf.common.atomic_files import write_atomically
 from storygan_tf.data.storyboard import StoryRow, storyboard_image
 from storygan_tf.data.training_input import Stories
 from storygan_tf.training.training_state import HISTORY
@@ -38,7 +38,7 @@ class TrainingLog:
         Raises:
             DataError: where the disk is full or not writable.
         """
-        write_whole(self.directory / HISTORY, json.dumps(history, indent=1).encode())
+        write_atomically(self.directory / HISTORY, json.dumps(history, indent=1).encode())
 
     def write_epoch(self, number: int, entry: Mapping[str, Any], drawn: np.ndarray) -> None:
         """Shows an epoch in TensorBoard.

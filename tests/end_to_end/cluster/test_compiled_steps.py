@@ -23,7 +23,7 @@ import pytest
 import yaml
 
 from pipeline.cluster import kubeflow, vertex
-from pipeline.cluster.cluster_settings import Request, split_assignments
+from pipeline.cluster.cluster_settings import CompileRequest, split_assignments
 from storygan_tf.config import presets
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600 if os.environ.get("STORYGAN_CLUSTER") else 1800)]
@@ -170,10 +170,10 @@ def data(tmp_path_factory, story_folder) -> Path:
     return story_folder(tmp_path_factory.mktemp("stories") / "data", train=10, test=4)
 
 
-def request_of(data: Path, root: str, cli: Any, *assignments: str) -> Request:
+def request_of(data: Path, root: str, cli: Any, *assignments: str) -> CompileRequest:
     tiny = [setting for setting in cli.tiny_settings() if setting != "--set"]
     cluster, others = split_assignments([*tiny, *assignments])
-    return Request("example/storygan:1", str(data), root, presets.load("quick").override(others), cluster)
+    return CompileRequest("example/storygan:1", str(data), root, presets.load("quick").override(others), cluster)
 
 
 def has_saved_an_epoch(work: Path) -> bool:

@@ -12,7 +12,7 @@ import sys
 import pytest
 
 from pipeline.cluster import kubeflow, vertex
-from pipeline.cluster.cluster_settings import Request, split_assignments
+from pipeline.cluster.cluster_settings import CompileRequest, split_assignments
 from storygan_tf.config import presets
 
 pytestmark = pytest.mark.slow
@@ -74,7 +74,7 @@ def test_kfp_2_reads_every_field_and_loads_the_pipeline(kfp2_python, story_folde
     data = story_folder(tmp_path / "data", train=2, test=1)
     cluster, _ = split_assignments(CLUSTER)
     out = tmp_path / "pipeline.yaml"
-    kubeflow.compile(Request("example/storygan:1", str(data), "/mnt", presets.load("quick"), cluster), out)
+    kubeflow.compile(CompileRequest("example/storygan:1", str(data), "/mnt", presets.load("quick"), cluster), out)
     done = subprocess.run([kfp2_python, "-W", "ignore", "-c", READ, str(out)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     read = json.loads(done.stdout)
@@ -104,7 +104,9 @@ def test_vertex_client_takes_the_job_and_changes_its_parameters(version, tmp_pat
     cluster, _ = split_assignments([f"cluster.schema={version}"])
     out = tmp_path / "job.json"
     root = "gs://bucket/storygan"
-    vertex.compile(Request("example/storygan:1", "gs://bucket/stories", root, presets.load("quick"), cluster), out)
+    vertex.compile(
+        CompileRequest("example/storygan:1", "gs://bucket/stories", root, presets.load("quick"), cluster), out
+    )
     command = [sys.executable, "-W", "ignore", "-c", VERTEX, str(out)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.cluster.cluster_paths import Places
-from pipeline.cluster.cluster_settings import ClusterSettings, Request, Secret, split_assignments
+from pipeline.cluster.cluster_paths import ClusterPaths
+from pipeline.cluster.cluster_settings import ClusterSettings, CompileRequest, Secret, split_assignments
 from storygan_tf.common.errors import ConfigError
 from storygan_tf.config import presets
 
@@ -15,7 +15,7 @@ def cluster(*assignments):
 
 
 def request(root="/mnt/storygan", data="/mnt/data", **cluster):
-    return Request("example/storygan:1", data, root, presets.load("quick"), ClusterSettings(**cluster))
+    return CompileRequest("example/storygan:1", data, root, presets.load("quick"), ClusterSettings(**cluster))
 
 
 def test_the_clusters_assignments_are_told_from_the_runs():
@@ -75,12 +75,14 @@ def test_what_cannot_be_is_refused_by_name(assignment, words):
 
 
 def test_everything_lies_below_the_root():
-    assert Places.of(request()) == Places("/mnt/storygan/pipeline_root", "/mnt/storygan/serving", "/mnt/storygan/work")
+    assert ClusterPaths.of(request()) == ClusterPaths(
+        "/mnt/storygan/pipeline_root", "/mnt/storygan/serving", "/mnt/storygan/work"
+    )
 
 
 def test_a_buckets_root_has_everything_and_one_that_the_launcher_alone_reaches_just_artifacts():
-    assert Places.of(request("s3://bucket/storygan/")).work == "s3://bucket/storygan/work"
-    assert Places.of(request("minio://bucket/storygan", serving="/mnt/serving")).work == ""
+    assert ClusterPaths.of(request("s3://bucket/storygan/")).work == "s3://bucket/storygan/work"
+    assert ClusterPaths.of(request("minio://bucket/storygan", serving="/mnt/serving")).work == ""
 
 
 @pytest.mark.parametrize(
@@ -97,5 +99,5 @@ def test_a_buckets_root_has_everything_and_one_that_the_launcher_alone_reaches_j
 )
 def test_places_that_cannot_be_are_refused(options, words):
     with pytest.raises(ConfigError, match=r".*") as raised:
-        Places.of(request(**options))
+        ClusterPaths.of(request(**options))
     assert words in str(raised.value)

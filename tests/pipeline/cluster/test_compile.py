@@ -13,7 +13,7 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 
 from pipeline import code_fingerprint
 from pipeline.cluster import kubeflow, vertex
-from pipeline.cluster.cluster_settings import Request, Steps, split_assignments
+from pipeline.cluster.cluster_settings import CompileRequest, Steps, split_assignments
 from storygan_tf.common.errors import ConfigError
 from storygan_tf.config import presets
 
@@ -61,7 +61,7 @@ def written(data, tmp_path_factory):
         cluster, others = split_assignments(assignments)
         settings = presets.load("quick").override(others)
         out = folder / ("job.json" if target is vertex else "pipeline.yaml")
-        told = target.compile(Request("example/storygan:1", str(data), root, settings, cluster), out)
+        told = target.compile(CompileRequest("example/storygan:1", str(data), root, settings, cluster), out)
         answer = list(yaml.safe_load_all(out.read_text())), told
         return answer if anew else answers.setdefault(question, answer)
 
@@ -245,6 +245,6 @@ def test_a_setting_is_changed_by_its_parameter_alone(written):
 
 @pytest.mark.parametrize(("target", "ending"), [(kubeflow, ".yaml"), (vertex, ".json")])
 def test_a_file_of_another_ending_is_refused(target, ending, data, tmp_path):
-    request = Request("image", str(data), "gs://bucket/root", presets.load("quick"))
+    request = CompileRequest("image", str(data), "gs://bucket/root", presets.load("quick"))
     with pytest.raises(ConfigError, match=f"expected {ending}"):
         target.compile(request, tmp_path / "pipeline.txt")

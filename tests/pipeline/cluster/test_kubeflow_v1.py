@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from pipeline.cluster import kubeflow_v1, submission
-from pipeline.cluster.cluster_settings import Request, split_assignments
+from pipeline.cluster.cluster_settings import CompileRequest, split_assignments
 from storygan_tf.common.errors import ConfigError
 from storygan_tf.config import presets
 
@@ -40,10 +40,10 @@ VOLUMES = 'cluster.volumes=[{"claim":"stories","path":"/mnt"}]'
 """Given always: without a volume there is no workflow."""
 
 
-def request(*assignments: str, **changes: str) -> Request:
+def request(*assignments: str, **changes: str) -> CompileRequest:
     cluster, _ = split_assignments([VOLUMES, *assignments])
     values = {"image": "registry.example/storygan:1", "data": "/mnt/stories", "root": "/mnt/runs"} | changes
-    return Request(settings=presets.load("quick"), cluster=cluster, **values)
+    return CompileRequest(settings=presets.load("quick"), cluster=cluster, **values)
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ from tfx.types import standard_artifacts
 from components.judge_trainer.component import JudgeTrainer
 from components.serving_check.component import ServingCheck
 from pipeline.cluster import step
-from pipeline.cluster.launcher_paths import reachable
-from pipeline.cluster.step import StepTypes, Work
+from pipeline.cluster.launcher_paths import local_artifact_paths
+from pipeline.cluster.step import StepInvocation, StepTypes
 from storygan_tf.common.errors import ConfigError
 
 TYPES = StepTypes(
@@ -53,7 +53,7 @@ def message(kind=None, parameters=None, uri="/mnt"):
     ],
 )
 def test_artifacts_have_the_steps_types_whatever_the_launcher_says(kind):
-    work = Work.read(message(kind), TYPES)
+    work = StepInvocation.read(message(kind), TYPES)
     (examples,), (judge,) = work.inputs["examples"], work.outputs["judge"]
     assert type(examples) is standard_artifacts.Examples
     assert type(judge) is standard_artifacts.Model
@@ -69,7 +69,7 @@ def test_artifacts_have_the_steps_types_whatever_the_launcher_says(kind):
     ],
 )
 def test_parameters_of_both_schemas_are_the_same(parameters):
-    properties = Work.read(message(parameters=parameters), TYPES).properties
+    properties = StepInvocation.read(message(parameters=parameters), TYPES).properties
     assert properties == {"timeout_seconds": 300, "settings": "{}"}
     assert type(properties["timeout_seconds"]) is int
 
@@ -84,7 +84,7 @@ def test_types_are_a_components_own():
 
 
 def test_what_was_made_is_told_with_its_properties(tmp_path):
-    work = Work.read(message(uri=str(tmp_path)), TYPES)
+    work = StepInvocation.read(message(uri=str(tmp_path)), TYPES)
     work.outputs["judge"][0].set_string_custom_property("what", "a judge")
     work.outputs["judge"][0].set_int_custom_property("number", 7)
     work.tell()
@@ -96,8 +96,8 @@ def test_what_was_made_is_told_with_its_properties(tmp_path):
 @pytest.mark.parametrize(
     ("read", "words"),
     [
-        (lambda: Work.read("{", TYPES), "--input"),
-        (lambda: Work.read(message(), StepTypes({}, {})), "found artifacts 'examples', expected only none"),
+        (lambda: StepInvocation.read("{", TYPES), "--input"),
+        (lambda: StepInvocation.read(message(), StepTypes({}, {})), "found artifacts 'examples', expected only none"),
         (lambda: StepTypes.from_json("{}"), "--types"),
         (lambda: StepTypes.from_json("["), "--types"),
     ],
@@ -108,18 +108,18 @@ def test_what_cannot_be_read_is_told(read, words):
 
 
 def test_within_a_step_artifacts_are_where_the_launcher_has_them(tmp_path):
-    work = Work.read(message(uri="minio://bucket/run"), TYPES)
-    with reachable(work.inputs, work.outputs, mirrored=True, mirrors={"minio://": f"{tmp_path}/"}):
+    work = StepInvocation.read(message(uri="minio://bucket/run"), TYPES)
+    with local_artifact_paths(work.inputs, work.outputs, mirrored=True, mirrors={"minio://": f"{tmp_path}/"}):
         assert work.inputs["examples"][0].uri == f"{tmp_path}/bucket/run/examples"
         assert (tmp_path / "bucket/run/judge").is_dir()
     assert work.outputs["judge"][0].uri == "minio://bucket/run/judge"
-    with reachable(work.inputs, work.outputs, mirrored=False):
+    with local_artifact_paths(work.inputs, work.outputs, mirrored=False):
         assert work.inputs["examples"][0].uri == "minio://bucket/run/examples"
 
 
 def test_an_output_in_a_local_folder_finds_it_made_whatever_the_launcher(tmp_path):
-    work = Work.read(message(uri=str(tmp_path / "run")), TYPES)
-    with reachable(work.inputs, work.outputs, mirrored=False):
+    work = StepInvocation.read(message(uri=str(tmp_path / "run")), TYPES)
+    with local_artifact_paths(work.inputs, work.outputs, mirrored=False):
         assert (tmp_path / "run/judge").is_dir()
         assert not (tmp_path / "run/examples").exists()
 

@@ -9,10 +9,10 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
-from serving.local_server.servable import Servable, warm_up
+from serving.local_server.servable import Servable, replay_serving_warmup
 from serving.local_server.status import StatusError
 from serving.local_server.tensors import to_array, to_proto
-from storygan_tf.export.serving_warmup import WARM_UP_FILE
+from storygan_tf.export.serving_warmup import SERVING_WARMUP_FILE
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def record(**inputs) -> bytes:
 
 
 def write(path, records):
-    file = path / WARM_UP_FILE
+    file = path / SERVING_WARMUP_FILE
     file.parent.mkdir(parents=True)
     with tf.io.TFRecordWriter(str(file)) as writer:
         for line in records:
@@ -45,9 +45,9 @@ GOOD = record(x=np.ones(2, np.float32))
 
 
 def test_warm_up_runs_every_request(servable, tmp_path):
-    assert warm_up(servable, tmp_path) == 0
+    assert replay_serving_warmup(servable, tmp_path) == 0
     write(tmp_path, [GOOD, GOOD])
-    assert warm_up(servable, tmp_path) == 2
+    assert replay_serving_warmup(servable, tmp_path) == 2
 
 
 @pytest.mark.parametrize(
@@ -66,14 +66,14 @@ def test_warm_up_runs_every_request(servable, tmp_path):
 def test_a_warm_up_that_fails_fails_the_load(servable, tmp_path, records, words):
     write(tmp_path, records)
     with pytest.raises(StatusError, match=words):
-        warm_up(servable, tmp_path)
+        replay_serving_warmup(servable, tmp_path)
 
 
 def test_a_warm_up_file_that_is_cut_off(servable, tmp_path):
     file = write(tmp_path, [GOOD])
     file.write_bytes(file.read_bytes()[:-3])
     with pytest.raises(StatusError, match=r"DATA_LOSS: .*Please verify your warmup data is in TFRecord format\."):
-        warm_up(servable, tmp_path)
+        replay_serving_warmup(servable, tmp_path)
 
 
 def test_what_is_no_model(small_model, tmp_path):

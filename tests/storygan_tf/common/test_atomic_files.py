@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from storygan_tf.common.atomic_files import write_whole
+from storygan_tf.common.atomic_files import write_atomically
 
 ON_A_FULL_DISK = """
 import resource, sys
@@ -24,8 +24,8 @@ except DataError as error:
 
 
 def test_a_file_is_written_with_its_folder(tmp_path):
-    write_whole(tmp_path / "new" / "file", b"content")
-    write_whole(tmp_path / "new" / "file", b"other")
+    write_atomically(tmp_path / "new" / "file", b"content")
+    write_atomically(tmp_path / "new" / "file", b"other")
     assert (tmp_path / "new" / "file").read_bytes() == b"other"
     assert len(list((tmp_path / "new").iterdir())) == 1
 

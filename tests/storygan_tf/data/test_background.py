@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from storygan_tf.data.background import evenly, median_background, story_shift
+from storygan_tf.data.background import evenly_spaced, median_background, story_shift
 
 
 def test_median_of_an_odd_number_of_frames_is_numpys():
@@ -42,7 +42,7 @@ def test_median_of_nothing_is_refused(batches):
 
 @pytest.mark.parametrize(("count", "most", "expected"), [(3, 10, [0, 1, 2]), (10, 4, [0, 3, 6, 9]), (1, 5, [0])])
 def test_evenly(count, most, expected):
-    assert evenly(count, most).tolist() == expected
+    assert evenly_spaced(count, most).tolist() == expected
 
 
 @settings(max_examples=50, deadline=None)

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from storygan_tf.common.errors import DataError, TrainingError
 from storygan_tf.config.schema import PhaseConfig, StoryGANConfig
 from storygan_tf.data import example_schema
-from storygan_tf.data.training_input import Order, Stories, read_stories, training_dataset
-from storygan_tf.training.distribution import replicas_of
+from storygan_tf.data.training_input import EndlessShuffle, Stories, read_stories, training_dataset
+from storygan_tf.training.distribution import local_replica_ids
 
 CONFIG = StoryGANConfig(frames=2, sentence_size=3)
 PHASE = PhaseConfig(image_batch=4, story_batch=6, image_steps=2, story_steps=3)
@@ -119,22 +119,22 @@ def test_a_file_that_is_not_there_is_told(tmp_path):
 @settings(max_examples=50, deadline=None)
 @given(st.integers(1, 40), st.lists(st.integers(0, 2**40), min_size=1, max_size=4), st.integers(0, 5))
 def test_each_story_once_a_turn(count, key, turn):
-    taken = Order(count, key).take(turn * count, count)
+    taken = EndlessShuffle(count, key).take(turn * count, count)
     assert sorted(taken) == list(range(count))
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.integers(1, 20), st.integers(0, 100), st.integers(0, 50))
 def test_any_position_can_be_sought(count, start, size):
-    whole = Order(count, [3, 1]).take(0, start + size)
-    np.testing.assert_array_equal(Order(count, [3, 1]).take(start, size), whole[start:])
+    whole = EndlessShuffle(count, [3, 1]).take(0, start + size)
+    np.testing.assert_array_equal(EndlessShuffle(count, [3, 1]).take(start, size), whole[start:])
 
 
 def test_turns_and_keys_differ():
-    order = Order(50, [1, 2])
+    order = EndlessShuffle(50, [1, 2])
     assert not np.array_equal(order.take(0, 50), order.take(50, 50))
-    assert not np.array_equal(order.take(0, 50), Order(50, [1, 3]).take(0, 50))
-    np.testing.assert_array_equal(order.take(0, 50), Order(50, [1, 2]).take(0, 50))
+    assert not np.array_equal(order.take(0, 50), EndlessShuffle(50, [1, 3]).take(0, 50))
+    np.testing.assert_array_equal(order.take(0, 50), EndlessShuffle(50, [1, 2]).take(0, 50))
 
 
 # Mini-batches
@@ -246,7 +246,7 @@ def test_workers_get_the_parts_of_their_replicas_alone(stories, workers):
     everything = steps(stories, 4, 2, phase, replicas=6)
     for worker in range(workers):
         context = tf.distribute.InputContext(workers, worker, num_replicas_in_sync=6)
-        mine = replicas_of(context)
+        mine = local_replica_ids(context)
         data = training_dataset(stories, phase, (7, 0), 4, 2, replicas=6, mine=mine)
         wanted = [everything[6 * step + replica] for step in range(2) for replica in mine]
         for part, expected in zip(data.as_numpy_iterator(), wanted, strict=True):

@@ -12,7 +12,7 @@ import tensorflow as tf
 from storygan_tf.config.schema import EvaluationConfig
 from storygan_tf.data import example_schema
 from storygan_tf.data.background import median_background
-from storygan_tf.evaluation.judge.judge import save_absence, save_judge
+from storygan_tf.evaluation.judge.judge import save_judge, save_missing_reason
 from storygan_tf.evaluation.judge.judge_training import train_judge
 from storygan_tf.evaluation.plan import make_plan
 
@@ -131,7 +131,7 @@ def judge(world, tmp_path_factory):
 @pytest.fixture(scope="session")
 def no_judge(tmp_path_factory):
     path = tmp_path_factory.mktemp("no_judge") / "none"
-    save_absence("the data has no labels", path)
+    save_missing_reason("the data has no labels", path)
     return str(path)
 
 

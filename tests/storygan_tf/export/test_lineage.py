@@ -17,13 +17,13 @@ from storygan_tf.common.errors import DataError, ModelError
 from storygan_tf.export.lineage import (
     LINEAGE_FILE,
     Lineage,
-    flat,
+    flatten,
+    lineage_summary,
     lock_fingerprint,
     model_fingerprint,
     packages_fingerprint,
     read_lineage,
     settings_fingerprint,
-    summary,
 )
 
 SETTINGS = {"preset": "quick", "training": {"seed": 1, "phases": [{"name": "warm_up", "epochs": 3}]}}
@@ -186,18 +186,18 @@ def test_packages_are_told_by_name_and_version_alone(tmp_path, monkeypatch):
 
 
 def test_nested_values_go_by_dotted_names():
-    assert dict(flat(SETTINGS)) == {
+    assert dict(flatten(SETTINGS)) == {
         "preset": "quick",
         "training.seed": "1",
         "training.phases.warm_up.name": "warm_up",
         "training.phases.warm_up.epochs": "3",
     }
-    assert list(flat({})) == []
-    assert list(flat({"data": {}})) == [("data", "{}")]
+    assert list(flatten({})) == []
+    assert list(flatten({"data": {}})) == [("data", "{}")]
 
 
 def test_a_summary_leaves_out_what_a_report_tells_elsewhere():
-    told = dict(summary(dataclasses.asdict(LINEAGE)))
+    told = dict(lineage_summary(dataclasses.asdict(LINEAGE)))
     assert told["data.counts.train"] == "360"
     assert not [name for name in told if name.startswith(("settings.", "metrics", "reason", "blessed"))]
 

@@ -17,16 +17,16 @@ import pytest
 import tensorflow as tf
 
 from storygan_tf.common.errors import ModelError
-from storygan_tf.common.model_paths import ASSETS_EXTRA, PRETRAINED, find_model, pretrained_names, same_everywhere
+from storygan_tf.common.file_names import MODEL_CARD
+from storygan_tf.common.model_paths import ASSETS_EXTRA, PRETRAINED, find_model, portable_name, pretrained_names
 from storygan_tf.config.schema import Settings, StoryGANConfig
 from storygan_tf.export.lineage import LINEAGE_FILE, lineage_of, model_fingerprint
 from storygan_tf.export.loaded_model import SavedStoryGAN
 from storygan_tf.export.signatures import export_storygan
 from storygan_tf.export.weight_io import assign_weights, read_weights
 from storygan_tf.models.story_generator import StoryGenerator
-from storygan_tf.reporting.model_card import MODEL_CARD
 from storygan_tf.training.reexport import compare
-from storygan_tf.training.warm_start import load_initial
+from storygan_tf.training.warm_start import load_initial_model
 
 ROOT = Path(__file__).parents[3]
 SCRIPT = ROOT / "scripts" / "make_pretrained.py"
@@ -79,8 +79,8 @@ def test_an_unknown_name_is_told_with_those_there_are(tmp_path, monkeypatch):
 
 def test_a_path_means_the_same_from_everywhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert same_everywhere("runs/a") == str(tmp_path / "runs" / "a")
-    assert same_everywhere("blocks") == "blocks"
+    assert portable_name("runs/a") == str(tmp_path / "runs" / "a")
+    assert portable_name("blocks") == "blocks"
 
 
 # What ships
@@ -92,7 +92,7 @@ def test_a_shipped_model_is_whole_and_small(name, script):
     assert script.size_of(version) <= 12_000_000
     papers = script.read_papers(version)
     assert papers.lineage.model_sha256 == model_fingerprint(version)
-    assert load_initial(name).model == Settings.from_json(json.dumps(papers.lineage.settings)).model
+    assert load_initial_model(name).model == Settings.from_json(json.dumps(papers.lineage.settings)).model
     assert "kept as float16" in papers.card
 
 
@@ -114,7 +114,7 @@ def test_it_draws_the_stories_that_it_suggests(blocks):
 
 
 def test_it_draws_what_its_weights_draw_in_float32(blocks):
-    initial = load_initial("blocks")
+    initial = load_initial_model("blocks")
     generator = built(initial.model)
     assign_weights(generator, read_weights(initial.path), "blocks")
     story = blocks.info["examples"][0]
@@ -128,7 +128,7 @@ def test_nothing_is_written_beside_it(blocks):
     """An installation may be read-only."""
     before = {path: path.stat().st_mtime_ns for path in PRETRAINED.rglob("*")}
     SavedStoryGAN("blocks").generate(blocks.info["examples"][:1])
-    load_initial("blocks").load_vectorizer()
+    load_initial_model("blocks").load_vectorizer()
     lineage_of(find_model("blocks"))
     assert {path: path.stat().st_mtime_ns for path in PRETRAINED.rglob("*")} == before
 

@@ -23,7 +23,7 @@ from storygan_tf.common.errors import ModelError
 from storygan_tf.common.model_paths import find_model
 from storygan_tf.config.schema import StoryGANConfig
 from storygan_tf.data import example_schema
-from storygan_tf.export.serving_warmup import WARM_UP_FILE, warm_up_inputs
+from storygan_tf.export.serving_warmup import SERVING_WARMUP_FILE, serving_warmup_inputs
 from storygan_tf.export.signatures import export_storygan, row_errors
 from storygan_tf.models.story_generator import StoryGenerator
 from storygan_tf.text.hashed_ngram_encoder import embed
@@ -449,11 +449,11 @@ def same_pngs(one: np.ndarray, other: np.ndarray) -> None:
 
 
 def test_warm_up_requests_ask_every_signature(model):
-    inputs = warm_up_inputs(CONFIG)
+    inputs = serving_warmup_inputs(CONFIG)
     signatures = tf.saved_model.load(str(model)).signatures
     logs = [
         prediction_log_pb2.PredictionLog.FromString(record)
-        for record in tf.data.TFRecordDataset(str(model / WARM_UP_FILE)).as_numpy_iterator()
+        for record in tf.data.TFRecordDataset(str(model / SERVING_WARMUP_FILE)).as_numpy_iterator()
     ]
     requests = {log.predict_log.request.model_spec.signature_name: log.predict_log.request for log in logs}
     assert requests.keys() == inputs.keys() == signatures.keys()

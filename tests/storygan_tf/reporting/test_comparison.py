@@ -15,7 +15,7 @@ from storygan_tf.common.errors import DataError
 from storygan_tf.data.storyboard import FRAME
 from storygan_tf.evaluation import metric_names
 from storygan_tf.evaluation.result import Figure, Judge
-from storygan_tf.reporting.comparison import TERMINAL, Compared, StoryToShow, comparison_table, render_comparison
+from storygan_tf.reporting.comparison import TERMINAL, ComparedModel, StoryToShow, comparison_table, render_comparison
 
 SENTENCES = ("A red cube.", "A blue ball.", "Rain.", "The end.")
 COLOURS = {"true": 0, "first": 80, "second": 160}
@@ -39,8 +39,8 @@ def with_row(evaluation, name, **values):
 def compared(rich_evaluation):
     second = with_row(rich_evaluation, metric_names.MODEL, ssim=0.7)
     return [
-        Compared("first", rich_evaluation, {"s1": frames(COLOURS["first"])}),
-        Compared("second", second, {"s1": frames(COLOURS["second"])}),
+        ComparedModel("first", rich_evaluation, {"s1": frames(COLOURS["first"])}),
+        ComparedModel("second", second, {"s1": frames(COLOURS["second"])}),
     ]
 
 
@@ -117,7 +117,7 @@ def test_a_baseline_that_differs_is_told_of_each_model(compared):
 
 
 def test_a_model_without_labels_has_a_table_too(bare_evaluation):
-    text = comparison_table([Compared("bare", bare_evaluation)])
+    text = comparison_table([ComparedModel("bare", bare_evaluation)])
     assert rows_of(text)["bare"] == ["0.812 (0.801 to 0.823)", "31.4 (30.1 to 32.8)"]
     assert "absent: label F1: the data has no labels" in text
 
@@ -152,7 +152,7 @@ def test_no_model_two_of_a_name_and_an_evaluation_without_a_model_are_refused(co
         comparison_table([compared[0], compared[0]])
     headless = dataclasses.replace(compared[0].evaluation, rows=compared[0].evaluation.rows[1:])
     with pytest.raises(DataError, match="first: its evaluation has no row 'model'"):
-        comparison_table([Compared("first", headless)])
+        comparison_table([ComparedModel("first", headless)])
 
 
 def test_the_page_has_the_table_and_the_judges(compared):
@@ -191,7 +191,7 @@ def test_frames_that_are_missing_are_named(compared):
 
 def test_what_the_data_says_is_text(compared):
     hostile = "<script>alert('a')</script>"
-    entry = Compared(hostile, compared[0].evaluation, {hostile: frames(0)})
+    entry = ComparedModel(hostile, compared[0].evaluation, {hostile: frames(0)})
     html = render_comparison([entry], [StoryToShow(hostile, (hostile,) * 4, frames(0))])
     assert "<script" not in html
     assert "&lt;script&gt;" in html

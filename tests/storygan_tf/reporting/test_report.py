@@ -14,7 +14,7 @@ from storygan_tf.config.presets import load
 from storygan_tf.evaluation import metric_names
 from storygan_tf.evaluation.result import Check, Confusion, Figure
 from storygan_tf.reporting import charts
-from storygan_tf.reporting.report import MOST_REJECTS, PUBLISHED, Content, render_report
+from storygan_tf.reporting.report import MOST_REJECTS, PUBLISHED, ReportContent, render_report
 
 PNG = b"\x89PNG a picture"
 HISTORY = [
@@ -66,7 +66,7 @@ class Page(HTMLParser):
 
 
 def page(evaluation, **content):
-    return Page(render_report(Content(evaluation, **content)))
+    return Page(render_report(ReportContent(evaluation, **content)))
 
 
 def test_it_is_one_file_without_scripts_and_every_element_is_closed(rich_evaluation):
@@ -183,7 +183,7 @@ def test_a_label_is_drawn_beside_its_ceiling(rich_evaluation):
         (metric_names.SERVED, "0.80"),
         (metric_names.REAL, "0.99"),
     ]
-    html = render_report(Content(rich_evaluation))
+    html = render_report(ReportContent(rich_evaluation))
     assert '<span class="bar served_model"><i style="width: 56.0%"></i>0.80</span>' in html
 
 
@@ -203,7 +203,7 @@ def test_confusions_of_the_model_stand_beside_the_ceiling(rich_evaluation):
 
 
 def test_published_figures_stand_apart_from_the_rows(rich_evaluation):
-    html = render_report(Content(rich_evaluation))
+    html = render_report(ReportContent(rich_evaluation))
     rows, published = html.split("<h2>Published figures of the field</h2>")
     for system, fid, f1, accuracy in PUBLISHED:
         assert f"{fid:.2f}" not in rows

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 
 from storygan_tf.data.storyboard import StoryRow, storyboard_image
-from storygan_tf.reporting.comparison import Compared, StoryToShow, render_comparison
-from storygan_tf.reporting.report import BOARDS, Content, render_report
+from storygan_tf.reporting.comparison import ComparedModel, StoryToShow, render_comparison
+from storygan_tf.reporting.report import BOARDS, ReportContent, render_report
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
@@ -164,7 +164,7 @@ def board(name):
 
 def test_a_full_report_is_whole_and_silent(browser, rich_evaluation, failed_check, tmp_path):
     untrusted = dataclasses.replace(rich_evaluation.judges[0], trusted=False)
-    content = Content(
+    content = ReportContent(
         dataclasses.replace(rich_evaluation, checks=(*rich_evaluation.checks, failed_check), judges=(untrusted,)),
         boards={name: board(name) for name in BOARDS},
         history=[{"phase": "warm_up", "epoch": n, "step": n, "seconds": 9.0, "losses": {"kl": 1 / n}} for n in (1, 2)],
@@ -198,7 +198,8 @@ def test_a_full_report_is_whole_and_silent(browser, rich_evaluation, failed_chec
 
 def test_a_comparison_is_whole_and_silent(browser, rich_evaluation, tmp_path):
     compared = [
-        Compared(name, rich_evaluation, {f"s{n}": frames(n) for n in range(3)}) for name in ("runs/a" * 20, "b", "c")
+        ComparedModel(name, rich_evaluation, {f"s{n}": frames(n) for n in range(3)})
+        for name in ("runs/a" * 20, "b", "c")
     ]
     stories = [StoryToShow(f"s{n}", ("A red cube.",) * 4, frames(9)) for n in range(3)]
     path = tmp_path / "compare.html"

@@ -20,10 +20,10 @@ from storygan_tf.training.distribution import (
     is_chief,
     is_multi_worker,
     make_strategy,
-    tell_lost_workers,
-    working_folder,
+    raise_worker_lost,
+    worker_directory,
 )
-from storygan_tf.training.warm_start import load_initial
+from storygan_tf.training.warm_start import load_initial_model
 
 
 def told(call: Callable[[], Any]) -> list[str]:
@@ -35,12 +35,12 @@ def told(call: Callable[[], Any]) -> list[str]:
 
 
 def lose(strategy: tf.distribute.Strategy, error: Exception) -> None:
-    with tell_lost_workers(strategy):
+    with raise_worker_lost(strategy):
         raise error
 
 
 def main() -> None:
-    load_initial("blocks")  # As `storygan train` does before it joins workers: that must not be computing.
+    load_initial_model("blocks")  # As `storygan train` does before it joins workers: that must not be computing.
     strategy = make_strategy("multi-worker")
     folder = Path(tempfile.gettempdir()) / "work"
     lost = tf.errors.UnavailableError(None, None, "in a node\nCollective ops is aborted by: worker 1\nis down")
@@ -49,7 +49,7 @@ def main() -> None:
         "replicas": strategy.num_replicas_in_sync,
         "multi_worker": is_multi_worker(strategy),
         "chief": is_chief(strategy),
-        "own_folder": working_folder(strategy, folder) == folder,
+        "own_folder": worker_directory(strategy, folder) == folder,
         "lost": told(lambda: lose(strategy, lost)),
         "own": told(lambda: lose(strategy, own)),
         "tpu": told(lambda: make_strategy("tpu")),

@@ -20,10 +20,10 @@ from storygan_tf.training.distribution import (
     find_worker,
     is_chief,
     is_multi_worker,
+    local_replica_ids,
     make_strategy,
-    replicas_of,
-    tell_lost_workers,
-    working_folder,
+    raise_worker_lost,
+    worker_directory,
 )
 
 PROGRAM = Path(__file__).with_name("strategy_program.py")
@@ -175,12 +175,12 @@ def test_a_single_process_is_the_chief_and_writes_where_it_was_told(tmp_path):
     strategy = make_strategy("one-device")
     assert is_chief(strategy)
     assert not is_multi_worker(strategy)
-    assert working_folder(strategy, tmp_path) == tmp_path
+    assert worker_directory(strategy, tmp_path) == tmp_path
 
 
 def test_a_single_process_loses_no_workers():
     error = tf.errors.UnavailableError(None, None, "Collective ops is aborted by: something else")
-    with pytest.raises(tf.errors.UnavailableError), tell_lost_workers(make_strategy("one-device")):
+    with pytest.raises(tf.errors.UnavailableError), raise_worker_lost(make_strategy("one-device")):
         raise error
 
 
@@ -188,4 +188,4 @@ def test_a_single_process_loses_no_workers():
     ("pipelines", "number", "expected"), [(1, 0, range(6)), (2, 0, range(3)), (2, 1, range(3, 6)), (6, 4, range(4, 5))]
 )
 def test_an_input_pipeline_is_for_its_replicas_in_turn(pipelines, number, expected):
-    assert replicas_of(tf.distribute.InputContext(pipelines, number, 6)) == expected
+    assert local_replica_ids(tf.distribute.InputContext(pipelines, number, 6)) == expected

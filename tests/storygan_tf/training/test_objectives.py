@@ -11,7 +11,7 @@ from storygan_tf.config.schema import PhaseConfig
 from storygan_tf.models.discriminators import ImageDiscriminator, StoryDiscriminator
 from storygan_tf.models.story_generator import GeneratorOutput
 from storygan_tf.training import objectives
-from storygan_tf.training.objectives import Frames, Objective, Tales
+from storygan_tf.training.objectives import Objective, SingleFrames, StoryFrames
 
 N, T, LABELS = 5, 3, 4
 random = np.random.default_rng(0)
@@ -25,14 +25,14 @@ def sigmoid(x: tf.Tensor) -> np.ndarray:
     return 1 / (1 + np.exp(-np.asarray(x, np.float64)))
 
 
-FRAMES = Frames(
+FRAMES = SingleFrames(
     real=normal(N, 64, 64, 3),
     fake=normal(N, 64, 64, 3),
     sentences=normal(N, 6),
     h0=normal(N, 8),
     labels=tf.constant(random.integers(0, 2, [N, LABELS], dtype=np.uint8)),
 )
-TALES = Tales(real=normal(N, 2, 64, 64, 3), fake=normal(N, 2, 64, 64, 3), sentences=normal(N, 2, 6))
+TALES = StoryFrames(real=normal(N, 2, 64, 64, 3), fake=normal(N, 2, 64, 64, 3), sentences=normal(N, 2, 6))
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from storygan_tf.config.schema import PhaseConfig
-from storygan_tf.training.callbacks.interruption import StopRequest
+from storygan_tf.training.callbacks.interruption import StopOnSignal
 from storygan_tf.training.checkpoints import TrainingCheckpoints
 from storygan_tf.training.trainer import TrainingInterruptedError
 from storygan_tf.training.training_state import Clock, Rollback, TrainingState, read_history
@@ -87,7 +87,7 @@ def test_time_saves_within_an_epoch_and_the_epochs_end_makes_it_needless(trainin
 
 def test_signals_are_handled_while_it_is_open_and_as_before_afterwards():
     before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
-    with StopRequest() as stop:
+    with StopOnSignal() as stop:
         assert stop.signal == ""
         os.kill(os.getpid(), signal.SIGTERM)
         assert stop.signal == "SIGTERM"
@@ -98,7 +98,7 @@ def test_signals_are_handled_while_it_is_open_and_as_before_afterwards():
 
 def test_other_threads_do_not_listen():
     def listen():
-        with StopRequest():
+        with StopOnSignal():
             handlers.append(signal.getsignal(signal.SIGTERM))
 
     handlers = []

@@ -10,7 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from storygan_tf.common.errors import ConfigError
 from storygan_tf.config.schema import PhaseConfig, Settings, TrainConfig
-from storygan_tf.training.callbacks.divergence import variety
+from storygan_tf.training.callbacks.divergence import picture_variety
 from storygan_tf.training.step_function import check_settings
 from storygan_tf.training.trainer import draw_stories, steps_per_epoch
 from storygan_tf.training.training_state import read_history, stories_per_step
@@ -43,7 +43,7 @@ def test_the_history_and_tensorboard_tell_of_each_epoch(training, tmp_path):
     assert first["learning_rates"] == last["learning_rates"] == {"generator": 2e-4, "discriminator": 2e-4}
     assert not any("rollbacks" in entry for entry in (first, last))
     drawn = draw_stories(trainer.gan, training.stories.vectors[:2])
-    assert last["variety"] == pytest.approx(variety(drawn, training.stories.images[:2]))
+    assert last["variety"] == pytest.approx(picture_variety(drawn, training.stories.images[:2]))
     # One step of each two is not counted: the one in which a graph is made.
     assert all(0 < entry["data_wait"] < 1 for entry in (first, last))
     assert all(entry["stories_per_second"] > 4 / entry["seconds"] for entry in (first, last))

@@ -16,12 +16,12 @@ from storygan_tf.common.errors import ConfigError, DataError, ModelError
 from storygan_tf.common.model_paths import ASSETS_EXTRA, find_model
 from storygan_tf.config.schema import DataConfig, PhaseConfig, Settings, StoryGANConfig, TrainConfig
 from storygan_tf.data.training_input import Stories
-from storygan_tf.export.signatures import INFO_FILE, describe, export_storygan, kept_in_half
+from storygan_tf.export.signatures import INFO_FILE, export_storygan, half_precision_copy, model_info
 from storygan_tf.export.weight_io import assign_weights, read_weights, weights_of
 from storygan_tf.text.hashed_ngram_encoder import embed
 from storygan_tf.training.checkpoints import CheckpointStore
 from storygan_tf.training.storygan import StoryGAN
-from storygan_tf.training.warm_start import load_initial
+from storygan_tf.training.warm_start import load_initial_model
 
 MODEL = StoryGANConfig(
     frames=2,
@@ -68,7 +68,7 @@ def random_gan(seed: int) -> StoryGAN:
 
 
 def export(gan: StoryGAN, path: Path) -> None:
-    info = describe(SETTINGS, [STORY], ["a", "red", "cube"], LABELS)
+    info = model_info(SETTINGS, [STORY], ["a", "red", "cube"], LABELS)
     export_storygan(gan.generator, Vectorizer(), info, path)
 
 
@@ -102,27 +102,27 @@ def assert_equal(one: keras.Model, other: keras.Model) -> None:
 
 
 def test_it_tells_what_it_is(run):
-    initial = load_initial(str(run))
+    initial = load_initial_model(str(run))
     assert (initial.model, initial.preset, initial.encoder, initial.labels) == (MODEL, "quick", "embedded", LABELS)
     assert initial.checkpoint == run / "work" / "this" / "checkpoints" / "000000003"
 
 
 def test_it_is_told_what_comes_along(run, alone):
     weights = "its weights, sentence encoder and PCA"
-    assert load_initial(str(run)).description == f"goes on from {run}: {weights}, its discriminators"
-    assert load_initial(str(alone)).description == f"goes on from {alone}: {weights}, new discriminators"
+    assert load_initial_model(str(run)).description == f"goes on from {run}: {weights}, its discriminators"
+    assert load_initial_model(str(alone)).description == f"goes on from {alone}: {weights}, new discriminators"
 
 
 def test_weights_and_discriminators_are_those_of_the_run(run, trained):
     gan = random_gan(7)
-    load_initial(str(run)).apply(gan)
+    load_initial_model(str(run)).apply(gan)
     for mine, theirs in zip(gan.networks, trained.networks, strict=True):
         assert_equal(mine, theirs)
 
 
 def test_an_export_alone_brings_the_generator(alone, trained):
     gan, before = random_gan(7), random_gan(7)
-    initial = load_initial(str(alone))
+    initial = load_initial_model(str(alone))
     initial.apply(gan)
     assert not initial.has_discriminators
     assert_equal(gan.generator, trained.generator)
@@ -134,14 +134,14 @@ def test_a_checkpoint_of_another_training_is_not_taken(run, tmp_path):
     """The run went on to other weights since the version was pushed, or has another configuration now."""
     copy = Path(shutil.copytree(run, tmp_path / "run"))
     shutil.rmtree(copy / "work" / "this")
-    assert not load_initial(str(copy)).has_discriminators
+    assert not load_initial_model(str(copy)).has_discriminators
 
 
 def test_a_damaged_checkpoint_is_not_taken(run, tmp_path, caplog):
     copy = Path(shutil.copytree(run, tmp_path / "run"))
     data = next((copy / "work" / "this").rglob("weights.data*"))
     data.write_bytes(data.read_bytes()[:-1])
-    assert not load_initial(str(copy)).has_discriminators
+    assert not load_initial_model(str(copy)).has_discriminators
     assert "damaged" in caplog.text
 
 
@@ -153,13 +153,13 @@ def test_averaged_weights_are_found_in_the_checkpoint(run, trained, tmp_path):
         networks[name] = getattr(trained, name)
     CheckpointStore(tmp_path / "work" / "a" / "checkpoints").save(tf.train.Checkpoint(**networks), 1, {})
     gan = random_gan(7)
-    load_initial(str(tmp_path)).apply(gan)
+    load_initial_model(str(tmp_path)).apply(gan)
     assert_equal(gan.generator, trained.generator)
     assert_equal(gan.image_discriminator, trained.image_discriminator)
 
 
 def test_weights_kept_as_float16_are_rounded_once_and_cast_up(trained):
-    half, gan = kept_in_half(trained.generator), random_gan(7)
+    half, gan = half_precision_copy(trained.generator), random_gan(7)
     assert_equal_but_rounded(half, trained.generator)
     assign_weights(gan.generator, weights_of(half), "half")
     assert_equal_but_rounded(gan.generator, trained.generator)
@@ -199,12 +199,12 @@ def test_every_replica_gets_the_weights(alone, trained):
     strategy = tf.distribute.MirroredStrategy(["/cpu:0"])
     with strategy.scope():
         gan = StoryGAN(MODEL)
-    load_initial(str(alone)).apply(gan)
+    load_initial_model(str(alone)).apply(gan)
     assert_equal(gan.generator, trained.generator)
 
 
 def test_vectors_are_those_of_its_own_encoder_and_pca(alone):
-    vectors = load_initial(str(alone)).load_vectorizer()(tf.constant(STORY))
+    vectors = load_initial_model(str(alone)).load_vectorizer()(tf.constant(STORY))
     np.testing.assert_array_equal(vectors, Vectorizer()(tf.constant(STORY)))
 
 
@@ -214,7 +214,7 @@ def stories(vectors: np.ndarray) -> Stories:
 
 
 def test_stories_prepared_by_another_pca_are_refused(alone):
-    initial, vectors = load_initial(str(alone)), Vectorizer()(tf.constant(STORY)).numpy()
+    initial, vectors = load_initial_model(str(alone)), Vectorizer()(tf.constant(STORY)).numpy()
     initial.check_vectors(stories(vectors))
     with pytest.raises(DataError, match=r"differ by up to .*; prepare the stories with the same --init-from"):
         initial.check_vectors(stories(-vectors))
@@ -226,27 +226,27 @@ def test_stories_prepared_by_another_pca_are_refused(alone):
 @pytest.mark.parametrize("file", ["saved_model.pb", f"{ASSETS_EXTRA}/{INFO_FILE}"])
 def test_the_fingerprint_is_of_the_content_wherever_it_lies(alone, tmp_path, file):
     copy = Path(shutil.copytree(alone, tmp_path / "copy"))
-    before = load_initial(str(alone)).fingerprint
-    assert load_initial(str(copy)).fingerprint == before
+    before = load_initial_model(str(alone)).fingerprint
+    assert load_initial_model(str(copy)).fingerprint == before
     (copy / file).write_bytes((copy / file).read_bytes() + b" ")
-    assert load_initial(str(copy)).fingerprint != before
+    assert load_initial_model(str(copy)).fingerprint != before
 
 
 def test_discriminators_are_part_of_the_fingerprint(run, alone):
-    assert load_initial(str(run)).fingerprint != load_initial(str(alone)).fingerprint
+    assert load_initial_model(str(run)).fingerprint != load_initial_model(str(alone)).fingerprint
 
 
 def test_a_lineage_names_it(alone):
-    initial = load_initial(str(alone))
-    assert initial.told() == {"model": str(alone), "sha256": initial.fingerprint}
+    initial = load_initial_model(str(alone))
+    assert initial.lineage_entry() == {"model": str(alone), "sha256": initial.fingerprint}
 
 
 # What must agree
 
 
 def test_the_same_settings_agree(run, alone):
-    load_initial(str(run)).check(SETTINGS, LABELS)
-    load_initial(str(alone)).check(SETTINGS, ())
+    load_initial_model(str(run)).check(SETTINGS, LABELS)
+    load_initial_model(str(alone)).check(SETTINGS, ())
 
 
 def test_all_that_differs_is_listed(alone):
@@ -256,7 +256,7 @@ def test_all_that_differs_is_listed(alone):
         data=DataConfig(encoder="https://example.org/encoder"),
     )
     with pytest.raises(ConfigError) as raised:
-        load_initial(str(alone)).check(other, ["dog", "red"])
+        load_initial_model(str(alone)).check(other, ["dog", "red"])
     for text in (
         "model.frames is 5, the initial model's 2;",
         "model.generator_width is 8, the initial model's 16;",
@@ -267,7 +267,7 @@ def test_all_that_differs_is_listed(alone):
 
 
 def test_the_order_of_labels_matters_to_a_discriminator_that_tells_them(run):
-    initial, turned = load_initial(str(run)), LABELS[::-1]
+    initial, turned = load_initial_model(str(run)), LABELS[::-1]
     initial.check(SETTINGS, turned)
     telling = dataclasses.replace(MODEL, labels=2)
     with pytest.raises(ConfigError, match="labels are red, cube, the initial model's cube, red"):
@@ -277,16 +277,16 @@ def test_the_order_of_labels_matters_to_a_discriminator_that_tells_them(run):
 @pytest.mark.parametrize("change", [{"discriminator_width": 4}, {"spectral_norm": True}, {"labels": 2}])
 def test_discriminators_must_agree_where_there_are_some(run, alone, change):
     other = dataclasses.replace(SETTINGS, model=dataclasses.replace(MODEL, **change))
-    load_initial(str(alone)).check(other)
+    load_initial_model(str(alone)).check(other)
     with pytest.raises(ConfigError, match=f"model.{next(iter(change))} is "):
-        load_initial(str(run)).check(other)
+        load_initial_model(str(run)).check(other)
 
 
 def test_new_discriminators_start_behind_a_pixel_phase(run, alone):
     other = dataclasses.replace(SETTINGS, training=TrainConfig(phases=(PhaseConfig(),)))
-    load_initial(str(run)).check(other)
+    load_initial_model(str(run)).check(other)
     with pytest.raises(ConfigError, match=r"brings no discriminators .* 'adversarial', needs them; expected a phase"):
-        load_initial(str(alone)).check(other)
+        load_initial_model(str(alone)).check(other)
 
 
 def test_an_export_of_an_older_version_is_told(alone, tmp_path):
@@ -295,7 +295,7 @@ def test_an_export_of_an_older_version_is_told(alone, tmp_path):
     del info["model"], info["labels"]
     (copy / ASSETS_EXTRA / INFO_FILE).write_text(json.dumps(info))
     with pytest.raises(ModelError, match=r"does not tell model, labels; .* older version"):
-        load_initial(str(copy))
+        load_initial_model(str(copy))
 
 
 @pytest.mark.parametrize("file", ["variables/variables.index", f"{ASSETS_EXTRA}/{INFO_FILE}"])
@@ -303,9 +303,9 @@ def test_a_damaged_export_is_named(alone, tmp_path, file):
     copy = Path(shutil.copytree(alone, tmp_path / "5"))
     (copy / file).write_bytes(b"")
     with pytest.raises(ModelError, match="cannot be read"):
-        load_initial(str(copy)).apply(random_gan(7))
+        load_initial_model(str(copy)).apply(random_gan(7))
 
 
 def test_a_model_that_is_not_there_is_told_by_its_option(tmp_path):
     with pytest.raises(ModelError, match=r"^--init-from .*/nothing: no such folder and no pretrained model"):
-        load_initial(str(tmp_path / "nothing"))
+        load_initial_model(str(tmp_path / "nothing"))

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from storygan_tf.config.schema import PhaseConfig, StoryGANConfig
 from storygan_tf.training.storygan import Batch, StoryGAN
-from storygan_tf.training.weight_average import copy_weights, follow
+from storygan_tf.training.weight_average import copy_weights, update_average
 
 CONFIG = StoryGANConfig(
     frames=2,
@@ -118,5 +118,5 @@ def test_decay_by_hand(updates, decay):
     for network, value in ((one, 1.0), (other, 3.0)):
         network.build([None, 1])
         network.set_weights([np.array([[value]])])
-    follow(one, other, 0.999, tf.constant(updates, tf.int64))
+    update_average(one, other, 0.999, tf.constant(updates, tf.int64))
     np.testing.assert_allclose(one.get_weights()[0], decay * 1.0 + (1 - decay) * 3.0, rtol=1e-5)

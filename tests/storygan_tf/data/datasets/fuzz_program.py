@@ -30,7 +30,7 @@ from storygan_tf.common.errors import DataError
 from storygan_tf.data.datasets import Reject, Story, StoryDataset, open_dataset
 from storygan_tf.data.datasets.convert import TARGETS, convert
 from storygan_tf.data.datasets.data_fingerprint import data_fingerprint
-from storygan_tf.data.datasets.dataset_report import examine
+from storygan_tf.data.datasets.dataset_report import examine_dataset
 from storygan_tf.data.datasets.image_sources import file_of
 from storygan_tf.data.datasets.reject_summary import describe_rejects
 from storygan_tf.data.datasets.restricted_unpickler import load_dict, load_npy
@@ -160,7 +160,7 @@ def judge(folder: Path, layout: str, before: Outcome, touched: set[str] | None, 
         to: what it is converted to.
     """
     dataset = open_dataset(folder)
-    findings = examine(dataset)
+    findings = examine_dataset(dataset)
     promise(findings.accepted + len(findings.rejects) == findings.given, f"counts of the check: {findings}")
     check_rejects(findings.rejects)
     outcome = outcome_of(open_dataset(folder))

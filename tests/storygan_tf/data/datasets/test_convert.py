@@ -14,9 +14,9 @@ from storygan_tf.common.errors import DataError
 from storygan_tf.config.schema import DataConfig
 from storygan_tf.data.blocks import clevr
 from storygan_tf.data.blocks.clevr import SceneObject
-from storygan_tf.data.datasets import Story, load_frames, open_configured, open_dataset, source_of
+from storygan_tf.data.datasets import Story, load_frames, open_configured, open_dataset, source_name
 from storygan_tf.data.datasets.convert import TARGETS, convert
-from storygan_tf.data.datasets.image_sources import source_of_picture
+from storygan_tf.data.datasets.image_sources import picture_source
 
 ITEMS = tuple(
     SceneObject(shape, "red", "metal", "large", *clevr.place(step, step)) for step, shape in enumerate(clevr.SHAPES)
@@ -81,7 +81,7 @@ def test_the_frames_that_were_drawn_are_written(folders, tmp_path):
     convert(dataset, tmp_path / "out")
     lines = [json.loads(line) for line in (tmp_path / "out/stories.jsonl").read_text().splitlines()]
     for story, line in zip(stories_of(folder, frame_seed=5), lines, strict=True):
-        assert line["sources"] == [source_of_picture(picture, folder) for picture in story.images]
+        assert line["sources"] == [picture_source(picture, folder) for picture in story.images]
         for source, image in zip(line["sources"], line["images"], strict=True):
             strip = np.asarray(Image.open(folder / source["file"]))
             top = 8 * source["frame"]
@@ -129,7 +129,7 @@ def test_rendered_stories_stay_rendered_ones(folders, tmp_path):
     (folder / "SOURCE").write_text("blocks: rendered\nseed: 3\n")
     assert open_dataset(folder).published is None
     convert(open_dataset(folder), tmp_path / "out")
-    assert source_of(open_dataset(tmp_path / "out")) == "blocks"
+    assert source_name(open_dataset(tmp_path / "out")) == "blocks"
     assert "seed: 3\n" in (tmp_path / "out/SOURCE").read_text()
 
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from storygan_tf.data.datasets import open_dataset
-from storygan_tf.data.datasets.dataset_report import examine
+from storygan_tf.data.datasets.dataset_report import examine_dataset
 from storygan_tf.data.datasets.split_overlap import Overlap, OverlapCounter
 
 
@@ -18,7 +18,7 @@ def folder(tmp_path, story_folder):
 
 
 def overlap_of(folder, **options):
-    return examine(open_dataset(folder), **options).overlaps
+    return examine_dataset(open_dataset(folder), **options).overlaps
 
 
 def test_splits_that_share_nothing_say_so(folder):
@@ -77,4 +77,4 @@ def test_files_that_no_story_uses_are_counted_by_kind(folder):
     for name in ("images/s000_1_mask.png", "images/s000_2_mask.png", "images/extra.png", "notes.txt", "README"):
         (folder / name).write_bytes(b"")
     (folder / "SOURCE").write_text("")
-    assert examine(open_dataset(folder)).unused == {"*_mask.png": 2, "*.png": 1, "*.txt": 1, "README": 1}
+    assert examine_dataset(open_dataset(folder)).unused == {"*_mask.png": 2, "*.png": 1, "*.txt": 1, "README": 1}

@@ -12,9 +12,9 @@ import pytest
 from storygan_tf.common.errors import DataError
 from storygan_tf.config.schema import DataConfig
 from storygan_tf.data.datasets import Reject, Story, load_frames, open_configured, open_dataset
-from storygan_tf.data.datasets.dataset_report import examine
+from storygan_tf.data.datasets.dataset_report import examine_dataset
 from storygan_tf.data.datasets.flintstones import LABELS
-from storygan_tf.data.datasets.image_sources import draw
+from storygan_tf.data.datasets.image_sources import seeded_bits
 from storygan_tf.evaluation.external_frames import stored_test_ids
 
 SPLITS = "train-val-test_split.json"
@@ -118,7 +118,9 @@ def test_frames_are_drawn_by_the_seed(folder):
     assert first != second
     for story in read(folder, frame_seed=1)[0]:
         names = [picture.file.stem for picture in story.images]
-        assert [picture.draw for picture in story.images] == [draw(1, "frame", story.story_id, name) for name in names]
+        assert [picture.draw for picture in story.images] == [
+            seeded_bits(1, "frame", story.story_id, name) for name in names
+        ]
     assert read(folder, frame_seed=1)[0] == read(folder, frame_seed=1)[0]
 
 
@@ -158,7 +160,7 @@ def test_bad_flags_set_their_stories_aside(folder, flags, reason):
 def test_missing_and_bad_clips_are_told_with_their_files(folder):
     (folder / f"video_frames_sampled/{clip(0)}.npy").unlink()
     np.save(folder / f"video_frames_sampled/{clip(11)}.npy", np.zeros([3, 8, 8], np.uint8))
-    findings = examine(open_dataset(folder))
+    findings = examine_dataset(open_dataset(folder))
     assert findings.given == 8
     assert Reject(clip(0), f"video_frames_sampled/{clip(0)}.npy", "missing image") in findings.rejects
     bad = [reject for reject in findings.rejects if "uint8 [3, 8, 8]" in reject.reason]

@@ -14,12 +14,12 @@ from storygan_tf.data.datasets import Story, load_frames
 from storygan_tf.data.datasets.image_sources import (
     ClipFrame,
     StripFrame,
-    choose,
-    draw,
-    exported,
+    choice_from_bits,
+    export_picture,
     identity_of,
+    picture_source,
+    seeded_bits,
     size_of,
-    source_of_picture,
 )
 from storygan_tf.data.datasets.story import BadFrameError, load_frame
 
@@ -60,15 +60,15 @@ def reason_of(picture):
 
 def test_a_draw_depends_on_seed_and_names_alone():
     # A golden value: another would give every user other frames.
-    assert draw(0, "frame", "pororo_00000", "a/b/1.png") == 0xD52FAB797617A640
-    assert len({draw(seed, *names) for seed in (0, 1) for names in (("a", "b"), ("ab",), ("b", "a"))}) == 6
+    assert seeded_bits(0, "frame", "pororo_00000", "a/b/1.png") == 0xD52FAB797617A640
+    assert len({seeded_bits(seed, *names) for seed in (0, 1) for names in (("a", "b"), ("ab",), ("b", "a"))}) == 6
 
 
 def test_each_frame_is_as_likely():
-    counts = np.bincount([choose(draw(7, str(number)), 5) for number in range(5000)], minlength=5)
+    counts = np.bincount([choice_from_bits(seeded_bits(7, str(number)), 5) for number in range(5000)], minlength=5)
     assert counts.sum() == 5000
     assert counts.min() > 900
-    assert (choose(FIRST, 3), choose(LAST, 3), choose(LAST, 1)) == (0, 2, 0)
+    assert (choice_from_bits(FIRST, 3), choice_from_bits(LAST, 3), choice_from_bits(LAST, 1)) == (0, 2, 0)
 
 
 @pytest.mark.parametrize("rest", [0, 1, 7])
@@ -79,7 +79,7 @@ def test_a_square_of_a_strip_is_cut_out(tmp_path, rest):
         assert picture.frame == square
         assert np.unique(load_frame(picture)[..., 1]).tolist() == [50 * square]
         assert size_of(picture) == (8, 8)
-        assert source_of_picture(picture, tmp_path) == {"file": "1.png", "frame": square}
+        assert picture_source(picture, tmp_path) == {"file": "1.png", "frame": square}
 
 
 def test_a_strip_lower_than_wide_is_refused(tmp_path):
@@ -170,7 +170,7 @@ def test_an_exported_part_gives_the_same_frame(tmp_path):
         StripFrame(write_strip(tmp_path / "1.png", rest=3), 2**63),
         ClipFrame(write_clip(tmp_path / "a.npy"), LAST),
     ):
-        content, ending = exported(picture)
+        content, ending = export_picture(picture)
         assert ending == ".png"
         (tmp_path / "out.png").write_bytes(content)
         np.testing.assert_array_equal(load_frame(tmp_path / "out.png"), load_frame(picture))
@@ -179,7 +179,7 @@ def test_an_exported_part_gives_the_same_frame(tmp_path):
 def test_an_exported_file_keeps_its_bytes_and_gets_its_true_ending(tmp_path):
     Image.new("RGB", (8, 8)).save(buffer := io.BytesIO(), "JPEG")
     (tmp_path / "wrong.png").write_bytes(buffer.getvalue())
-    assert exported(tmp_path / "wrong.png") == (buffer.getvalue(), ".jpg")
+    assert export_picture(tmp_path / "wrong.png") == (buffer.getvalue(), ".jpg")
 
 
 def test_the_same_bytes_are_the_same_picture_whatever_was_drawn(tmp_path):

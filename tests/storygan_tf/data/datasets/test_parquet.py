@@ -17,7 +17,7 @@ from storygan_tf.config.schema import DataConfig
 from storygan_tf.data.datasets import Reject, Story, load_frames, open_dataset
 from storygan_tf.data.datasets import parquet as reader
 from storygan_tf.data.datasets.convert import convert
-from storygan_tf.data.datasets.dataset_report import examine
+from storygan_tf.data.datasets.dataset_report import examine_dataset
 from storygan_tf.data.datasets.story import BadFrameError
 from storygan_tf.evaluation.external_frames import stored_test_ids
 
@@ -124,7 +124,7 @@ def test_a_bad_picture_is_told_with_row_and_place(tmp_path, image, reason):
     folder = write(tmp_path / "data", [row(0), row(1), row(2, images=[png(), image])])
     with pytest.raises(BadFrameError, match=reason):
         load_frames(read(folder)[0][2])
-    (reject,) = examine(open_dataset(folder)).rejects
+    (reject,) = examine_dataset(open_dataset(folder)).rejects
     assert (reject.story_id, reject.file) == ("s2", "stories.parquet: row 3, image 2")
     assert reason in reject.reason
 

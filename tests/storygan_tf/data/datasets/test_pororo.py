@@ -11,8 +11,8 @@ from PIL import Image
 from storygan_tf.common.errors import DataError
 from storygan_tf.config.schema import DataConfig
 from storygan_tf.data.datasets import Reject, Story, load_frames, open_configured, open_dataset
-from storygan_tf.data.datasets.dataset_report import examine
-from storygan_tf.data.datasets.image_sources import draw
+from storygan_tf.data.datasets.dataset_report import examine_dataset
+from storygan_tf.data.datasets.image_sources import seeded_bits
 from storygan_tf.data.datasets.pororo import LABELS
 from storygan_tf.data.datasets.story import BadFrameError
 from storygan_tf.evaluation.external_frames import stored_test_ids
@@ -86,7 +86,9 @@ def test_frames_and_captions_are_drawn_by_the_seed_not_by_the_order(folder):
     assert read(folder, frame_seed=1)[0] == stories
     for story in stories:
         names = [picture.file.relative_to(folder.resolve()).as_posix() for picture in story.images]
-        assert [picture.draw for picture in story.images] == [draw(1, "frame", story.story_id, name) for name in names]
+        assert [picture.draw for picture in story.images] == [
+            seeded_bits(1, "frame", story.story_id, name) for name in names
+        ]
     others, _ = read(folder, frame_seed=2)
     assert chosen(others) != chosen(stories)
     captions = {sentence for story in others for sentence in story.sentences if sentence.startswith("Clip 4")}
@@ -177,7 +179,7 @@ def test_a_strip_without_a_whole_square_is_told_when_it_is_read(folder):
     Image.new("RGB", (8, 7)).save(folder / EPISODE / "0.png")
     with pytest.raises(BadFrameError, match=r"0\.png: strip lower than wide"):
         load_frames(read(folder)[0][0])
-    assert examine(open_dataset(folder)).rejects[0].file == f"{EPISODE}/0.png"
+    assert examine_dataset(open_dataset(folder)).rejects[0].file == f"{EPISODE}/0.png"
 
 
 def test_following_clips_of_another_number_set_their_story_aside(folder):
@@ -282,4 +284,4 @@ def test_what_lies_beside_is_counted(folder):
     (folder / "descriptions.csv").write_text("a,b,c\n")
     (folder / "descriptions_vec.npy").write_bytes(b"")
     (folder / "README").write_text("?")
-    assert examine(open_dataset(folder)).unused == {"*_mask.png": 2, "*.npy": 1, "README": 1}
+    assert examine_dataset(open_dataset(folder)).unused == {"*_mask.png": 2, "*.npy": 1, "README": 1}

@@ -13,7 +13,7 @@ from PIL import Image
 
 from storygan_tf.data.datasets import Reject, Story, open_dataset
 from storygan_tf.data.datasets.convert import convert
-from storygan_tf.data.datasets.dataset_report import examine
+from storygan_tf.data.datasets.dataset_report import examine_dataset
 from storygan_tf.data.datasets.reader import BadValueError, check_sentence
 from storygan_tf.data.datasets.reject_summary import describe_rejects
 from storygan_tf.data.datasets.restricted_unpickler import load_dict
@@ -106,7 +106,7 @@ def test_a_bad_picture_sets_its_story_aside_with_name_file_and_reason(tmp_path, 
     folder = story_folder(tmp_path / "data", train=2, test=1)
     content, reason = REFUSED[name]
     (folder / "images/s001_3.png").write_bytes(content)
-    findings = examine(open_dataset(folder))
+    findings = examine_dataset(open_dataset(folder))
     assert findings.rejects == [Reject("s001", "images/s001_3.png", reason)]
     assert (findings.given, findings.accepted) == (3, 2)
 
@@ -147,7 +147,7 @@ def change_rows(parquet, folder, change):
 def test_a_bad_picture_has_the_same_reason_in_every_layout(one_picture, layout, name):
     content, reason = REFUSED[name]
     folder, story_id, file = one_picture(layout, content)
-    findings = examine(open_dataset(folder))
+    findings = examine_dataset(open_dataset(folder))
     reason = "no bytes" if (layout, name) == ("parquet", "empty") else reason
     assert findings.rejects == [Reject(story_id, file, reason)]
     assert findings.accepted == findings.given - 1
@@ -167,7 +167,7 @@ TALL = {
 @pytest.mark.parametrize("layout", ["parquet", "clevr-sv", "pororo-sv"])
 def test_an_unusual_picture_is_taken_in_every_layout(one_picture, layout, name):
     folder, story_id, _ = one_picture(layout, TALL[name])
-    assert examine(open_dataset(folder)).rejects == []
+    assert examine_dataset(open_dataset(folder)).rejects == []
     story = next(story for story in open_dataset(folder).stories() if story.story_id == story_id)
     picture = story.images[0 if layout == "pororo-sv" else 2]
     colour = (90, 90, 90) if name == "16-bit grey" else RED
@@ -241,7 +241,7 @@ def test_a_story_of_another_length_is_told_with_the_file_that_lists_it(
         (pororo_folder, "img_cache4.npy"),
         (flintstones_folder, "train-val-test_split.json"),
     ):
-        findings = examine(open_dataset(make(tmp_path / file)), frames=3)
+        findings = examine_dataset(open_dataset(make(tmp_path / file)), frames=3)
         assert {reject.file for reject in findings.rejects} == {file}
         assert len(findings.rejects) == findings.given > 0
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from storygan_tf.data.datasets import Story, load_frames, split_of
-from storygan_tf.data.datasets.story import BadFrameError, count_reject, load_frame
+from storygan_tf.data.datasets.story import BadFrameError, load_frame, wrong_length_reject
 
 RED = (200, 30, 40)
 
@@ -132,5 +132,5 @@ def test_without_a_split_a_hash_decides_for_good():
 
 
 def test_another_number_of_frames_is_a_reason(tmp_path):
-    assert count_reject(story(tmp_path), 1) is None
-    assert count_reject(story(tmp_path), 4).reason == "1 frames, expected 4"
+    assert wrong_length_reject(story(tmp_path), 1) is None
+    assert wrong_length_reject(story(tmp_path), 4).reason == "1 frames, expected 4"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from storygan_tf.common.errors import ModelError
-from storygan_tf.evaluation.judge.judge import load_judge, read_judge, save_absence, save_judge
+from storygan_tf.evaluation.judge.judge import load_judge, read_judge, save_judge, save_missing_reason
 
 ASK = """
 import json, sys
@@ -82,7 +82,7 @@ def test_a_folder_is_replaced_as_a_whole(saved, judge, tmp_path):
     (saved / "left over").write_text("")
     save_judge(judge, saved)
     assert not (saved / "left over").exists()
-    save_absence("no labels", saved)
+    save_missing_reason("no labels", saved)
     assert [path.name for path in saved.iterdir()] == ["absent.json"]
     assert [path.name for path in tmp_path.iterdir()] == ["judge"]
 
@@ -176,7 +176,7 @@ def test_a_place_that_cannot_be_written_is_named(judge, tmp_path):
 def test_either_a_judge_or_why_there_is_none_is_read(saved, judge, tmp_path):
     found, reason = read_judge(saved)
     assert (found.sha256, reason) == (judge.sha256, "")
-    save_absence("the data has no labels", tmp_path / "none")
+    save_missing_reason("the data has no labels", tmp_path / "none")
     assert read_judge(tmp_path / "none") == (None, "the data has no labels")
     (tmp_path / "none" / "absent.json").write_text(json.dumps({"why": 1}))
     with pytest.raises(ModelError, match=r"absent\.json: cannot be read"):

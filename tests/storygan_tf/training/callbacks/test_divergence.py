@@ -9,14 +9,14 @@ import pytest
 
 from storygan_tf.common.errors import TrainingError
 from storygan_tf.config.schema import PhaseConfig
-from storygan_tf.data.training_input import Order
+from storygan_tf.data.training_input import EndlessShuffle
 from storygan_tf.training.callbacks import divergence
 from storygan_tf.training.callbacks.divergence import (
-    judgements,
+    certain_discriminators,
+    judgement_count,
+    mode_collapse,
     not_finite,
-    same_pictures,
-    sure_discriminators,
-    variety,
+    picture_variety,
 )
 from storygan_tf.training.checkpoints import TrainingCheckpoints
 from storygan_tf.training.training_state import Rollback, TrainingState, read_history
@@ -32,7 +32,7 @@ JOINT = PhaseConfig(name="joint", schedule="joint", epochs=2, image_batch=4, sto
 
 def poison(training, step):
     """Makes one of the stories of an outer step of the first phase unusable, and returns it as it was."""
-    story = Order(24, [training.settings.training.seed, 0, 1]).take(4 * step, 1)[0]
+    story = EndlessShuffle(24, [training.settings.training.seed, 0, 1]).take(4 * step, 1)[0]
     training.stories.vectors[story] = np.nan
 
 
@@ -148,9 +148,9 @@ def test_finite_losses_are_no_trouble():
 
 def test_judgements_are_of_true_and_drawn_pictures():
     both = {"image_batch": 5, "story_batch": 7}
-    assert judgements(PhaseConfig(image_steps=2, **both), 10) == {"image_accuracy": 200, "story_accuracy": 140}
-    assert judgements(PhaseConfig(schedule="joint", image_steps=2, **both), 10)["image_accuracy"] == 100
-    assert judgements(PhaseConfig(image_weight=0.0, **both), 10) == {"image_accuracy": 0, "story_accuracy": 140}
+    assert judgement_count(PhaseConfig(image_steps=2, **both), 10) == {"image_accuracy": 200, "story_accuracy": 140}
+    assert judgement_count(PhaseConfig(schedule="joint", image_steps=2, **both), 10)["image_accuracy"] == 100
+    assert judgement_count(PhaseConfig(image_weight=0.0, **both), 10) == {"image_accuracy": 0, "story_accuracy": 140}
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_judgements_are_of_true_and_drawn_pictures():
     ],
 )
 def test_an_accuracy_of_1_over_enough_judgements_is_trouble(losses, steps, sure):
-    assert bool(sure_discriminators(losses, PhaseConfig(), steps)) is sure
+    assert bool(certain_discriminators(losses, PhaseConfig(), steps)) is sure
 
 
 def history(*varieties):
@@ -173,26 +173,26 @@ def history(*varieties):
 
 def test_diversity_collapses_only_where_it_was_and_where_no_true_picture_leads():
     adversarial, pixel = PhaseConfig(), PIXEL
-    assert same_pictures(0.09, adversarial, history(0.05, 0.3, None))
-    assert same_pictures(0.11, adversarial, history(0.3)) is None
-    assert same_pictures(0.0, adversarial, history(0.05, 0.2)) is None
-    assert same_pictures(0.0, adversarial, []) is None
-    assert same_pictures(0.0, pixel, history(0.9)) is None
-    assert same_pictures(None, adversarial, history(0.9)) is None
+    assert mode_collapse(0.09, adversarial, history(0.05, 0.3, None))
+    assert mode_collapse(0.11, adversarial, history(0.3)) is None
+    assert mode_collapse(0.0, adversarial, history(0.05, 0.2)) is None
+    assert mode_collapse(0.0, adversarial, []) is None
+    assert mode_collapse(0.0, pixel, history(0.9)) is None
+    assert mode_collapse(None, adversarial, history(0.9)) is None
 
 
 def test_variety_is_how_far_stories_are_apart_over_how_far_they_truly_are():
     true = np.zeros([3, 2, 4, 4, 3], np.uint8)
     true[1], true[2] = 100, 250
     drawn = np.zeros_like(true)
-    assert variety(drawn, true) == 0.0
-    assert variety(drawn + 7, true) == 0.0
-    assert variety(true, true) == 1.0
+    assert picture_variety(drawn, true) == 0.0
+    assert picture_variety(drawn + 7, true) == 0.0
+    assert picture_variety(true, true) == 1.0
     drawn[2] = 50  # 0, 50 and 50 against 100, 150 and 250
-    assert variety(drawn, true) == pytest.approx(100 / 500)
-    assert variety(true[:1], true[:1]) is None
-    assert variety(true[:0], true[:0]) is None
-    assert variety(true, drawn * 0) is None
+    assert picture_variety(drawn, true) == pytest.approx(100 / 500)
+    assert picture_variety(true[:1], true[:1]) is None
+    assert picture_variety(true[:0], true[:0]) is None
+    assert picture_variety(true, drawn * 0) is None
 
 
 def test_data_is_passed_over_in_the_phase_that_diverged():

@@ -1,0 +1,6 @@
+"""Names of files that more than one package reads or writes."""
+
+from __future__ import annotations
+
+MODEL_CARD = "model_card.md"
+"""The model card, beside an evaluation and in the `assets.extra` of an export."""
