@@ -14,7 +14,7 @@ import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeVar, Union
 
-from storygan_tf.common.errors import ConfigError, nearest
+from storygan_tf.common.errors import ConfigError, nearest, require
 
 USE_V4 = "https://tfhub.dev/google/universal-sentence-encoder/4"
 """Handle of Universal Sentence Encoder v4 (Cer et al., arXiv:1803.11175)."""
@@ -23,11 +23,6 @@ IMAGE_SIZE = 64
 """Height and width of a frame in pixels."""
 
 Dataclass = TypeVar("Dataclass")
-
-
-def _require(condition: bool, field: str, found: object, expected: str) -> None:
-    if not condition:
-        raise ConfigError(f"{field}: found {found!r}, expected {expected}.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,20 +62,20 @@ class StoryGANConfig:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value, least = getattr(self, field.name), 0 if field.name == "labels" else 1
-            _require(
+            require(
                 isinstance(value, bool | str) or value >= least,
                 f"model.{field.name}",
                 value,
                 f"a whole number, at least {least}",
             )
-        _require(self.generator_width % 8 == 0, "model.generator_width", self.generator_width, "a multiple of 8")
-        _require(
+        require(self.generator_width % 8 == 0, "model.generator_width", self.generator_width, "a multiple of 8")
+        require(
             self.context_size % self.filter_count == 0 and self.context_size % 16 == 0,
             "model.context_size",
             self.context_size,
             "a multiple of 16 and of model.filter_count",
         )
-        _require(
+        require(
             self.filter_length >= self.filter_stride and (self.filter_length - self.filter_stride) % 2 == 0,
             "model.filter_length",
             self.filter_length,
@@ -178,22 +173,22 @@ class PhaseConfig:
 
     def __post_init__(self) -> None:
         where = f"training.phases.{self.name}"
-        _require(bool(self.name) and not self.name.isdigit(), "training.phases: name", self.name, "a word")
+        require(bool(self.name) and not self.name.isdigit(), "training.phases: name", self.name, "a word")
         for field, least in (("epochs", 0), ("image_batch", 1), ("story_batch", 1)):
             value = getattr(self, field)
-            _require(value >= least, f"{where}.{field}", value, f"at least {least}")
+            require(value >= least, f"{where}.{field}", value, f"at least {least}")
         for field in _NOT_NEGATIVE:
             value = getattr(self, field)
-            _require(value >= 0 and math.isfinite(value), f"{where}.{field}", value, "a finite number, at least 0")
+            require(value >= 0 and math.isfinite(value), f"{where}.{field}", value, "a finite number, at least 0")
         for field in ("beta_1", "beta_2", "average"):
-            _require(0 <= getattr(self, field) < 1, f"{where}.{field}", getattr(self, field), "0 or more, less than 1")
-        _require(self.image_steps + self.story_steps > 0, f"{where}.story_steps", 0, "an update of either kind")
-        _require(self.generator_steps >= 1, f"{where}.generator_steps", self.generator_steps, "at least 1")
-        _require(
+            require(0 <= getattr(self, field) < 1, f"{where}.{field}", getattr(self, field), "0 or more, less than 1")
+        require(self.image_steps + self.story_steps > 0, f"{where}.story_steps", 0, "an update of either kind")
+        require(self.generator_steps >= 1, f"{where}.generator_steps", self.generator_steps, "at least 1")
+        require(
             self.image_batch > 1 or not self.mismatched, f"{where}.image_batch", 1, "2 or more for mismatched pairs"
         )
         if self.schedule == "pixel":
-            _require(
+            require(
                 self.l1_weight + self.l2_weight > 0, f"{where}.l1_weight", 0.0, "a pixel loss in a `pixel` schedule"
             )
 
@@ -229,12 +224,12 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         epochs = [phase.epochs for phase in self.phases]
-        _require(any(epochs), "training.phases: epochs", epochs, "at least one phase, of one epoch or more")
+        require(any(epochs), "training.phases: epochs", epochs, "at least one phase, of one epoch or more")
         names = [phase.name for phase in self.phases]
-        _require(len(set(names)) == len(names), "training.phases", names, "phases of different names")
-        _require(0 <= self.seed < 2**32, "training.seed", self.seed, "a whole number from 0 to 2^32 - 1")
-        _require(self.steps_per_epoch >= 0, "training.steps_per_epoch", self.steps_per_epoch, "0 or more")
-        _require(self.rollbacks >= 0, "training.rollbacks", self.rollbacks, "0 or more")
+        require(len(set(names)) == len(names), "training.phases", names, "phases of different names")
+        require(0 <= self.seed < 2**32, "training.seed", self.seed, "a whole number from 0 to 2^32 - 1")
+        require(self.steps_per_epoch >= 0, "training.steps_per_epoch", self.steps_per_epoch, "0 or more")
+        require(self.rollbacks >= 0, "training.rollbacks", self.rollbacks, "0 or more")
 
     @property
     def active_phases(self) -> tuple[PhaseConfig, ...]:
@@ -269,12 +264,12 @@ class DataConfig:
     drop_leaks: bool = False
 
     def __post_init__(self) -> None:
-        _require(bool(self.encoder), "data.encoder", self.encoder, "a handle, a path or 'embedded'")
+        require(bool(self.encoder), "data.encoder", self.encoder, "a handle, a path or 'embedded'")
         for field in ("max_reject_fraction", "test_fraction"):
             value = getattr(self, field)
-            _require(0 <= value <= 1, f"data.{field}", value, "a fraction from 0 to 1")
-        _require(self.max_sentence_length >= 1, "data.max_sentence_length", self.max_sentence_length, "at least 1")
-        _require(0 <= self.frame_seed < 2**32, "data.frame_seed", self.frame_seed, "a whole number from 0 to 2^32 - 1")
+            require(0 <= value <= 1, f"data.{field}", value, "a fraction from 0 to 1")
+        require(self.max_sentence_length >= 1, "data.max_sentence_length", self.max_sentence_length, "at least 1")
+        require(0 <= self.frame_seed < 2**32, "data.frame_seed", self.frame_seed, "a whole number from 0 to 2^32 - 1")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -328,13 +323,13 @@ class EvaluationConfig:
 
     def __post_init__(self) -> None:
         for field in ("classifier_epochs", "classifier_stories"):
-            _require(getattr(self, field) >= 1, f"evaluation.{field}", getattr(self, field), "at least 1")
-        _require(self.replicates >= 40, "evaluation.replicates", self.replicates, "at least 40")
-        _require(0 <= self.seed < 2**32, "evaluation.seed", self.seed, "a whole number from 0 to 2^32 - 1")
-        _require(bool(self.judge), "evaluation.judge", self.judge, "'auto', 'train' or the path of a saved judge")
+            require(getattr(self, field) >= 1, f"evaluation.{field}", getattr(self, field), "at least 1")
+        require(self.replicates >= 40, "evaluation.replicates", self.replicates, "at least 40")
+        require(0 <= self.seed < 2**32, "evaluation.seed", self.seed, "a whole number from 0 to 2^32 - 1")
+        require(bool(self.judge), "evaluation.judge", self.judge, "'auto', 'train' or the path of a saved judge")
         for name, value in dataclasses.asdict(self).items():
             if name.startswith(("min_", "max_")) and value is not None:
-                _require(math.isfinite(value), f"evaluation.{name}", value, "a finite number, or null")
+                require(math.isfinite(value), f"evaluation.{name}", value, "a finite number, or null")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,22 +6,18 @@ loads from a handle, from a local path, or `embedded`: one that this project mak
 
 from __future__ import annotations
 
-import contextlib
-import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import tensorflow as tf
 import tensorflow_hub as hub
 
 from storygan_tf.common.errors import ModelError
+from storygan_tf.common.hub import hub_socket_timeout
 from storygan_tf.text.hashed_ngram_encoder import embedded_encoder_path
 
 EMBEDDED = "embedded"
 """The handle of the encoder that needs no download."""
-
-SECONDS_WITHOUT_ANSWER = 30.0
-"""How long a server may be silent before a handle counts as unreachable; tensorflow_hub itself would wait for ever."""
 
 _PROBE = ("A small red cube is in the middle .", "")
 
@@ -97,20 +93,10 @@ def load_encoder(handle: str) -> SentenceEncoder:
 def _load(handle: str) -> Any:
     path = embedded_encoder_path() if handle == EMBEDDED else handle
     try:
-        with _socket_timeout(SECONDS_WITHOUT_ANSWER):
+        with hub_socket_timeout():
             return hub.load(path)
     except (OSError, EOFError, ValueError, RuntimeError, tf.errors.OpError) as error:
         raise ModelError(_unreachable(handle, error)) from error
-
-
-@contextlib.contextmanager
-def _socket_timeout(seconds: float) -> Iterator[None]:
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
 
 
 def _unreachable(handle: str, error: Exception) -> str:
