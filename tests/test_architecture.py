@@ -139,7 +139,7 @@ import storygan_tf
 assert set(storygan_tf.__all__) <= set(dir(storygan_tf))
 assert storygan_tf.StoryGANConfig is storygan_tf.StoryGANConfig
 assert not hasattr(storygan_tf, "StoryGun")
-assert not {name for name in storygan_tf._HOMES} - set(storygan_tf.__all__)
+assert not {name for name in storygan_tf._DEFINED_IN} - set(storygan_tf.__all__)
 """
     modules_after(statement)
 

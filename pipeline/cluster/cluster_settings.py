@@ -13,7 +13,8 @@ from typing import Literal
 
 from components.beam_options import LOOPBACK
 from storygan_tf.common.errors import ConfigError, require
-from storygan_tf.config.schema import Settings, override
+from storygan_tf.config.parsing import override
+from storygan_tf.config.schema import Settings
 
 PREFIX = "cluster."
 """Of `--set cluster.KEY=VALUE`; other assignments are the run's own settings."""

@@ -22,7 +22,7 @@ import tensorflow_hub as hub
 
 from storygan_tf.common.errors import ConfigError, ModelError, nearest, require
 from storygan_tf.common.hub import hub_socket_timeout
-from storygan_tf.config.schema import from_dict
+from storygan_tf.config.parsing import from_dict
 from storygan_tf.metrics.resize import Filter, resize, to_64
 
 _AXES = {"frames": "nhwc", "stories": "nthwc"}
