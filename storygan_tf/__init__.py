@@ -14,7 +14,7 @@ packages import only themselves and those before them in this list:
 - `evaluation`: compares a model with baselines, and decides whether it may be served.
 - `reporting`: reports and model cards from the results of an evaluation.
 
-To read the model, start with `models.story_generator` and `training.storygan`. To read how a run works, start with
+To read the model, start with `models.story_generator` and `training.storygan`. All settings of a run are described in
 `config.schema`. The public names below are loaded on first use, so that importing this package does not load
 TensorFlow.
 
