@@ -63,12 +63,12 @@ def test_overrides_by_name_and_by_index():
     assert TWO.training.phases[0].epochs == 1
 
 
-def test_a_whole_list_can_be_given():
+def test_a_whole_list_can_be_replaced():
     changed = TWO.override(['training.phases=[{"name": "one", "epochs": 7}]'])
     assert changed.training.phases == (PhaseConfig(name="one", epochs=7),)
 
 
-def test_the_last_of_two_overrides_counts_and_values_may_hold_equals_signs():
+def test_the_last_override_counts_and_values_may_contain_equals_signs():
     assert TWO.override(["training.seed=3", "training.seed=4"]).training.seed == 4
     assert TWO.override(["data.encoder=https://host/model?format=a"]).data.encoder == "https://host/model?format=a"
 

@@ -42,7 +42,7 @@ print(json.dumps(encoder(tf.constant(json.loads(sys.argv[2]))).numpy().tolist())
 
 
 class LikeUse(tf.Module):
-    """Has the interface of Universal Sentence Encoder v4, string [n] to float32 [n, width], with variables and a table."""
+    """Maps string [n] to float32 [n, width] by variables and a table, as Universal Sentence Encoder v4 does."""
 
     def __init__(self, width: int = 512) -> None:
         super().__init__()
