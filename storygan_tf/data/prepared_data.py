@@ -39,7 +39,7 @@ _FIELDS = {"model": ("frames", "sentence_size"), "data": ("encoder", "max_senten
 
 
 @dataclasses.dataclass(frozen=True)
-class Prepared:
+class PreparedData:
     """The files of prepared stories.
 
     Attributes:
@@ -60,7 +60,7 @@ class Prepared:
     settings: tuple[str, ...]
 
     @classmethod
-    def find(cls, path: str | Path) -> Prepared:
+    def find(cls, path: str | Path) -> PreparedData:
         """Finds prepared stories.
 
         Args:
