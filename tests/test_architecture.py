@@ -135,16 +135,17 @@ def parents(module: str) -> list[str]:
 
 
 def modules_imported_by(module: str, modules: dict[str, Path]) -> set[str]:
-    """Returns the modules of the project that Python imports when it imports `module`, without `module`'s own parents.
+    """Returns the modules of the project that Python imports when it imports `module`.
 
-    Python has started to import these parents already, so a module may import what lies next to it.
+    Importing `a.b` also imports the package `a`. This counts only if `module` is not itself in `a`, because then Python
+    has started to import `a` already.
     """
     found = set()
     for _, name in imports_at_import(modules[module]):
         target = name if name in modules else name.rpartition(".")[0]
         if target in modules:
-            found |= {target, *parents(target)}
-    return found - {module, *parents(module)}
+            found |= {target} | set(parents(target)) - {module, *parents(module)}
+    return found
 
 
 def tracked_files() -> list[Path]:
