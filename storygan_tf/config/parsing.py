@@ -19,25 +19,25 @@ from storygan_tf.common.errors import ConfigError, nearest
 Dataclass = TypeVar("Dataclass")
 
 
-def from_dict(cls: type[Dataclass], values: Any, where: str = "") -> Dataclass:
+def from_dict(cls: type[Dataclass], values: Any, path: str = "") -> Dataclass:
     """Builds a configuration dataclass from nested mappings.
 
     Args:
         cls: the dataclass.
         values: a mapping of field names to values. Fields that are absent keep their defaults.
-        where: key of `values` in error messages, such as `training`; empty for the outermost mapping.
+        path: key of `values` in error messages, such as `training`; empty for the outermost mapping.
 
     Raises:
         ConfigError: if a key is unknown, or a value has the wrong type or is out of range.
     """
     if not isinstance(values, Mapping):
-        raise ConfigError(f"{where or 'settings'}: found {values!r}, expected a mapping of names to values.")
+        raise ConfigError(f"{path or 'settings'}: found {values!r}, expected a mapping of names to values.")
     hints = typing.get_type_hints(cls)
     for key in values:
         if key not in hints:
-            name = f"{where}.{key}" if where else str(key)
+            name = f"{path}.{key}" if path else str(key)
             raise ConfigError(f"unknown key {name!r}{nearest(str(key), hints)} (expected one of {', '.join(hints)}).")
-    prefix = f"{where}." if where else ""
+    prefix = f"{path}." if path else ""
     return cls(**{key: _convert(hints[key], value, prefix + key) for key, value in values.items()})
 
 
@@ -125,46 +125,46 @@ def _subscript(values: Any, part: str, key: str) -> Any:
     raise ConfigError(f"--set {key}: unknown key {part!r}{nearest(part, names)} ({expected}).")
 
 
-def _convert(hint: Any, value: Any, where: str) -> Any:
+def _convert(hint: Any, value: Any, path: str) -> Any:
     """Returns `value` as the type `hint`; raises ConfigError if it is not of that type."""
     if dataclasses.is_dataclass(hint):
-        return from_dict(typing.cast(Any, hint), value, where)
+        return from_dict(typing.cast(Any, hint), value, path)
     converter = _CONVERTERS.get(typing.get_origin(hint) or hint)
     if converter is None:
-        raise TypeError(f"{where}: configuration fields of type {hint} are not supported.")
-    return converter(hint, value, where)
+        raise TypeError(f"{path}: configuration fields of type {hint} are not supported.")
+    return converter(hint, value, path)
 
 
-def _wrong_type(where: str, value: Any, expected: str) -> ConfigError:
-    return ConfigError(f"{where}: found {value!r}, expected {expected}.")
+def _wrong_type(path: str, value: Any, expected: str) -> ConfigError:
+    return ConfigError(f"{path}: found {value!r}, expected {expected}.")
 
 
-def _convert_plain(hint: Any, value: Any, where: str) -> Any:
+def _convert_plain(hint: Any, value: Any, path: str) -> Any:
     names = {int: "a whole number", float: "a number", str: "a string", bool: "true or false"}
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
-        raise _wrong_type(where, value, names[hint])
+        raise _wrong_type(path, value, names[hint])
     return value
 
 
-def _convert_literal(hint: Any, value: Any, where: str) -> Any:
+def _convert_literal(hint: Any, value: Any, path: str) -> Any:
     choices = typing.get_args(hint)
     if value not in choices:
-        raise _wrong_type(where, value, f"one of {', '.join(map(str, choices))}{nearest(str(value), choices)}")
+        raise _wrong_type(path, value, f"one of {', '.join(map(str, choices))}{nearest(str(value), choices)}")
     return value
 
 
-def _convert_tuple(hint: Any, value: Any, where: str) -> Any:
+def _convert_tuple(hint: Any, value: Any, path: str) -> Any:
     if not isinstance(value, list | tuple):
-        raise _wrong_type(where, value, "a list")
-    return tuple(_convert(typing.get_args(hint)[0], entry, f"{where}.{index}") for index, entry in enumerate(value))
+        raise _wrong_type(path, value, "a list")
+    return tuple(_convert(typing.get_args(hint)[0], entry, f"{path}.{index}") for index, entry in enumerate(value))
 
 
-def _convert_optional(hint: Any, value: Any, where: str) -> Any:
+def _convert_optional(hint: Any, value: Any, path: str) -> Any:
     if value is None:
         return None
-    return _convert(typing.get_args(hint)[0], value, where)
+    return _convert(typing.get_args(hint)[0], value, path)
 
 
 _CONVERTERS: dict[Any, Callable[[Any, Any, str], Any]] = {

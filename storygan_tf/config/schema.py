@@ -76,7 +76,7 @@ class StoryGANConfig:
             self.filter_length >= self.filter_stride and (self.filter_length - self.filter_stride) % 2 == 0,
             "model.filter_length",
             self.filter_length,
-            f"at least the stride {self.filter_stride} and of the same parity",
+            f"at least model.filter_count ({self.filter_stride}), and both even or both odd",
         )
 
     @property
@@ -171,24 +171,32 @@ class PhaseConfig:
     average: float = 0.0
 
     def __post_init__(self) -> None:
-        where = f"training.phases.{self.name}"
-        require(bool(self.name) and not self.name.isdigit(), "training.phases: name", self.name, "a word")
+        phase = f"training.phases.{self.name}"
+        require(
+            bool(self.name) and not self.name.isdigit(),
+            "training.phases: name",
+            self.name,
+            "a name that is not a number",
+        )
         for field, least in (("epochs", 0), ("image_batch", 1), ("story_batch", 1)):
             value = getattr(self, field)
-            require(value >= least, f"{where}.{field}", value, f"at least {least}")
+            require(value >= least, f"{phase}.{field}", value, f"at least {least}")
         for field in _NOT_NEGATIVE:
             value = getattr(self, field)
-            require(value >= 0 and math.isfinite(value), f"{where}.{field}", value, "a finite number, at least 0")
+            require(value >= 0 and math.isfinite(value), f"{phase}.{field}", value, "a finite number, at least 0")
         for field in ("beta_1", "beta_2", "average"):
-            require(0 <= getattr(self, field) < 1, f"{where}.{field}", getattr(self, field), "0 or more, less than 1")
-        require(self.image_steps + self.story_steps > 0, f"{where}.story_steps", 0, "an update of either kind")
-        require(self.generator_steps >= 1, f"{where}.generator_steps", self.generator_steps, "at least 1")
+            require(0 <= getattr(self, field) < 1, f"{phase}.{field}", getattr(self, field), "at least 0, below 1")
+        require(self.image_steps + self.story_steps > 0, f"{phase}.story_steps", 0, "at least 1 if image_steps is 0")
+        require(self.generator_steps >= 1, f"{phase}.generator_steps", self.generator_steps, "at least 1")
         require(
-            self.image_batch > 1 or not self.mismatched, f"{where}.image_batch", 1, "2 or more for mismatched pairs"
+            self.image_batch > 1 or not self.mismatched, f"{phase}.image_batch", 1, "at least 2 if mismatched is true"
         )
         if self.schedule == "pixel":
             require(
-                self.l1_weight + self.l2_weight > 0, f"{where}.l1_weight", 0.0, "a pixel loss in a `pixel` schedule"
+                self.l1_weight + self.l2_weight > 0,
+                f"{phase}.l1_weight",
+                0.0,
+                "above 0, or l2_weight above 0, in the schedule pixel",
             )
 
 
@@ -224,12 +232,12 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         epochs = [phase.epochs for phase in self.phases]
-        require(any(epochs), "training.phases: epochs", epochs, "at least one phase, of one epoch or more")
+        require(any(epochs), "training.phases: epochs", epochs, "at least one phase with at least one epoch")
         names = [phase.name for phase in self.phases]
-        require(len(set(names)) == len(names), "training.phases", names, "phases of different names")
+        require(len(set(names)) == len(names), "training.phases", names, "different names")
         require(0 <= self.seed < 2**32, "training.seed", self.seed, "a whole number from 0 to 2^32 - 1")
-        require(self.steps_per_epoch >= 0, "training.steps_per_epoch", self.steps_per_epoch, "0 or more")
-        require(self.rollbacks >= 0, "training.rollbacks", self.rollbacks, "0 or more")
+        require(self.steps_per_epoch >= 0, "training.steps_per_epoch", self.steps_per_epoch, "at least 0")
+        require(self.rollbacks >= 0, "training.rollbacks", self.rollbacks, "at least 0")
 
     @property
     def active_phases(self) -> tuple[PhaseConfig, ...]:
