@@ -24,6 +24,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 from storygan_tf.common.errors import ConfigError, DataError, StoryGANError
+from storygan_tf.common.model_paths import newest_version_among
 
 STORING = ".storing"
 """In a folder that is being stored, or whose storing was cut off."""
@@ -121,9 +122,7 @@ def remove_folder(uri: str) -> None:
 
 def newest_version(base: str) -> str:
     """Returns the name of the newest whole version in a model base directory; empty where there is none."""
-    paths = [PurePosixPath(name) for name in list_files(base)]
-    whole = [path.parts[0] for path in paths if len(path.parts) == 2 and path.name == "saved_model.pb"]
-    return max((name for name in whole if name.isdigit()), key=int, default="")
+    return newest_version_among(list_files(base))
 
 
 class Copy:

@@ -136,7 +136,8 @@ def convert(
 
 
 def _open(folder: Path, layout: str, frame_seed: int, pororo_split: str, drop_leaks: bool) -> StoryDataset:
-    from storygan_tf.config.schema import DataConfig, from_dict
+    from storygan_tf.config.parsing import from_dict
+    from storygan_tf.config.schema import DataConfig
     from storygan_tf.data.datasets import open_configured
 
     values = {"format": layout, "frame_seed": frame_seed, "pororo_split": pororo_split, "drop_leaks": drop_leaks}

@@ -62,12 +62,12 @@ def train(
     ] = False,
 ) -> None:
     """Train and export a StoryGAN from prepared stories, without TFX, on one device or many."""
-    from storygan_tf.data.prepared_data import Prepared
+    from storygan_tf.data.prepared_data import PreparedData
 
     if is_bucket_uri(out):
         _check_alone(out)
     with read_folder(data) as stories, synced_folder(out, meanwhile=True) as place:
-        prepared = Prepared.find(stories.path)
+        prepared = PreparedData.find(stories.path)
         shorthands = _assignments(strategy=strategy, xla=xla or None, mixed_precision=mixed_precision or None)
         settings, initial = start_settings(preset, init_from, [*prepared.settings, *(assignments or []), *shorthands])
         if initial:
