@@ -129,7 +129,7 @@ BROKEN = {
     "flags that are not 0 or 1": ({"flags": (0, 2, 0, 1, 0, 0)}, (), {"labels"}, "large value: 2. Expected: 0 to 1"),
     "frames of one colour": ({"plain": True}, (), {"look"}, "Expected: at least 50% of the frames have more than"),
     "long sentences": ({}, ("data.max_sentence_length=9",), {"sentence_characters"}, "Expected: 1 to 9"),
-    "labels of another number than the model's": ({}, ("model.labels=9",), {"labels"}, "Expected: 18 values in each record"),
+    "another number of labels": ({}, ("model.labels=9",), {"labels"}, "Expected: 18 values in each record"),
 }  # fmt: skip
 FAST = ("another number of frames",)
 
