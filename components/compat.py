@@ -53,7 +53,7 @@ def run_worker(worker: SdkHarness) -> None:
 
     Beam 2.74. After a lost connection `SdkHarness.run` raises before it puts the end marker into its private queue
     `_responses`, so that the thread which reads the queue, and with it the worker, would stay in memory. Beam's pool
-    puts the marker only when it is asked to stop a worker by name.
+    puts the marker only on a request to stop a worker by name.
 
     Raises:
         grpc.RpcError: if the connection is lost.

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from tfx import types
 from tfx.types import artifact_utils
 
 from components.step_names import SETTINGS
 from storygan_tf.config.schema import Settings
+
+Artifacts: TypeAlias = dict[str, list[types.Artifact]]
+"""Artifacts by channel name."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,9 +25,9 @@ class ExecutorArguments:
         properties: execution properties by name (`exec_properties`); missing or None if an optional one is left out.
     """
 
-    inputs: Mapping[str, Sequence[types.Artifact]]
-    outputs: Mapping[str, Sequence[types.Artifact]]
-    properties: Mapping[str, Any]
+    inputs: Artifacts
+    outputs: Artifacts
+    properties: dict[str, Any]
 
     def input(self, name: str) -> types.Artifact:
         """Returns the single artifact of an input; raises ValueError if there is not exactly one."""

@@ -1,4 +1,4 @@
-"""A service that starts Beam's Python workers for runners that ask for them by address.
+"""A gRPC service that starts Beam's Python workers on request of a runner.
 
 Workers are threads of this process (`serve_workers`, for LOOPBACK), or processes of a pool next to a task manager:
 
@@ -66,7 +66,7 @@ class _ThreadPool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
 
 
 class _ProcessPool(_ThreadPool):
-    """Starts a worker as a process of its own for each request, so that a job finds no state of another in memory.
+    """Starts a worker as a separate process for each request, so that jobs share no state in memory.
 
     Flink stops a job's workers whenever a machine has no stage of the job to run. So that workers start fast, processes
     are forked from one that has only imported the modules that they need.
@@ -125,7 +125,7 @@ def _serve(pool: _ThreadPool, port: int) -> tuple[str, grpc.Server]:
 def main() -> None:
     """Serves a pool of process workers at a port until the process is terminated."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--port", type=int, default=50000, help="port at which task managers ask for workers")
+    parser.add_argument("--port", type=int, default=50000, help="port to listen at for requests of task managers")
     parser.add_argument("--preload", nargs="*", default=[], help="modules that workers need, imported in advance")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format=_LOG_FORMAT)

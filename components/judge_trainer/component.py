@@ -22,7 +22,7 @@ class JudgeTrainerSpec(types.ComponentSpec):
 class JudgeTrainer(base_component.BaseComponent):
     """Provides the judge: a classifier that finds labels, features and objects in the frames of a data set.
 
-    It is a step of its own, so that TFX's cache keeps the judge while models change. The judge is trained on training
+    It is a separate step, so that TFX's cache keeps the judge while models change. The judge is trained on training
     stories only, and no model is trained with it.
 
     Component `outputs` contains:

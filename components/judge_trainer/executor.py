@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from absl import logging
-from tfx import types
 from tfx.dsl.components.base import base_executor
 
-from components.executor_arguments import ExecutorArguments
+from components.executor_arguments import Artifacts, ExecutorArguments
 from components.step_names import DESCRIPTION_PROPERTY, EXAMPLES, JUDGE
 from storygan_tf.common.progress import counted_progress
 from storygan_tf.evaluation.judge.judge import read_judge
@@ -19,12 +18,7 @@ from storygan_tf.evaluation.judge.judge_choice import choose_judge
 class Executor(base_executor.BaseExecutor):
     """Copies the judge that the settings name (the one of `blocks`, or a folder), or trains one on the examples."""
 
-    def Do(  # noqa: N802
-        self,
-        input_dict: dict[str, list[types.Artifact]],
-        output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
-    ) -> None:
+    def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:  # noqa: N802
         """Writes the judge. The step succeeds without a judge if none can be trained on the data.
 
         Args:

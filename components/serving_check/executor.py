@@ -1,4 +1,4 @@
-"""Executor of ServingCheck: runs the probe in a process of its own, and writes a blessing with a copy of the model."""
+"""Executor of ServingCheck: runs the probe in a separate process, and writes a blessing with a copy of the model."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from components.compat import (
     INFRA_MODEL_PROPERTY,
     INFRA_NOT_BLESSED_FILE,
 )
-from components.executor_arguments import ExecutorArguments
+from components.executor_arguments import Artifacts, ExecutorArguments
 from components.serving_check import probe
 from components.step_names import BLESSING, EVALUATION, EXAMPLES, MODEL, REASON_PROPERTY, TIMEOUT_SECONDS
 from storygan_tf.common.file_names import MODEL_CARD
@@ -40,12 +40,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 class Executor(base_executor.BaseExecutor):
     """Checks that an export can be served, and writes an InfraBlessing as TFX's InfraValidator does."""
 
-    def Do(  # noqa: N802
-        self,
-        input_dict: dict[str, list[types.Artifact]],
-        output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
-    ) -> None:
+    def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:  # noqa: N802
         """Checks the model. The step succeeds even if the model fails the check: the model is then not blessed.
 
         Args:

@@ -15,7 +15,7 @@ from tfx.utils import io_utils, path_utils
 
 import storygan_tf
 from components.compat import make_beam_pipeline, pipeline_run_id
-from components.executor_arguments import ExecutorArguments
+from components.executor_arguments import Artifacts, ExecutorArguments
 from components.step_names import (
     ANOMALIES,
     BLESSING,
@@ -48,12 +48,7 @@ from storygan_tf.training.trainer import HISTORY
 class Executor(base_beam_executor.BaseBeamExecutor):
     """Evaluates an exported StoryGAN, and writes a ModelBlessing as TFX's Evaluator does."""
 
-    def Do(  # noqa: N802
-        self,
-        input_dict: dict[str, list[types.Artifact]],
-        output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
-    ) -> None:
+    def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:  # noqa: N802
         """Evaluates the model, and also the newest version under the push destination if there is one.
 
         Args:

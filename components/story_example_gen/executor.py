@@ -11,7 +11,6 @@ from typing import Any
 
 import apache_beam as beam
 from absl import logging
-from tfx import types
 from tfx.components.example_gen import write_split
 from tfx.components.util import examples_utils
 from tfx.dsl.components.base import base_beam_executor
@@ -19,7 +18,7 @@ from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils
 
 from components.compat import make_beam_pipeline
-from components.executor_arguments import ExecutorArguments
+from components.executor_arguments import Artifacts, ExecutorArguments
 from components.record_files import read_file, remove_folder, write_file, write_records
 from components.step_names import DATA_DIR, EXAMPLES, REJECTS_PATH
 from storygan_tf.common.errors import DataError
@@ -67,12 +66,7 @@ class _Shard:
 class Executor(base_beam_executor.BaseBeamExecutor):
     """Converts a folder of stories to tf.Examples."""
 
-    def Do(  # noqa: N802
-        self,
-        input_dict: dict[str, list[types.Artifact]],
-        output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
-    ) -> None:
+    def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:  # noqa: N802
         """Reads, checks, resizes, splits and writes stories.
 
         Args:

@@ -19,7 +19,7 @@ from tfx.types import artifact_utils
 from tfx.utils import io_utils
 
 from components.compat import SPLIT_ANOMALIES_FILE, make_beam_pipeline
-from components.executor_arguments import ExecutorArguments
+from components.executor_arguments import Artifacts, ExecutorArguments
 from components.step_names import ANOMALIES, EXAMPLES, EXPECTED_SCHEMA, SCHEMA, STATISTICS
 from components.story_validator.content_stats import CollectContentStats
 from components.story_validator.expectations import (
@@ -49,12 +49,7 @@ Statistics: TypeAlias = statistics_pb2.DatasetFeatureStatisticsList
 class Executor(base_beam_executor.BaseBeamExecutor):
     """Validates records with TensorFlow Data Validation (TFDV) against schemas that come from the settings."""
 
-    def Do(  # noqa: N802
-        self,
-        input_dict: dict[str, list[types.Artifact]],
-        output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
-    ) -> None:
+    def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:  # noqa: N802
         """Validates each split by itself, and the other splits against the training split.
 
         Args:

@@ -205,9 +205,9 @@ def test_beams_workers_write_and_read_there(bucket):
 
 
 def artifact(kind, uri):
-    made = kind()
-    made.uri = uri
-    return made
+    new = kind()
+    new.uri = uri
+    return new
 
 
 def test_a_step_works_on_copies(bucket, tmp_path):
