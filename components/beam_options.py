@@ -37,83 +37,83 @@ _WORKER_OPTIONS = {"FlinkRunner": "--parallelism"}
 """The option for the number of workers, of runners other than FnApiRunner."""
 
 
-def runner_arguments(runner: str | None, workers: int | None, given: Sequence[str] = ()) -> list[str]:
+def runner_arguments(runner: str | None, workers: int | None, options: Sequence[str] = ()) -> list[str]:
     """Returns Beam options for the values of the options `--beam-runner`, `--beam-workers` and `--beam`.
 
     Args:
         runner: a mode of FnApiRunner (a key of `MODES`), or another runner's name or dotted class; None if not set.
         workers: the number of workers; None for the runner's default.
-        given: Beam options, passed on unchanged.
+        options: Beam options, passed on unchanged.
 
     Raises:
-        ConfigError: if the values contradict each other, an element of `given` is not an option, or a required option
+        ConfigError: if the values contradict each other, an element of `options` is no option, or a required option
             is missing.
     """
-    _check_given(runner, given)
-    check_beam_options([*([f"{_RUNNER}={runner}"] if runner else ()), *given])
+    _check_options(runner, options)
+    check_beam_options([*([f"{_RUNNER}={runner}"] if runner else ()), *options])
     if runner is not None and runner not in MODES:
-        return [f"{_RUNNER}={_checked_runner(runner)}", *_worker_options(runner, workers), *given]
-    if runner is None and _has_option(given, _RUNNER):
-        return [*_worker_options("", workers), *given]
-    return [*_fn_api_options(runner, workers), *given]
+        return [f"{_RUNNER}={_checked_runner(runner)}", *_worker_options(runner, workers), *options]
+    if runner is None and _has_option(options, _RUNNER):
+        return [*_worker_options("", workers), *options]
+    return [*_fn_api_options(runner, workers), *options]
 
 
-def check_beam_options(given: Sequence[str]) -> None:
+def check_beam_options(options: Sequence[str]) -> None:
     """Checks that all options that the selected runner requires are present.
 
     Beam itself reports a missing option late, or not at all.
 
     Args:
-        given: Beam options.
+        options: Beam options.
 
     Raises:
         ConfigError: if an option is missing.
     """
-    runner = _short_name(_value(given, _RUNNER))
+    runner = _short_name(_value(options, _RUNNER))
     required = dict(_REQUIRED.get(runner, {}))
-    if runner == "FlinkRunner" and _value(given, "--flink_master"):
+    if runner == "FlinkRunner" and _value(options, "--flink_master"):
         # Beam's default would be Docker on every task manager.
         required[_ENVIRONMENT] = "EXTERNAL, with a pool of workers next to each task manager, or LOOPBACK"
-    if _value(given, _ENVIRONMENT) == "EXTERNAL":
+    if _value(options, _ENVIRONMENT) == "EXTERNAL":
         required["--environment_config"] = "HOST:PORT of a pool of workers, such as localhost:50000"
     for option, meaning in required.items():
-        if not _value(given, option):
+        if not _value(options, option):
             raise ConfigError(f"--beam: found no {option} for {runner or 'Beam'}; expected {option}=VALUE: {meaning}.")
 
 
-def beam_options(given: Sequence[str]) -> list[str]:
-    """Returns complete Beam options: `given`, with a default runner, and with LOOPBACK replaced by a worker pool.
+def beam_options(options: Sequence[str]) -> list[str]:
+    """Returns complete Beam options: `options`, with a default runner, and with LOOPBACK replaced by a worker pool.
 
     LOOPBACK starts the pool of `components.worker_pool` in this process; its address becomes an option.
 
     Args:
-        given: Beam options, such as those of `runner_arguments`.
+        options: Beam options, such as those of `runner_arguments`.
     """
-    runner = [] if _has_option(given, _RUNNER) else [f"{_RUNNER}={FN_API_RUNNER}"]
-    image = [] if _has_option(given, "--sdk_container_image") else [NO_SDK_PACKAGE]
-    return [*runner, *image, *_without_loopback(given)]
+    runner = [] if _has_option(options, _RUNNER) else [f"{_RUNNER}={FN_API_RUNNER}"]
+    image = [] if _has_option(options, "--sdk_container_image") else [NO_SDK_PACKAGE]
+    return [*runner, *image, *_without_loopback(options)]
 
 
-def is_local(given: Sequence[str]) -> bool:
+def is_local(options: Sequence[str]) -> bool:
     """Returns whether Beam's workers run on this machine, and so can use its files.
 
     Args:
-        given: Beam options.
+        options: Beam options.
     """
-    runners = [option.partition("=")[2] for option in given if option.startswith(f"{_RUNNER}=")]
+    runners = [option.partition("=")[2] for option in options if option.startswith(f"{_RUNNER}=")]
     return all(_short_name(runner) in _LOCAL_RUNNERS for runner in runners)
 
 
-def _without_loopback(given: Sequence[str]) -> list[str]:
+def _without_loopback(options: Sequence[str]) -> list[str]:
     """Returns options in which LOOPBACK is replaced by the address of this process's worker pool.
 
     LOOPBACK with Beam's experiment `PROCESS_WORKERS` stays: Beam starts these workers.
     """
-    if LOOPBACK not in given or any(PROCESS_WORKERS in option for option in given):
-        return list(given)
+    if LOOPBACK not in options or any(PROCESS_WORKERS in option for option in options):
+        return list(options)
     from components.worker_pool import serve_workers
 
-    others = [option for option in given if option != LOOPBACK]
+    others = [option for option in options if option != LOOPBACK]
     return [*others, f"{_ENVIRONMENT}=EXTERNAL", f"--environment_config={serve_workers()}"]
 
 
@@ -122,21 +122,21 @@ def _short_name(runner: str) -> str:
     return runner.rpartition(".")[2]
 
 
-def _value(given: Sequence[str], option: str) -> str:
+def _value(options: Sequence[str], option: str) -> str:
     """Returns the value of an option, the last one if it is repeated; empty if it is missing."""
-    return next((text.partition("=")[2] for text in reversed(given) if text.startswith(f"{option}=")), "")
+    return next((text.partition("=")[2] for text in reversed(options) if text.startswith(f"{option}=")), "")
 
 
-def _has_option(given: Sequence[str], option: str) -> bool:
-    return any(text.partition("=")[0] == option for text in given)
+def _has_option(options: Sequence[str], option: str) -> bool:
+    return any(text.partition("=")[0] == option for text in options)
 
 
-def _check_given(runner: str | None, given: Sequence[str]) -> None:
-    """Raises ConfigError if an element of `given` is not an option, or if the runner is set twice."""
-    for option in given:
+def _check_options(runner: str | None, options: Sequence[str]) -> None:
+    """Raises ConfigError if an element of `options` is not an option, or if the runner is set twice."""
+    for option in options:
         if not option.startswith("--"):
             raise ConfigError(f"--beam {option}: expected an option of Beam, such as --beam=--parallelism=2.")
-    if runner is not None and _has_option(given, _RUNNER):
+    if runner is not None and _has_option(options, _RUNNER):
         raise ConfigError(f"--beam-runner {runner}: found --beam=--runner, too; expected one of them.")
 
 

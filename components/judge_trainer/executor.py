@@ -39,8 +39,8 @@ class Executor(base_executor.BaseExecutor):
         arguments = ExecutorArguments(input_dict, output_dict, exec_properties)
         settings = arguments.settings().evaluation
         artifact = arguments.output(JUDGE)
-        with counted_progress("training the judge", "epoch") as tell:
-            choose_judge(arguments.input_uri(EXAMPLES), settings, Path(artifact.uri), tell)
+        with counted_progress("training the judge", "epoch") as progress:
+            choose_judge(arguments.input_uri(EXAMPLES), settings, Path(artifact.uri), progress)
         judge, absent = read_judge(artifact.uri)
         description = f"none: {absent}" if judge is None else judge.what
         artifact.set_string_custom_property(DESCRIPTION_PROPERTY, description)

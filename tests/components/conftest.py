@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import shutil
@@ -147,49 +148,50 @@ def judge(examples, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def saved_painters(tmp_path_factory):
-    """Returns the folders of saved `Painter`s by their arguments; `save_model` adds to them."""
-    return SimpleNamespace(root=tmp_path_factory.mktemp("painters"), folders={})
-
-
-@pytest.fixture
-def save_model(squares, saved_painters, tmp_path):
-    """Returns a function that saves a `Painter` of the test stories and returns its Model artifact.
+def painter_model(squares, tmp_path_factory):
+    """Returns a function that writes a Model artifact of a `Painter` of the test stories into a folder.
 
     A painter with the same arguments is saved once and copied, so that a test may damage its files.
     """
+    root = tmp_path_factory.mktemp("painters")
+    saved = {}
 
-    def save(images=None, without=(), **faults):
+    def write_model(folder, images=None, without=(), **faults):
         if images is None:
             images = np.stack([story.images for story in squares.test])
-        artifact = standard_artifacts.Model()
-        artifact.uri, artifact.id = str(tmp_path / "model"), 17
         key = (hashlib.sha256(images.tobytes()).digest(), images.shape, tuple(without), *sorted(faults.items()))
-        if key not in saved_painters.folders:
+        if key not in saved:
             painter = Painter(squares.test, images, **faults)
             signatures = {name: function for name, function in painter.signatures().items() if name not in without}
-            folder = saved_painters.root / str(len(saved_painters.folders))
-            tf.saved_model.save(painter, str(folder), signatures=signatures)
-            saved_painters.folders[key] = folder
-        target = path_utils.serving_model_path(artifact.uri)
-        shutil.copytree(saved_painters.folders[key], target, dirs_exist_ok=True)
+            saved[key] = root / str(len(saved))
+            tf.saved_model.save(painter, str(saved[key]), signatures=signatures)
+        artifact = standard_artifacts.Model()
+        artifact.uri, artifact.id = str(folder), 17
+        shutil.copytree(saved[key], path_utils.serving_model_path(artifact.uri), dirs_exist_ok=True)
         return artifact
 
-    return save
+    return write_model
 
 
 @pytest.fixture
-def beam_executor(tmp_path, monkeypatch):
+def save_model(painter_model, tmp_path):
+    """Returns a function that saves a `Painter` with some arguments and returns its Model artifact."""
+    return functools.partial(painter_model, tmp_path / "model")
+
+
+@pytest.fixture(scope="session")
+def beam_executor(tmp_path_factory):
     """Returns a function that constructs an executor on Beam from its class, as TFX's launcher does."""
-    monkeypatch.setattr("sys.argv", ["pytest"])  # TFX parses it.
 
     def construct(executor_class):
         context = executor_class.Context(
             beam_pipeline_args=beam_options([]),
-            tmp_dir=str(tmp_path / "tmp"),
+            tmp_dir=str(tmp_path_factory.mktemp("executor")),
             unique_id="1",
             pipeline_run_id="run-7",
         )
-        return executor_class(context)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("sys.argv", ["pytest"])  # TFX parses it.
+            return executor_class(context)
 
     return construct

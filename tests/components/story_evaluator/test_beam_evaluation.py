@@ -61,10 +61,14 @@ def assert_close(first, second):
         assert value == pytest.approx(theirs[name], rel=1e-6, abs=1e-6), name
 
 
-@pytest.mark.parametrize("options", [(), ("--direct_num_workers=3", "--direct_running_mode=multi_threading")])
-def test_beam_and_one_process_have_the_same_figures(plan, tmp_path, options):
-    evaluation_plan = plan()
-    assert_close(on_beam(evaluation_plan, tmp_path / "scratch", *options), evaluate(evaluation_plan))
+def test_beam_and_one_process_have_the_same_figures(plan, tmp_path, write_examples, squares):
+    expected = evaluate(plan())
+    threads = ("--direct_num_workers=3", "--direct_running_mode=multi_threading")
+    four_files = plan(write_examples(tmp_path / "four", 4))
+    for evaluation_plan, options in ((plan(), ()), (plan(), threads), (four_files, ())):
+        counts = []
+        assert_close(on_beam(evaluation_plan, tmp_path / "scratch", *options, advance=counts.append), expected)
+        assert sum(counts) == len(squares.test)
 
 
 @pytest.mark.slow
@@ -72,18 +76,6 @@ def test_the_same_plan_has_the_same_bytes(plan, tmp_path):
     evaluation_plan = plan()
     first, second = (on_beam(evaluation_plan, tmp_path / "scratch").to_json() for _ in range(2))
     assert first == second
-
-
-def test_the_number_of_shards_does_not_change_the_figures(plan, tmp_path, write_examples):
-    expected = evaluate(plan())
-    for files in (1, 4):
-        assert_close(on_beam(plan(write_examples(tmp_path / str(files), files)), tmp_path / "scratch"), expected)
-
-
-def test_progress_counts_every_story(plan, tmp_path, squares):
-    counts = []
-    on_beam(plan(), tmp_path / "scratch", advance=counts.append)
-    assert sum(counts) == len(squares.test)
 
 
 def test_an_error_in_a_worker_keeps_its_message(plan, tmp_path):

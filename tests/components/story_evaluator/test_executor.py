@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 from pathlib import Path
@@ -30,28 +31,42 @@ HISTORY = [{"phase": "warm_up", "epoch": 1, "step": 9, "seconds": 30.0, "losses"
 RUN_INFO = json.dumps({"commands": {"repeat": "storygan run --data D --out R"}, "settings": {"preset": "quick"}})
 
 
-@pytest.fixture
-def run(examples, judge, tmp_path, beam_executor):
-    """Returns a function that runs the executor on a model, as TFX's launcher does."""
+@pytest.fixture(scope="module")
+def run_in(examples, judge, beam_executor):
+    """Returns a function that runs the executor on a model, as TFX's launcher does, with outputs in a folder."""
 
-    def run(model, settings=SETTINGS, run_info=RUN_INFO, history=HISTORY, serving_dir=None):
+    def run(folder, model, settings=SETTINGS, run_info=RUN_INFO, history=HISTORY, serving_dir=None):
         outputs = SimpleNamespace(
             evaluation=standard_artifacts.ModelEvaluation(), blessing=standard_artifacts.ModelBlessing()
         )
         for name, artifact in vars(outputs).items():
-            artifact.uri = str(tmp_path / name)
+            artifact.uri = str(folder / name)
             Path(artifact.uri).mkdir(exist_ok=True)
         inputs = {"examples": [examples], "model": [model], "judge": [judge]}
         if history is not None:
             inputs["model_run"] = [standard_artifacts.ModelRun()]
-            inputs["model_run"][0].uri = str(tmp_path)
-            (tmp_path / "history.json").write_text(json.dumps(history))
+            inputs["model_run"][0].uri = str(folder)
+            (folder / "history.json").write_text(json.dumps(history))
         properties = {"settings": settings, "run_info": run_info, "serving_dir": serving_dir, "data_fingerprint": "d1"}
         output_dict = {name: [artifact] for name, artifact in vars(outputs).items()}
         beam_executor(Executor).Do(inputs, output_dict, properties)
         return outputs
 
     return run
+
+
+@pytest.fixture
+def run(run_in, tmp_path):
+    """Returns a function that runs the executor on a model, with outputs in this test's folder."""
+    return functools.partial(run_in, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def good(run_in, painter_model, tmp_path_factory):
+    """Returns a model that draws the test stories exactly, and the outputs for it."""
+    folder = tmp_path_factory.mktemp("good")
+    model = painter_model(folder / "model")
+    return SimpleNamespace(model=model, **vars(run_in(folder, model)))
 
 
 def push(model, blessing, tmp_path):
@@ -75,9 +90,8 @@ def resolved(model, blessing):
     return LatestBlessedModelStrategy().resolve_artifacts(None, inputs)["model"]
 
 
-def test_a_good_model_is_blessed_and_pusher_pushes_it(run, save_model, tmp_path):
-    model = save_model()
-    blessing = run(model).blessing
+def test_a_good_model_is_blessed_and_pusher_pushes_it(good, tmp_path):
+    model, blessing = good.model, good.blessing
     assert model_utils.is_model_blessed(blessing)
     assert [path.name for path in Path(blessing.uri).iterdir()] == ["BLESSED"]
     assert blessing.get_string_custom_property("current_model") == model.uri
@@ -98,8 +112,8 @@ def test_the_median_background_is_not_blessed_and_pusher_does_not_push_it(run, s
     assert push(model, blessing, tmp_path) == []
 
 
-def test_the_files_of_an_evaluation(run, save_model, squares):
-    folder = Path(run(save_model()).evaluation.uri)
+def test_the_files_of_an_evaluation(good, squares):
+    folder = Path(good.evaluation.uri)
     assert sorted(path.name for path in folder.iterdir()) == [
         "lineage.json",
         "metrics.json",
@@ -118,14 +132,13 @@ def test_the_files_of_an_evaluation(run, save_model, squares):
         assert text in report
 
 
-def test_the_lineage_names_the_origins_of_the_model(run, save_model, judge):
-    model = save_model()
-    folder = Path(run(model).evaluation.uri)
+def test_the_lineage_names_the_origins_of_the_model(good, judge):
+    folder = Path(good.evaluation.uri)
     lineage = Lineage.from_json((folder / "lineage.json").read_text())
     assert (lineage.run_id, lineage.data_fingerprint) == ("run-7", "d1")
     assert lineage.data["splits"] == {"train": 32, "test": 7}
     assert lineage.judges == {"labels": read_judge(judge.uri)[0].sha256}
-    assert lineage.model_sha256 == model_fingerprint(f"{model.uri}/Format-Serving")
+    assert lineage.model_sha256 == model_fingerprint(f"{good.model.uri}/Format-Serving")
     assert lineage.metrics["ssim"] == pytest.approx(1)
     assert lineage.blessed
     card = (folder / "model_card.md").read_text()
