@@ -173,7 +173,7 @@ def test_two_workers_give_the_same_records(data, prepared, tmp_path, mode):
 def test_too_many_rejects_are_told_before_anything_is_fitted(story_folder, tmp_path):
     data = story_folder(tmp_path / "data", train=3, test=1)
     (data / "images/s001_2.png").write_bytes(b"")
-    with pytest.raises(DataError, match="1 of 4 stories had to be set aside"):
+    with pytest.raises(DataError, match="1 of 4 stories were rejected"):
         prepare(Preparation(data, tmp_path / "out", SETTINGS), report := Lines())
     assert report == ["[1/2] examples"]
     assert json.loads((tmp_path / "out/rejects.jsonl").read_text())["story_id"] == "s001"
