@@ -44,7 +44,7 @@ def test_the_folder_is_read_as_both_layouts(rendered):
     for stories in by_format.values():
         assert all(isinstance(story, Story) for story in stories)
         assert [story.split for story in stories] == ["train", "train", "train", "test"]
-    unlisted = {name: [replace(story, listed="") for story in stories] for name, stories in by_format.items()}
+    unlisted = {name: [replace(story, index_file="") for story in stories] for name, stories in by_format.items()}
     assert unlisted["story-folder"] == unlisted["clevr-sv"]
     assert open_dataset(rendered).format == "story-folder"
     assert set(open_dataset(rendered).label_names) <= set(clevr.LABELS)
@@ -89,13 +89,13 @@ def test_a_folder_can_be_enlarged_but_not_cut(rendered, tmp_path):
     render_blocks(folder, 1, 1, seed=5, workers=1)
     render_blocks(folder, 3, 1, seed=5, workers=1)
     assert hashes(folder) == hashes(rendered)
-    with pytest.raises(DataError, match="1 stories beyond those asked for, such as CLEVR_new_000002"):
+    with pytest.raises(DataError, match="1 stories that were not requested, such as CLEVR_new_000002"):
         render_blocks(folder, 2, 1, seed=5)
 
 
 def test_a_folder_of_another_seed_is_refused(rendered):
     before = hashes(rendered)
-    with pytest.raises(DataError, match="was rendered with seed 5, now 6"):
+    with pytest.raises(DataError, match="was rendered with seed 5, but 6 is required now"):
         render_blocks(rendered, 3, 1, seed=6)
     assert hashes(rendered) == before
 
@@ -104,7 +104,7 @@ def test_a_folder_of_another_size_is_refused(rendered, tmp_path):
     folder = tmp_path / "data"
     folder.mkdir()
     (folder / "SOURCE").write_text((rendered / "SOURCE").read_text().replace("128x96", "96x72"))
-    with pytest.raises(DataError, match="was rendered with frames 96x72 RGBA, now 128x96 RGBA"):
+    with pytest.raises(DataError, match="was rendered with frames 96x72 RGBA, but 128x96 RGBA is required now"):
         render_blocks(folder, 3, 1, seed=5)
 
 

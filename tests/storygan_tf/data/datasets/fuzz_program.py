@@ -31,7 +31,7 @@ from storygan_tf.data.datasets import Reject, Story, StoryDataset, open_dataset
 from storygan_tf.data.datasets.convert import TARGETS, convert
 from storygan_tf.data.datasets.data_fingerprint import data_fingerprint
 from storygan_tf.data.datasets.dataset_report import examine_dataset
-from storygan_tf.data.datasets.image_sources import file_of
+from storygan_tf.data.datasets.image_sources import picture_file
 from storygan_tf.data.datasets.reject_summary import describe_rejects
 from storygan_tf.data.datasets.restricted_unpickler import load_dict, load_npy
 from storygan_tf.data.datasets.story import BadFrameError, load_frames
@@ -121,7 +121,7 @@ def outcome_of(dataset: StoryDataset) -> Outcome:
                 told = repr((entry.split, entry.sentences, entry.labels, entry.objects)).encode("utf-8")
                 promise(entry.story_id not in outcome.accepted, f"two stories are called {entry.story_id!r}")
                 outcome.accepted[entry.story_id] = hashlib.sha256(told + b"".join(frames)).hexdigest()
-                outcome.files[entry.story_id] = {file_of(picture).name for picture in entry.images}
+                outcome.files[entry.story_id] = {picture_file(picture).name for picture in entry.images}
             else:
                 outcome.rejects.append(entry)
         except BadFrameError as error:
@@ -161,23 +161,23 @@ def judge(folder: Path, layout: str, before: Outcome, touched: set[str] | None, 
     """
     dataset = open_dataset(folder)
     findings = examine_dataset(dataset)
-    promise(findings.accepted + len(findings.rejects) == findings.given, f"counts of the check: {findings}")
+    promise(findings.accepted + len(findings.rejects) == findings.total, f"counts of the check: {findings}")
     check_rejects(findings.rejects)
     outcome = outcome_of(open_dataset(folder))
     check_rejects(outcome.rejects)
     counted = len(outcome.accepted) + len(outcome.rejects)
-    promise(counted == findings.given, f"the check counts {findings.given}, a run {counted}")
+    promise(counted == findings.total, f"the check counts {findings.total}, a run {counted}")
     if dataset.format == layout:
         given = GIVEN[layout](folder)
-        promise(given == findings.given, f"the index tells of {given} stories, the reader of {findings.given}")
+        promise(given == findings.total, f"the index tells of {given} stories, the reader of {findings.total}")
     if touched is not None and dataset.format == layout:
         for story_id, digest in before.accepted.items():
             if not before.files[story_id] & touched:
                 promise(outcome.accepted.get(story_id) == digest, f"{story_id} is none of the damage's")
     promise(data_fingerprint(folder) == data_fingerprint(folder), "another fingerprint of the same data")
     if outcome.accepted:
-        check_converted(dataset, outcome.accepted, findings.given, folder.with_name("converted"), to)
-    return {"given": findings.given, "accepted": len(outcome.accepted), "set_aside": len(outcome.rejects)}
+        check_converted(dataset, outcome.accepted, findings.total, folder.with_name("converted"), to)
+    return {"given": findings.total, "accepted": len(outcome.accepted), "set_aside": len(outcome.rejects)}
 
 
 def touched_files(folder: Path, whole: Path) -> set[str] | None:

@@ -230,7 +230,7 @@ def test_a_plain_array_and_another_kind_of_object_are_told(tmp_path):
 
 def test_a_dict_of_other_things_is_told(tmp_path):
     write(tmp_path, {"cat.png": np.zeros(75)}, images=[])
-    with pytest.raises(DataError, match=r"no entry is called like 'CLEVR_new_000000_1\.png'"):
+    with pytest.raises(DataError, match=r"found no entry with a name like 'CLEVR_new_000000_1\.png'"):
         list(open_dataset(tmp_path).stories())
 
 

@@ -159,12 +159,12 @@ def test_nothing_is_written_over(folders, tmp_path):
     folder = folders("story-folder")
     (tmp_path / "out").mkdir()
     (tmp_path / "out/mine").write_text("x")
-    with pytest.raises(DataError, match="found something there already; expected a folder to be made"):
+    with pytest.raises(DataError, match="already exists; expected a path that does not exist, or an empty folder"):
         convert(open_dataset(folder), tmp_path / "out")
     assert (tmp_path / "out/mine").read_text() == "x"
     with pytest.raises(DataError, match="lies in the data folder"):
         convert(open_dataset(folder), folder / "out")
-    with pytest.raises(DataError, match="found something there already"):
+    with pytest.raises(DataError, match="already exists"):
         convert(open_dataset(folder), folder / "stories.jsonl")
 
 

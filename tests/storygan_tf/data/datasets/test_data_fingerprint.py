@@ -69,7 +69,7 @@ def test_place_and_times_do_not_change_it(folder, tmp_path):
 @pytest.fixture
 def memory(folder, tmp_path, monkeypatch):
     """Returns a file in which the folder's files are remembered; they count as settled at once."""
-    monkeypatch.setattr("storygan_tf.data.datasets.data_fingerprint._SETTLED", -(10**9))
+    monkeypatch.setattr("storygan_tf.data.datasets.data_fingerprint._SETTLED_NS", -(10**9))
     data_fingerprint(folder, tmp_path / "memory.json")
     return tmp_path / "memory.json"
 

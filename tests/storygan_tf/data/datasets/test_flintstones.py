@@ -161,11 +161,11 @@ def test_missing_and_bad_clips_are_told_with_their_files(folder):
     (folder / f"video_frames_sampled/{clip(0)}.npy").unlink()
     np.save(folder / f"video_frames_sampled/{clip(11)}.npy", np.zeros([3, 8, 8], np.uint8))
     findings = examine_dataset(open_dataset(folder))
-    assert findings.given == 8
+    assert findings.total == 8
     assert Reject(clip(0), f"video_frames_sampled/{clip(0)}.npy", "missing image") in findings.rejects
     bad = [reject for reject in findings.rejects if "uint8 [3, 8, 8]" in reject.reason]
     assert {reject.file for reject in bad} == {f"video_frames_sampled/{clip(11)}.npy"}
-    assert findings.accepted + len(findings.rejects) == findings.given
+    assert findings.accepted + len(findings.rejects) == findings.total
 
 
 @pytest.mark.parametrize("name", ["video_frames", "video_frames_sampled_4x"])
@@ -201,7 +201,7 @@ def test_a_clips_name_may_not_lead_out_of_the_folder(folder):
         (ANNOTATIONS, b"[" * 100_000, "damaged, or not JSON"),
         ("labels.pkl", b"", "damaged, or no pickle"),
         ("labels.pkl", pickle.dumps([1]), "holds a list, expected a dict"),
-        ("following_cache4.pkl", pickle.dumps({}), "holds no clip; remove it to have it built"),
+        ("following_cache4.pkl", pickle.dumps({}), "holds no clip; remove it to have it computed"),
     ],
 )
 def test_a_bad_table_is_told(folder, name, content, words):

@@ -16,10 +16,10 @@ from storygan_tf.data.datasets.image_sources import (
     StripFrame,
     choice_from_bits,
     export_picture,
-    identity_of,
+    picture_size,
     picture_source,
     seeded_bits,
-    size_of,
+    source_digest,
 )
 from storygan_tf.data.datasets.story import BadFrameError, load_frame
 
@@ -78,7 +78,7 @@ def test_a_square_of_a_strip_is_cut_out(tmp_path, rest):
         picture = StripFrame(strip, drawn)
         assert picture.frame == square
         assert np.unique(load_frame(picture)[..., 1]).tolist() == [50 * square]
-        assert size_of(picture) == (8, 8)
+        assert picture_size(picture) == (8, 8)
         assert picture_source(picture, tmp_path) == {"file": "1.png", "frame": square}
 
 
@@ -101,7 +101,7 @@ def test_a_frame_of_a_clip_is_read(tmp_path, order):
         picture = ClipFrame(tmp_path / "a.npy", drawn)
         assert picture.frame == frame
         np.testing.assert_array_equal(load_frame(picture), frames[frame])
-        assert size_of(picture) == (64, 64)
+        assert picture_size(picture) == (64, 64)
 
 
 def test_no_more_of_a_clip_is_read_than_its_frame(tmp_path):
@@ -185,8 +185,8 @@ def test_an_exported_file_keeps_its_bytes_and_gets_its_true_ending(tmp_path):
 def test_the_same_bytes_are_the_same_picture_whatever_was_drawn(tmp_path):
     strip, other = write_strip(tmp_path / "1.png"), write_strip(tmp_path / "2.png", squares=4)
     (tmp_path / "copy.png").write_bytes(strip.read_bytes())
-    assert identity_of(StripFrame(strip, FIRST)) == identity_of(StripFrame(tmp_path / "copy.png", LAST))
-    assert identity_of(strip) == identity_of(tmp_path / "copy.png") != identity_of(other)
+    assert source_digest(StripFrame(strip, FIRST)) == source_digest(StripFrame(tmp_path / "copy.png", LAST))
+    assert source_digest(strip) == source_digest(tmp_path / "copy.png") != source_digest(other)
     clips = [write_clip(tmp_path / name) for name in ("a.npy", "b.npy")]
-    assert identity_of(ClipFrame(clips[0], FIRST)) == identity_of(ClipFrame(clips[0], LAST))
-    assert identity_of(ClipFrame(clips[0], FIRST)) != identity_of(ClipFrame(clips[1], FIRST))
+    assert source_digest(ClipFrame(clips[0], FIRST)) == source_digest(ClipFrame(clips[0], LAST))
+    assert source_digest(ClipFrame(clips[0], FIRST)) != source_digest(ClipFrame(clips[1], FIRST))

@@ -231,10 +231,10 @@ def test_a_missing_or_damaged_table_is_told(folder, name):
         read(folder)
     (folder / name).unlink()
     with pytest.raises(DataError, match=rf"{name}: found no such file; expected it, as part of .* pororo-sv"):
-        list(open_dataset(folder, "pororo-sv").stories()) if name != "img_cache4.npy" else _needed(folder)
+        list(open_dataset(folder, "pororo-sv").stories()) if name != "img_cache4.npy" else _read_without_index(folder)
 
 
-def _needed(folder):
+def _read_without_index(folder):
     from storygan_tf.data.datasets.pororo import PororoSV
 
     list(PororoSV(folder).stories())
@@ -243,9 +243,9 @@ def _needed(folder):
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
-        ("train_seen_unseen_ids.npy", np.zeros([4, 2]), "expected two or three lists of positions"),
-        ("train_seen_unseen_ids.npy", np.array([[0.5], [1]]), "holds what are no whole numbers"),
-        ("train_seen_unseen_ids.npy", np.array([["a"], ["b"]]), "holds what are no whole numbers"),
+        ("train_seen_unseen_ids.npy", np.zeros([4, 2]), "expected two lists of positions"),
+        ("train_seen_unseen_ids.npy", np.array([[0.5], [1]]), "found values that are not whole numbers"),
+        ("train_seen_unseen_ids.npy", np.array([["a"], ["b"]]), "found values that are not whole numbers"),
         ("following_cache4.npy", np.array([["a"] * 4]), "found 1 stories, expected 9 as in img_cache4.npy"),
         ("img_cache4.npy", np.zeros(9), "clips are not file names, expected a list"),
         ("descriptions.npy", np.zeros(9), "holds an array of float64, expected a dict"),

@@ -170,7 +170,7 @@ def test_numbers_that_are_no_characters_are_told(tmp_path, order, save):
     path = tmp_path / ("x.npy" if save is np.save else "x.pkl")
     texts = np.array([0x61, 0x110000], f"{order}u4").view(f"{order}U1")
     save(path, texts)
-    with pytest.raises(DataError, match="what are no characters"):
+    with pytest.raises(DataError, match="numbers that are no characters"):
         load_npy(path) if path.suffix == ".npy" else load_pickle(path)
 
 

@@ -108,7 +108,7 @@ def test_a_bad_picture_sets_its_story_aside_with_name_file_and_reason(tmp_path, 
     (folder / "images/s001_3.png").write_bytes(content)
     findings = examine_dataset(open_dataset(folder))
     assert findings.rejects == [Reject("s001", "images/s001_3.png", reason)]
-    assert (findings.given, findings.accepted) == (3, 2)
+    assert (findings.total, findings.accepted) == (3, 2)
 
 
 @pytest.fixture
@@ -150,7 +150,7 @@ def test_a_bad_picture_has_the_same_reason_in_every_layout(one_picture, layout, 
     findings = examine_dataset(open_dataset(folder))
     reason = "no bytes" if (layout, name) == ("parquet", "empty") else reason
     assert findings.rejects == [Reject(story_id, file, reason)]
-    assert findings.accepted == findings.given - 1
+    assert findings.accepted == findings.total - 1
 
 
 TALL = {
@@ -243,7 +243,7 @@ def test_a_story_of_another_length_is_told_with_the_file_that_lists_it(
     ):
         findings = examine_dataset(open_dataset(make(tmp_path / file)), frames=3)
         assert {reject.file for reject in findings.rejects} == {file}
-        assert len(findings.rejects) == findings.given > 0
+        assert len(findings.rejects) == findings.total > 0
 
 
 def with_text(layout, folder, text, make):
