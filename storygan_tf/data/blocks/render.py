@@ -210,7 +210,7 @@ def _check_folder(out: Path, source: bytes, numbers: set[int]) -> None:
     for key in ("seed", "frames", "scene", "mitsuba"):
         if found.get(key) != expected[key]:
             raise DataError(
-                f"{out}: was rendered with {key} {found.get(key)}, but {expected[key]} is required now; give another "
+                f"{out}: was rendered with {key} {found.get(key)}, now {expected[key]} is required; give another "
                 "folder, or delete this one."
             )
     _check_surplus(out, numbers)
