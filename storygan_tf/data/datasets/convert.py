@@ -116,7 +116,9 @@ def convert(
 def _check_out(folder: Path, out: Path) -> None:
     """Raises DataError if `out` is neither empty nor new, or lies in the data folder."""
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise DataError(f"--out {out}: already exists; expected a path that does not exist, or an empty folder.")
+        raise DataError(
+            f"--out {out}: found something there already; expected a path that does not exist, or an empty folder."
+        )
     if out.resolve().is_relative_to(folder.resolve()):
         raise DataError(f"--out {out}: lies in the data folder {folder}; expected a path outside it.")
 

@@ -159,12 +159,14 @@ def test_nothing_is_overwritten(folders, tmp_path):
     folder = folders("story-folder")
     (tmp_path / "out").mkdir()
     (tmp_path / "out/mine").write_text("x")
-    with pytest.raises(DataError, match="already exists; expected a path that does not exist, or an empty folder"):
+    with pytest.raises(
+        DataError, match="found something there already; expected a path that does not exist, or an empty folder"
+    ):
         convert(open_dataset(folder), tmp_path / "out")
     assert (tmp_path / "out/mine").read_text() == "x"
     with pytest.raises(DataError, match="lies in the data folder"):
         convert(open_dataset(folder), folder / "out")
-    with pytest.raises(DataError, match="already exists"):
+    with pytest.raises(DataError, match="found something there already"):
         convert(open_dataset(folder), folder / "stories.jsonl")
 
 
