@@ -172,7 +172,7 @@ def _report(dataset: StoryDataset, findings: DatasetReport) -> Iterator[str]:
     from storygan_tf.data.datasets.reject_summary import describe_rejects
 
     yield f"layout     {dataset.format}"
-    yield f"stories    {findings.given} given, {findings.accepted} usable, {len(findings.rejects)} set aside"
+    yield f"stories    {findings.total} given, {findings.accepted} usable, {len(findings.rejects)} set aside"
     yield f"splits     {_counts(findings.splits)}"
     yield f"frames     {findings.frames} a story (stories by number of frames: {_counts(findings.lengths)})"
     yield f"pictures   {_counts(findings.sizes)}"
