@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from pathlib import Path
@@ -17,6 +19,13 @@ from PIL import Image, ImageDraw
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 160, 40), "blue": (40, 70, 220), "yellow": (240, 220, 40)}
 PLACES = ("left", "middle", "right")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Restores SIGINT where a shell started the tests in the background with SIGINT ignored, which tests inherit."""
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if in_main_thread and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def draw_frame(squares: list[tuple[str, int, int]], path: Path) -> None:
