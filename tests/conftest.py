@@ -346,11 +346,12 @@ def s3_server(tmp_path_factory):
     with log.open("wb") as output:
         command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
         server = subprocess.Popen(command, stdout=output, stderr=output)
-    for _ in range(300):
+    limit = time.monotonic() + 300
+    while True:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 break
-        assert server.poll() is None, log.read_text()
+        assert server.poll() is None and time.monotonic() < limit, log.read_text()
         time.sleep(0.1)
     yield f"http://127.0.0.1:{port}"
     server.kill()
