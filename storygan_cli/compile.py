@@ -32,7 +32,6 @@ TRAINING = "k8s-job"
 TARGETS = {
     "kubeflow": "pipeline.cluster.kubeflow",
     "vertex": "pipeline.cluster.vertex",
-    "kubeflow-v1": "pipeline.cluster.kubeflow_v1",
     TRAINING: "pipeline.cluster.k8s_job",
 }
 """A module for each target, whose `compile(request, out)` writes the file and returns what to say of it."""

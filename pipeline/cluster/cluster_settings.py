@@ -177,9 +177,6 @@ class ClusterSettings(StepSettings):
         serving: model base directory that Pusher adds a version to; by default below the root.
         work: where the Trainer keeps what it resumes from; by default below the root.
         schema: version of Vertex's pipeline specification.
-        metadata_host: of ML Metadata's gRPC service, for kubeflow-v1; by default the one that the cluster's own
-            config map names.
-        metadata_port: its port.
     """
 
     name: str = "storygan"
@@ -191,8 +188,6 @@ class ClusterSettings(StepSettings):
     serving: str = ""
     work: str = ""
     schema: Literal["2.0.0", "2.1.0"] = "2.1.0"
-    metadata_host: str = ""
-    metadata_port: int = 8080
 
     def __post_init__(self) -> None:
         super().__post_init__()
