@@ -25,8 +25,7 @@ import tensorflow_transform as tft
 import tensorflow_transform.beam as tft_beam
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
-from tensorflow_transform.tf_metadata import schema_utils
-from tfx_bsl.tfxio import tf_example_record
+from tfx_bsl.public import tfxio
 
 from components.record_files import list_files, read_file, read_records, write_file, write_records
 from pipeline.preprocessing import preprocessing_fn
@@ -54,7 +53,7 @@ def story_schema(example: tf.train.Example) -> schema_pb2.Schema:
     for name, feature in example.features.feature.items():
         kind = feature.WhichOneof("kind")
         spec[name] = tf.io.FixedLenFeature([len(getattr(feature, kind).value)], kinds[kind])
-    return schema_utils.schema_from_feature_spec(spec)
+    return tft.DatasetMetadata.from_feature_spec(spec).schema
 
 
 def add_vectors(
@@ -91,7 +90,8 @@ def add_vectors(
             _ = batches | f"Statistics {split}" >> _WriteStatistics(
                 f"{out}/{STATISTICS}/{split}/FeatureStats.pb", aside
             )
-        graph = _analyze(stories["Split-train"], schema, preprocess) | "Publish" >> _Publish(aside, settings)
+        model, metadata = _analyze(stories["Split-train"], schema, preprocess)
+        graph = _publish(model, metadata, aside, settings)
         names = [
             (name, f"{out}/{name.removeprefix(examples).lstrip('/')}") for group in files.values() for name in group
         ]
@@ -113,8 +113,8 @@ def _splits(examples: str) -> list[str]:
     return sorted({Path(file).parent.name for file in list_files(f"{examples}/Split-*/*.gz")})
 
 
-def _tfxio(schema: schema_pb2.Schema) -> tf_example_record.TFExampleBeamRecord:
-    return tf_example_record.TFExampleBeamRecord("files", ["storygan", "prepare"], schema=schema)
+def _record_source(schema: schema_pb2.Schema) -> tfxio.TFExampleBeamRecord:
+    return tfxio.TFExampleBeamRecord("files", ["storygan", "prepare"], schema=schema)
 
 
 def _stories(pipeline: beam.Pipeline, split: str, files: Sequence[str], schema: schema_pb2.Schema) -> beam.PCollection:
@@ -123,13 +123,15 @@ def _stories(pipeline: beam.Pipeline, split: str, files: Sequence[str], schema: 
         pipeline
         | f"Files {split}" >> beam.Create(files, reshuffle=True)
         | f"Read {split}" >> beam.FlatMap(read_records).with_output_types(bytes)
-        | f"Decode {split}" >> _tfxio(schema).BeamSource(batch_size=BATCH)
+        | f"Decode {split}" >> _record_source(schema).BeamSource(batch_size=BATCH)
     )
 
 
-def _analyze(batches: beam.PCollection, schema: schema_pb2.Schema, preprocess: Callable[..., Any]) -> Any:
+def _analyze(
+    batches: beam.PCollection, schema: schema_pb2.Schema, preprocess: Callable[..., Any]
+) -> tuple[beam.PCollection, Any]:
     """Fits the graph on what of the stories it depends on: of all features, the sentences."""
-    source = _tfxio(schema)
+    source = _record_source(schema)
     columns = list(tft.get_analyze_input_columns(preprocess, source.TensorAdapter().OriginalTypeSpecs()))
     chosen = batches | "Choose" >> beam.Map(_choose, columns).with_output_types(pa.RecordBatch)
     return (chosen, source.Project(columns).TensorAdapterConfig()) | "Analyze" >> tft_beam.AnalyzeDataset(preprocess)
@@ -157,25 +159,13 @@ class _WriteStatistics(beam.PTransform):
         )
 
 
-class _Publish(beam.PTransform):
+def _publish(model: beam.PCollection, metadata: Any, aside: str, settings: Settings) -> beam.PCollection:
     """Writes the Transform graph, and its vectorizer, into a folder of this attempt's own, and gives its path."""
-
-    def __init__(self, aside: str, settings: Settings) -> None:
-        super().__init__()
-        self._aside = aside
-        self._settings = settings
-
-    def expand(self, graph: tuple[beam.PCollection, Any]) -> beam.PCollection:
-        model, metadata = graph
-        path = metadata | tft_beam.WriteMetadata(self._aside, model.pipeline, write_to_unique_subdirectory=True)
-        return model | beam.Map(_publish, beam.pvalue.AsSingleton(path), self._aside, self._settings.to_json())
-
-    def _extract_input_pvalues(self, graph: tuple[Any, Any]) -> tuple[Any, list[Any]]:
-        model, metadata = graph
-        return graph, [model, metadata.deferred_metadata]
+    path = metadata | "Metadata" >> tft_beam.WriteMetadata(aside, model.pipeline, write_to_unique_subdirectory=True)
+    return model | "Publish" >> beam.Map(_write_graph, beam.pvalue.AsSingleton(path), aside, settings.to_json())
 
 
-def _publish(model: str, metadata: str, aside: str, settings: str) -> str:
+def _write_graph(model: str, metadata: str, aside: str, settings: str) -> str:
     folder = Path(aside, f"graph-{uuid.uuid4().hex}")
     shutil.copytree(model, folder / GRAPH / tft.TFTransformOutput.TRANSFORM_FN_DIR)
     shutil.copytree(metadata, folder / GRAPH / tft.TFTransformOutput.TRANSFORMED_METADATA_DIR)

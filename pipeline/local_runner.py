@@ -14,10 +14,11 @@ from pathlib import Path
 
 from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2
-from tfx.orchestration.local.local_dag_runner import LocalDagRunner
+from tfx import v1 as tfx
 from tfx.utils import path_utils
 
 from components.beam_options import beam_options
+from pipeline import compat
 from pipeline.code_fingerprint import code_fingerprint
 from pipeline.evaluation_inputs import EvaluationInputs, judge_fingerprint, networks_fingerprint
 from pipeline.log_file import log_to_file
@@ -93,10 +94,10 @@ def run_pipeline(
         run_info=_run_info(run, initial),
         beam_pipeline_args=beam_options(beam_args),
     )
-    steps = _Steps([component.id for component in pipeline.components], report)
+    steps = _StepReporter([component.id for component in pipeline.components], report)
     with log_to_file(run.log, steps):
         try:
-            LocalDagRunner().run(pipeline)
+            tfx.orchestration.LocalDagRunner().run(pipeline)
         except TrainingInterruptedError:
             raise
         except Exception as error:
@@ -105,7 +106,7 @@ def run_pipeline(
             raise StepFailedError(
                 f"step {steps.current} failed (details in {run.log}). {steps.current}: {reason}"
             ) from error
-    _remove_leftovers(run.pipeline_root)
+    compat.remove_beam_leftovers(run.pipeline_root)
     outputs = RunOutputs(run.metadata)
     pushed = _pushed(outputs)
     destination.remember(run, pushed)
@@ -145,8 +146,13 @@ def _run_info(run: RunDirectory, initial: InitialModel | None) -> RunInfo:
     )
 
 
-class _Steps(logging.Handler):
-    """Reads from LocalDagRunner's log which step runs, and reports a line a step."""
+class _StepReporter(logging.Handler):
+    """Log handler that reports each step of a run when it starts and when it ends.
+
+    Attributes:
+        names: names of all steps, in their order.
+        current: name of the step that started last.
+    """
 
     def __init__(self, names: Sequence[str], report: Callable[[str], None]) -> None:
         super().__init__(logging.INFO)
@@ -157,26 +163,21 @@ class _Steps(logging.Handler):
         self._cached = False
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Takes note of a log record."""
-        text = str(record.msg)
-        if text == "Component %s is running.":
-            self.current = str(record.args[0]) if isinstance(record.args, tuple) else self.current
+        """Reports the step that a log record is about; ignores all other records."""
+        state, step = compat.read_step_state(record) or (None, "")
+        if state is compat.StepState.STARTED:
+            self.current = step
             self._began, self._cached = time.monotonic(), False
-            self._report(f"{self._place()} {self.current}")
-        elif text.startswith("A cached execution"):
+            self._report(f"{self._count()} {self.current}")
+        elif state is compat.StepState.CACHED:
             self._cached = True
-        elif text == "Component %s is finished.":
+        elif state is compat.StepState.FINISHED:
             how = "unchanged, from the cache" if self._cached else f"done in {time.monotonic() - self._began:.0f} s"
-            self._report(f"{self._place()} {self.current}: {how}")
+            self._report(f"{self._count()} {self.current}: {how}")
 
-    def _place(self) -> str:
+    def _count(self) -> str:
+        """Returns the number of the current step of all steps, such as `[3/10]`."""
         return f"[{self.names.index(self.current) + 1}/{len(self.names)}]"
-
-
-def _remove_leftovers(root: Path) -> None:
-    """Removes the folders that Beam leaves in artifacts where a worker was killed."""
-    for folder in [*root.rglob("beam-temp-*")]:
-        shutil.rmtree(folder)
 
 
 def _collect(run: RunDirectory, outputs: RunOutputs) -> None:
@@ -229,23 +230,17 @@ class RunOutputs:
 
     def newest(self, step: str, key: str) -> metadata_store_pb2.Artifact:
         """Returns output `key` of the newest complete execution of a step, cached or not."""
-        execution = self.executions(step)[-1]
-        for event in self._store.get_events_by_execution_ids([execution.id]):
-            if event.type == metadata_store_pb2.Event.OUTPUT and event.path.steps[0].key == key:
-                return self._store.get_artifacts_by_id([event.artifact_id])[0]
-        raise KeyError(f"step {step} has no output {key!r}.")
+        artifact = compat.output_artifact(self._store, self.executions(step)[-1].id, key)
+        if artifact is None:
+            raise KeyError(f"step {step} has no output {key!r}.")
+        return artifact
 
     def runs(self, step: str) -> list[str]:
         """Returns the ids of the pipeline runs that a step's complete executions were part of, oldest first."""
-        contexts = [
-            context for run in self.executions(step) for context in self._store.get_contexts_by_execution(run.id)
+        return [
+            name for execution in self.executions(step) for name in compat.pipeline_run_ids(self._store, execution.id)
         ]
-        types = {kind.id: kind.name for kind in self._store.get_context_types()}
-        return [context.name for context in contexts if types[context.type_id] == "pipeline_run"]
 
     def executions(self, step: str) -> list[metadata_store_pb2.Execution]:
         """Returns the complete and cached executions of a step, oldest first."""
-        node = self._store.get_context_by_type_and_name("node", f"{PIPELINE_NAME}.{step}")
-        ended = (metadata_store_pb2.Execution.COMPLETE, metadata_store_pb2.Execution.CACHED)
-        found = self._store.get_executions_by_context(node.id)
-        return sorted((run for run in found if run.last_known_state in ended), key=lambda run: run.id)
+        return compat.step_executions(self._store, PIPELINE_NAME, step)

@@ -13,6 +13,8 @@ from pathlib import Path
 
 from absl import logging as absl_logging
 
+from pipeline.compat import hidden_command_line
+
 STANDARD_ERROR = 2
 
 
@@ -26,20 +28,20 @@ class _LogFile(logging.FileHandler):
 @contextlib.contextmanager
 def log_to_file(path: Path, *handlers: logging.Handler) -> Iterator[None]:
     """Sends all logs to a file, and to `handlers`; hides the command line from TFX, which parses it."""
-    root, arguments, verbosity = logging.getLogger(), sys.argv, absl_logging.get_verbosity()
+    root, verbosity = logging.getLogger(), absl_logging.get_verbosity()
     hook = threading.excepthook
     before = list(root.handlers)
     file = _LogFile(path)
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root.handlers = [file, *handlers]
-    sys.argv = sys.argv[:1]
     # Where a job ends, Beam's threads lose the connection that they wait on.
     threading.excepthook = _log_exception
     absl_logging.set_verbosity(absl_logging.INFO)
     try:
-        yield
+        with hidden_command_line():
+            yield
     finally:
-        root.handlers, sys.argv = before, arguments
+        root.handlers = before
         threading.excepthook = hook
         absl_logging.set_verbosity(verbosity)
         file.close()

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tfx import v1 as tfx
-from tfx.orchestration.metadata import sqlite_metadata_connection_config
 
 from components.judge_trainer.component import JudgeTrainer
 from components.serving_check.component import ServingCheck
@@ -139,8 +138,8 @@ def create_pipeline(
         custom_config=trainer_arguments(settings, work_dir, initial_fingerprint, label_names).to_custom_config(),
     ).with_id("Trainer")
     if parameters:
-        parameters.give_transform(transform)
-        parameters.give_trainer(trainer)
+        parameters.add_to_transform(transform)
+        parameters.add_to_trainer(trainer)
     model = trainer.outputs["model"]
     judge_trainer = JudgeTrainer(
         examples=examples,
@@ -195,6 +194,8 @@ def create_pipeline(
             *inferrers,
         ],
         enable_cache=True,
-        metadata_connection_config=sqlite_metadata_connection_config(metadata_path) if metadata_path else None,
+        metadata_connection_config=(
+            tfx.orchestration.metadata.sqlite_metadata_connection_config(metadata_path) if metadata_path else None
+        ),
         beam_pipeline_args=list(beam_pipeline_args),
     )

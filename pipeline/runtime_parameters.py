@@ -16,11 +16,12 @@ from tfx import types
 from tfx.components.trainer import executor as trainer
 from tfx.components.transform import executor as transform
 from tfx.dsl.components.base import executor_spec
-from tfx.orchestration.data_types import RuntimeParameter
 from tfx.types import standard_component_specs
 from tfx.utils import json_utils
 from tfx.v1.components import Trainer, Transform
+from tfx.v1.dsl.experimental import RuntimeParameter
 
+from pipeline.compat import add_exec_properties
 from pipeline.step_inputs import TRAINER_SETTINGS, TRANSFORM_SETTINGS, StepArguments
 from storygan_tf.common.errors import ConfigError
 from storygan_tf.config.schema import Settings
@@ -57,17 +58,14 @@ class RuntimeParameters:
         """The value of each where a submission gives none."""
         return {name: parameter.default for name, parameter in vars(self).items()}
 
-    def give_transform(self, component: Transform) -> None:
-        """Makes Transform obey them."""
-        component.spec.exec_properties |= {SETTINGS: self.settings_json}
+    def add_to_transform(self, component: Transform) -> None:
+        """Adds the parameters that a Transform component depends on to its execution properties."""
+        add_exec_properties(component, {SETTINGS: self.settings_json})
 
-    def give_trainer(self, component: Trainer) -> None:
-        """Makes Trainer obey them."""
-        component.spec.exec_properties |= {
-            SETTINGS: self.settings_json,
-            TRAINING: self.training_json,
-            LABELS: self.label_names,
-        }
+    def add_to_trainer(self, component: Trainer) -> None:
+        """Adds the parameters that a Trainer component depends on to its execution properties."""
+        properties = {SETTINGS: self.settings_json, TRAINING: self.training_json, LABELS: self.label_names}
+        add_exec_properties(component, properties)
 
 
 class TransformExecutor(transform.Executor):

@@ -13,6 +13,7 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_transform as tft
 
+from pipeline.compat import load_transform_function, raw_feature_specs
 from storygan_tf.common.atomic_files import atomic_folder
 from storygan_tf.config.schema import Settings
 from storygan_tf.data import example_schema
@@ -37,9 +38,9 @@ def export_vectorizer(transform_output_dir: str | Path, out_dir: str | Path, set
 
 
 def _save(transform_savedmodel_dir: str, out_dir: Path, settings: Settings) -> None:
-    transform = tf.saved_model.load(transform_savedmodel_dir)
-    vectors = _vectors_function(transform.transform_fn, settings)
-    vectorizer = tf.train.Checkpoint(transform=transform)  # keeps the encoder's variables and tables
+    loaded, transform = load_transform_function(transform_savedmodel_dir)
+    vectors = _vectors_function(transform, settings)
+    vectorizer = tf.train.Checkpoint(transform=loaded)  # keeps the encoder's variables and tables
     vectorizer.__call__ = vectors
     # hub.KerasLayer asks for these.
     vectorizer.variables = []
@@ -55,7 +56,7 @@ def _save(transform_savedmodel_dir: str, out_dir: Path, settings: Settings) -> N
 def _vectors_function(transform: Any, settings: Settings) -> Callable[[tf.Tensor], tf.Tensor]:
     """Returns a function of sentences `[n]` that asks the Transform graph, which takes stories `[B, T]`."""
     frames, size = settings.model.frames, settings.model.sentence_size
-    specs = transform.structured_input_signature[0][0]
+    specs = raw_feature_specs(transform)
 
     @tf.function(input_signature=_SENTENCES)
     def vectors(sentences: tf.Tensor) -> tf.Tensor:

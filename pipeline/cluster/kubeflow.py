@@ -16,6 +16,7 @@ from tfx.types import standard_artifacts
 from pipeline.cluster.cluster_settings import ClusterSettings, CompileRequest
 from pipeline.cluster.pipeline_spec import SCHEMA_2_1, check_out, parameter_notes, pipeline_job, service_account_note
 from pipeline.cluster.submission import Submission
+from pipeline.compat import artifact_type_name
 from storygan_tf.common.atomic_files import write_atomically
 
 _MODELS = {standard_artifacts.Model.TYPE_NAME, standard_artifacts.PushedModel.TYPE_NAME}
@@ -42,7 +43,7 @@ def _collapse_types(components: Mapping[str, Any]) -> None:
     for component in components.values():
         for side in ("inputDefinitions", "outputDefinitions"):
             for artifact in component.get(side, {}).get("artifacts", {}).values():
-                title = yaml.safe_load(artifact["artifactType"]["instanceSchema"])["title"].rpartition(".")[2]
+                title = artifact_type_name(artifact)
                 kind = "Model" if title in _MODELS else "Dataset" if title in _DATASETS else "Artifact"
                 artifact["artifactType"] = {"schemaTitle": f"system.{kind}", "schemaVersion": "0.0.1"}
 

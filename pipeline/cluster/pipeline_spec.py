@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tfx import v1 as tfx
 from tfx.dsl.components.base import base_beam_executor, base_component
-from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner as v2
 from tfx.utils import name_utils
 
 from components.beam_options import check_beam_options, is_local
+from pipeline import compat
 from pipeline.cluster.cluster_settings import CompileRequest, StepSettings
 from pipeline.cluster.step import StepTypes
 from pipeline.cluster.submission import Submission
@@ -42,13 +43,13 @@ def pipeline_job(request: CompileRequest, submission: Submission, version: str, 
         version: of the specification's schema.
         mirrored: whether artifacts are brought to the container and fetched from there by who starts it.
     """
-    config = v2.KubeflowV2DagRunnerConfig(
+    config = tfx.orchestration.experimental.KubeflowV2DagRunnerConfig(
         display_name=request.cluster.name,
         default_image=request.image,
         default_commands=list(COMMAND),
         use_pipeline_spec_2_1=version == SCHEMA_2_1,
     )
-    runner = v2.KubeflowV2DagRunner(config)
+    runner = tfx.orchestration.experimental.KubeflowV2DagRunner(config)
     values = submission.parameters.values
     job: dict[str, Any] = runner.run(submission.pipeline, parameter_values=values, write_out=False)
     spec = job["pipelineSpec"]
@@ -56,10 +57,9 @@ def pipeline_job(request: CompileRequest, submission: Submission, version: str, 
     spec["defaultPipelineRoot"] = submission.places.artifacts
     for component in submission.pipeline.components:
         wanted = request.cluster.of(component.id)
-        container = spec["deploymentSpec"]["executors"][f"{component.id}_executor"]["container"]
+        task, container = compat.find_task_and_container(spec, component.id)
         container["args"] = step_arguments(component, step_beam(request, wanted), mirrored=mirrored)
         _put(container, "resources", resources(wanted))
-        task = spec["root"]["dag"]["tasks"][component.id]
         _put(task, "retryPolicy", _retry_policy(request.cluster.retries))
     del spec["root"]["dag"]["tasks"][JUDGE_STEP]["cachingOptions"]
     if version == SCHEMA_2_1:

@@ -22,12 +22,11 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 from tfx import types
 from tfx.dsl.components.base import base_beam_executor, base_component, base_executor
 from tfx.dsl.io import fileio
-from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_entrypoint_utils as entrypoint
-from tfx.orchestration.portable import outputs_utils
 from tfx.utils import import_utils, name_utils
 
 from components.beam_options import beam_options, is_local
 from components.staging import staged
+from pipeline import compat
 from pipeline.cluster.launcher_paths import local_artifact_paths
 from storygan_tf.common.errors import ConfigError, StoryGANError
 from storygan_tf.training.callbacks.interruption import TrainingInterruptedError
@@ -116,27 +115,19 @@ class StepInvocation:
 
     def tell(self) -> None:
         """Writes what the step made, as an ExecutorOutput message."""
-        outputs_utils.tag_output_artifacts_with_version(self.outputs)
-        told = pipeline_spec_pb2.ExecutorOutput()
-        for name, listed in entrypoint.translate_executor_output(self.outputs, self.names).items():
-            told.artifacts[name].CopyFrom(listed)
+        message = compat.executor_output(self.outputs, self.names)
         fileio.makedirs(os.path.dirname(self.output_file))  # noqa: PTH120 - may be a URI
         with fileio.open(self.output_file, "wb") as file:
-            file.write(json_format.MessageToJson(told).encode())
+            file.write(json_format.MessageToJson(message).encode())
 
 
 def _artifacts(
     given: Mapping[str, pipeline_spec_pb2.ArtifactList], classes: Mapping[str, str], names: dict[int, str]
 ) -> Artifacts:
-    for name, listed in given.items():
+    for name in given:
         if name not in classes:
             raise ConfigError(f"--input: found artifacts {name!r}, expected only {', '.join(classes) or 'none'}.")
-        for artifact in listed.artifacts:
-            # TFX takes a dotted name in the title's place for the class itself.
-            artifact.type.Clear()
-            artifact.type.schema_title = classes[name]
-    artifacts: Artifacts = entrypoint.parse_raw_artifact_dict(given, names)
-    return {name: listed for name, listed in artifacts.items() if listed}
+    return {name: listed for name, listed in compat.parse_artifacts(given, classes, names).items() if listed}
 
 
 def _properties(inputs: Any, types_of: StepTypes) -> dict[str, Any]:
@@ -176,13 +167,12 @@ def _context(executor_class: type[base_executor.BaseExecutor], work: StepInvocat
 def main(arguments: Sequence[str]) -> int:
     """Runs the step that the arguments name; returns the process's exit code."""
     options, beam = _parser().parse_known_args(arguments)
-    # TFX and Beam parse the process's own arguments as theirs.
-    sys.argv = sys.argv[:1]
     absl_logging.use_absl_handler()
     absl_logging.set_verbosity(absl_logging.INFO)
     try:
         work = StepInvocation.read(options.input, StepTypes.from_json(options.types))
-        run_step(import_utils.import_class_by_path(options.executor), work, beam, options.mirrored)
+        with compat.hidden_command_line():
+            run_step(import_utils.import_class_by_path(options.executor), work, beam, options.mirrored)
     except TrainingInterruptedError as error:
         return _fail(options.step, error, INTERRUPTED)
     except StoryGANError as error:
