@@ -26,13 +26,13 @@ EPILOG = (
     "--root s3://bucket/storygan --out pipeline.yaml --set cluster.steps.Trainer.accelerators=1"
 )
 
-TRAINING = "k8s-job"
+TRAINING_TARGET = "k8s-job"
 """The target that is a training alone, of prepared stories."""
 
 TARGETS = {
     "kubeflow": "pipeline.cluster.kubeflow",
     "vertex": "pipeline.cluster.vertex",
-    TRAINING: "pipeline.cluster.k8s_job",
+    TRAINING_TARGET: "pipeline.cluster.k8s_job",
 }
 """A module for each target, whose `compile(request, out)` writes the file and returns what to say of it."""
 
@@ -63,10 +63,12 @@ def compile_pipeline(
     """
     if target not in TARGETS:
         raise ConfigError(f"--target {target}: expected one of {', '.join(TARGETS)}{nearest(target, TARGETS)}.")
-    if (target == TRAINING) != (workers is not None):
-        raise ConfigError(f"--workers: expected with --target {TRAINING}, and with no other target.")
-    if target == TRAINING and (encoder or max_reject_fraction is not None):
-        raise ConfigError(f"--encoder, --max-reject-fraction: `storygan prepare` takes them, not --target {TRAINING}.")
+    if (target == TRAINING_TARGET) != (workers is not None):
+        raise ConfigError(f"--workers: expected with --target {TRAINING_TARGET}, and with no other target.")
+    if target == TRAINING_TARGET and (encoder or max_reject_fraction is not None):
+        raise ConfigError(
+            f"--encoder, --max-reject-fraction: `storygan prepare` takes them, not --target {TRAINING_TARGET}."
+        )
     from pipeline.cluster.cluster_settings import CompileRequest, split_assignments
 
     cluster, others = split_assignments(assignments or [])

@@ -40,7 +40,7 @@ class Toleration:
     effect: Literal["", "NoSchedule", "PreferNoSchedule", "NoExecute"] = ""
 
     @property
-    def given(self) -> dict[str, str]:
+    def fields(self) -> dict[str, str]:
         """What is said of it, as Kubernetes takes it."""
         return {name: value for name, value in vars(self).items() if value}
 
@@ -199,7 +199,7 @@ class ClusterSettings(StepSettings):
             "at most 52 lower-case letters, digits and hyphens, a letter first",
         )
 
-    def of(self, step: str) -> StepSettings:
+    def for_step(self, step: str) -> StepSettings:
         """Returns what a step asks for: its own, else what all do."""
         own = getattr(self.steps, step)
         fields = [field.name for field in dataclasses.fields(StepSettings)]
@@ -208,7 +208,7 @@ class ClusterSettings(StepSettings):
 
 
 @dataclasses.dataclass(frozen=True)
-class _Assigned:
+class _ClusterAssignments:
     cluster: ClusterSettings = ClusterSettings()
 
 
@@ -223,7 +223,7 @@ def split_assignments(assignments: Sequence[str]) -> tuple[ClusterSettings, list
     """
     ours = [assignment for assignment in assignments if assignment.strip().startswith(PREFIX)]
     others = [assignment for assignment in assignments if assignment not in ours]
-    return override(_Assigned(), ours).cluster, others
+    return override(_ClusterAssignments(), ours).cluster, others
 
 
 @dataclasses.dataclass(frozen=True)

@@ -28,10 +28,10 @@ USER = 1000
 GRACE_SECONDS = 120
 """From SIGTERM to SIGKILL: time to finish a step and save."""
 
-HOPELESS, PASSING = [1, 2], [75, 130, 143]
+FATAL_CODES, RESTART_CODES = [1, 2], [75, 130, 143]
 """Exit codes of `storygan train`: errors that starting again does not mend, and ends after which all start again."""
 
-LABEL = {"app.kubernetes.io/name": "storygan", "app.kubernetes.io/component": "training"}
+LABELS = {"app.kubernetes.io/name": "storygan", "app.kubernetes.io/component": "training"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +45,7 @@ class KubernetesJob:
         workers: how many there are.
         options: further ones of `storygan train`.
         training: the settings that these make.
-        cluster: what the cluster is asked for.
+        cluster: what the cluster is worker for.
     """
 
     image: str
@@ -73,7 +73,7 @@ class KubernetesJob:
     @property
     def worker(self) -> StepSettings:
         """What each worker asks for."""
-        return self.cluster.of(STEP)
+        return self.cluster.for_step(STEP)
 
     @property
     def name(self) -> str:
@@ -109,7 +109,7 @@ def manifest(job: KubernetesJob) -> list[dict[str, Any]]:
     service = {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": {"name": job.service, "labels": dict(LABEL)},
+        "metadata": {"name": job.service, "labels": dict(LABELS)},
         "spec": {
             "clusterIP": "None",
             # Workers look for each other before any of them is ready.
@@ -125,14 +125,14 @@ def _job(job: KubernetesJob) -> dict[str, Any]:
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": {"name": job.name, "labels": dict(LABEL)},
+        "metadata": {"name": job.name, "labels": dict(LABELS)},
         "spec": {
             "completionMode": "Indexed",
             "completions": job.workers,
             "parallelism": job.workers,
             "backoffLimit": job.cluster.retries,
             "podFailurePolicy": {"rules": _failure_rules()},
-            "template": {"metadata": {"labels": dict(LABEL)}, "spec": _pod(job)},
+            "template": {"metadata": {"labels": dict(LABELS)}, "spec": _pod(job)},
         },
     }
 
@@ -141,8 +141,8 @@ def _failure_rules() -> list[dict[str, Any]]:
     """The first that fits counts; what fits none, such as an end by SIGKILL, counts towards the limit of retries."""
     return [
         {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
-        {"action": "Ignore", "onExitCodes": _codes(PASSING)},
-        {"action": "FailJob", "onExitCodes": _codes(HOPELESS)},
+        {"action": "Ignore", "onExitCodes": _codes(RESTART_CODES)},
+        {"action": "FailJob", "onExitCodes": _codes(FATAL_CODES)},
     ]
 
 
@@ -151,7 +151,7 @@ def _codes(values: list[int]) -> dict[str, Any]:
 
 
 def _pod(job: KubernetesJob) -> dict[str, Any]:
-    asked = job.worker
+    worker = job.worker
     pod: dict[str, Any] = {
         "subdomain": job.service,
         "restartPolicy": "Never",
@@ -171,10 +171,10 @@ def _pod(job: KubernetesJob) -> dict[str, Any]:
     }
     if job.cluster.service_account:
         pod["serviceAccountName"] = job.cluster.service_account
-    if asked.node_labels:
-        pod["nodeSelector"] = asked.node_labels
-    if asked.tolerations:
-        pod["tolerations"] = [toleration.given for toleration in asked.tolerations]
+    if worker.node_labels:
+        pod["nodeSelector"] = worker.node_labels
+    if worker.tolerations:
+        pod["tolerations"] = [toleration.fields for toleration in worker.tolerations]
     return pod
 
 
@@ -212,12 +212,12 @@ def _secret_variables(cluster: ClusterSettings) -> list[dict[str, Any]]:
     ]
 
 
-def _resources(asked: StepSettings) -> dict[str, dict[str, str]]:
-    """Cores are asked for and may be exceeded; memory and GPUs may not."""
-    limits = {"memory": asked.memory} if asked.memory else {}
-    if asked.accelerators:
-        limits[asked.accelerator_name] = str(asked.accelerators)
-    requests = limits | ({"cpu": f"{asked.cpu:g}"} if asked.cpu else {})
+def _resources(worker: StepSettings) -> dict[str, dict[str, str]]:
+    """Cores are worker for and may be exceeded; memory and GPUs may not."""
+    limits = {"memory": worker.memory} if worker.memory else {}
+    if worker.accelerators:
+        limits[worker.accelerator_name] = str(worker.accelerators)
+    requests = limits | ({"cpu": f"{worker.cpu:g}"} if worker.cpu else {})
     return {name: amounts for name, amounts in (("requests", requests), ("limits", limits)) if amounts}
 
 

@@ -27,18 +27,18 @@ def compile(request: CompileRequest, out: Path) -> list[str]:
     """Writes the file; returns what to say of it.
 
     Raises:
-        StoryGANError: as `pipeline.cluster.submission.Submission.of`.
+        StoryGANError: as `pipeline.cluster.submission.Submission.from_request`.
     """
     check_out(out, (".yaml", ".yml"))
-    submission = Submission.of(request)
+    submission = Submission.from_request(request)
     spec = pipeline_job(request, submission, SCHEMA_2_1, mirrored=True)["pipelineSpec"]
-    _collapse_types(spec["components"])
+    _use_system_types(spec["components"])
     platform = platform_spec(request.cluster, [component.id for component in submission.pipeline.components])
     write_atomically(out, yaml.safe_dump_all([spec, *([platform] if platform else [])], sort_keys=True).encode())
     return [*submission.notes, *service_account_note(request), *parameter_notes(submission)]
 
 
-def _collapse_types(components: Mapping[str, Any]) -> None:
+def _use_system_types(components: Mapping[str, Any]) -> None:
     """Gives artifacts types of Kubeflow's own, which its pages know; the entry point restores TFX's."""
     for component in components.values():
         for side in ("inputDefinitions", "outputDefinitions"):
@@ -50,15 +50,15 @@ def _collapse_types(components: Mapping[str, Any]) -> None:
 
 def platform_spec(cluster: ClusterSettings, steps: list[str]) -> dict[str, Any]:
     """Returns Kubernetes' part; empty where nothing is asked of it."""
-    executors = {f"{step}_executor": wanted for step in steps if (wanted := _executor(cluster, step))}
+    executors = {f"{step}_executor": step_settings for step in steps if (step_settings := _executor(cluster, step))}
     return {"platforms": {"kubernetes": {"deploymentSpec": {"executors": executors}}}} if executors else {}
 
 
 def _executor(cluster: ClusterSettings, step: str) -> dict[str, Any]:
-    wanted = cluster.of(step)
+    step_settings = cluster.for_step(step)
     parts = {
-        "nodeSelector": {"labels": wanted.node_labels} if wanted.node_labels else {},
-        "tolerations": [toleration.given for toleration in wanted.tolerations or ()],
+        "nodeSelector": {"labels": step_settings.node_labels} if step_settings.node_labels else {},
+        "tolerations": [toleration.fields for toleration in step_settings.tolerations or ()],
         "pvcMount": [_named("pvcName", volume.claim) | {"mountPath": volume.path} for volume in cluster.volumes],
         "secretAsEnv": [
             _named("secretName", secret.name) | {"keyToEnv": [{"secretKey": secret.key, "envVar": secret.env}]}

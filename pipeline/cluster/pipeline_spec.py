@@ -25,10 +25,10 @@ from storygan_tf.common.errors import ConfigError
 COMMAND = ("python", "-m", "pipeline.cluster.step")
 """What every container runs."""
 
-BACKOFF_SECONDS = 30
+_BACKOFF_SECONDS = 30
 """Before a step is run again; twice as long each time."""
 
-JUDGE_STEP = "StoryEvaluator"
+_UNCACHED_STEP = "StoryEvaluator"
 """Reads the pushed models, which no cache knows of: it always runs."""
 
 SCHEMA_2_1 = "2.1.0"
@@ -38,7 +38,7 @@ def pipeline_job(request: CompileRequest, submission: Submission, version: str, 
     """Returns a PipelineJob: the specification, and values of its runtime parameters.
 
     Args:
-        request: what was asked for.
+        request: what was resources for.
         submission: the pipeline.
         version: of the specification's schema.
         mirrored: whether artifacts are brought to the container and fetched from there by who starts it.
@@ -54,14 +54,14 @@ def pipeline_job(request: CompileRequest, submission: Submission, version: str, 
     job: dict[str, Any] = runner.run(submission.pipeline, parameter_values=values, write_out=False)
     spec = job["pipelineSpec"]
     spec["pipelineInfo"]["name"] = request.cluster.name
-    spec["defaultPipelineRoot"] = submission.places.artifacts
+    spec["defaultPipelineRoot"] = submission.paths.artifacts
     for component in submission.pipeline.components:
-        wanted = request.cluster.of(component.id)
+        step_settings = request.cluster.for_step(component.id)
         task, container = compat.find_task_and_container(spec, component.id)
-        container["args"] = step_arguments(component, step_beam(request, wanted), mirrored=mirrored)
-        _put(container, "resources", resources(wanted))
-        _put(task, "retryPolicy", _retry_policy(request.cluster.retries))
-    del spec["root"]["dag"]["tasks"][JUDGE_STEP]["cachingOptions"]
+        container["args"] = step_arguments(component, _beam_options(request, step_settings), mirrored=mirrored)
+        _set_unless_empty(container, "resources", resources(step_settings))
+        _set_unless_empty(task, "retryPolicy", _retry_policy(request.cluster.retries))
+    del spec["root"]["dag"]["tasks"][_UNCACHED_STEP]["cachingOptions"]
     if version == SCHEMA_2_1:
         for name, value in values.items():
             spec["root"]["inputDefinitions"]["parameters"][name]["defaultValue"] = value
@@ -76,20 +76,20 @@ def step_arguments(component: base_component.BaseComponent, beam: Sequence[str],
     return [
         *("--step", component.id),
         *("--executor", name_utils.get_full_name(executor)),
-        *("--types", StepTypes.of(component).to_json()),
+        *("--types", StepTypes.from_component(component).to_json()),
         *("--input", "{{$}}"),
         *mirrors,
         *(beam if on_beam else ()),
     ]
 
 
-def step_beam(request: CompileRequest, wanted: StepSettings) -> tuple[str, ...]:
+def _beam_options(request: CompileRequest, step_settings: StepSettings) -> tuple[str, ...]:
     """Returns a step's Beam options; Dataflow's workers start from the same image unless another is named.
 
     Raises:
         ConfigError: where the runner needs an option that is not there.
     """
-    beam = wanted.beam or ()
+    beam = step_settings.beam or ()
     named = any(option.startswith("--sdk_container_image") for option in beam)
     if "--runner=DataflowRunner" in beam and not named:
         beam = (*beam, f"--sdk_container_image={request.image}")
@@ -97,16 +97,16 @@ def step_beam(request: CompileRequest, wanted: StepSettings) -> tuple[str, ...]:
     return beam
 
 
-def resources(wanted: StepSettings) -> dict[str, Any]:
-    """Returns the resources of a container's specification; what is not asked for is left out."""
-    asked: dict[str, Any] = {}
-    if wanted.cpu:
-        asked["cpuLimit"] = wanted.cpu
-    if wanted.memory_bytes:
-        asked["memoryLimit"] = wanted.memory_bytes / 1e9
-    if wanted.accelerators:
-        asked["accelerator"] = {"count": str(wanted.accelerators), "type": wanted.accelerator_name}
-    return asked
+def resources(step_settings: StepSettings) -> dict[str, Any]:
+    """Returns the resources of a container's specification; what is not resources for is left out."""
+    resources: dict[str, Any] = {}
+    if step_settings.cpu:
+        resources["cpuLimit"] = step_settings.cpu
+    if step_settings.memory_bytes:
+        resources["memoryLimit"] = step_settings.memory_bytes / 1e9
+    if step_settings.accelerators:
+        resources["accelerator"] = {"count": str(step_settings.accelerators), "type": step_settings.accelerator_name}
+    return resources
 
 
 def _retry_policy(retries: int) -> dict[str, Any]:
@@ -114,13 +114,13 @@ def _retry_policy(retries: int) -> dict[str, Any]:
         return {}
     return {
         "maxRetryCount": retries,
-        "backoffDuration": f"{BACKOFF_SECONDS}s",
+        "backoffDuration": f"{_BACKOFF_SECONDS}s",
         "backoffFactor": 2.0,
         "backoffMaxDuration": "3600s",
     }
 
 
-def _put(values: dict[str, Any], key: str, value: dict[str, Any]) -> None:
+def _set_unless_empty(values: dict[str, Any], key: str, value: dict[str, Any]) -> None:
     if value:
         values[key] = value
 

@@ -52,7 +52,7 @@ class StepTypes:
     integers: Sequence[str] = ()
 
     @classmethod
-    def of(cls, component: base_component.BaseComponent) -> StepTypes:
+    def from_component(cls, component: base_component.BaseComponent) -> StepTypes:
         """Returns a component's."""
         return cls(
             {name: name_utils.get_full_name(channel.type) for name, channel in component.inputs.items()},
@@ -96,7 +96,7 @@ class StepInvocation:
     names: dict[int, str]
 
     @classmethod
-    def read(cls, text: str, types_of: StepTypes) -> StepInvocation:
+    def from_json(cls, text: str, step_types: StepTypes) -> StepInvocation:
         """Reads it, and gives artifacts the types of the step.
 
         Raises:
@@ -109,11 +109,11 @@ class StepInvocation:
         except json_format.ParseError as error:
             raise ConfigError(f"--input: found {text[:80]!r} ({error}); expected an ExecutorInput.") from error
         names: dict[int, str] = {}
-        inputs = _artifacts(message.inputs.artifacts, types_of.inputs, names)
-        outputs = _artifacts(message.outputs.artifacts, types_of.outputs, names)
-        return cls(inputs, outputs, _properties(message.inputs, types_of), message.outputs.output_file, names)
+        inputs = _artifacts(message.inputs.artifacts, step_types.inputs, names)
+        outputs = _artifacts(message.outputs.artifacts, step_types.outputs, names)
+        return cls(inputs, outputs, _properties(message.inputs, step_types), message.outputs.output_file, names)
 
-    def tell(self) -> None:
+    def write_output(self) -> None:
         """Writes what the step made, as an ExecutorOutput message."""
         message = compat.executor_output(self.outputs, self.names)
         fileio.makedirs(os.path.dirname(self.output_file))  # noqa: PTH120 - may be a URI
@@ -130,34 +130,38 @@ def _artifacts(
     return {name: listed for name, listed in compat.parse_artifacts(given, classes, names).items() if listed}
 
 
-def _properties(inputs: Any, types_of: StepTypes) -> dict[str, Any]:
+def _properties(inputs: Any, step_types: StepTypes) -> dict[str, Any]:
     """Returns execution properties: of schema 2.1 `parameter_values`, of 2.0 `parameters`."""
     properties = {name: getattr(value, value.WhichOneof("value")) for name, value in inputs.parameters.items()}
     properties |= {name: getattr(value, value.WhichOneof("kind")) for name, value in inputs.parameter_values.items()}
-    return {name: int(value) if name in types_of.integers else value for name, value in properties.items()}
+    return {name: int(value) if name in step_types.integers else value for name, value in properties.items()}
 
 
 def run_step(
-    executor_class: type[base_executor.BaseExecutor], work: StepInvocation, beam: Sequence[str], mirrored: bool
+    executor_class: type[base_executor.BaseExecutor], invocation: StepInvocation, beam: Sequence[str], mirrored: bool
 ) -> None:
     """Runs a step and tells what it made.
 
     Args:
         executor_class: of the step.
-        work: what it is to do.
+        invocation: what it is to do.
         beam: Beam's options.
         mirrored: whether artifacts are in the launcher's folders (`pipeline.cluster.launcher_paths`).
     """
-    executor = executor_class(_context(executor_class, work, beam))
+    executor = executor_class(_context(executor_class, invocation, beam))
     # Beam's workers on other machines reach buckets, and nothing of this one.
-    buckets = staged(work.inputs, work.outputs, work.properties) if is_local(beam) else nullcontext(work.properties)
-    with local_artifact_paths(work.inputs, work.outputs, mirrored=mirrored), buckets as properties:
-        executor.Do(work.inputs, work.outputs, properties)
-    work.tell()
+    buckets = (
+        staged(invocation.inputs, invocation.outputs, invocation.properties)
+        if is_local(beam)
+        else nullcontext(invocation.properties)
+    )
+    with local_artifact_paths(invocation.inputs, invocation.outputs, mirrored=mirrored), buckets as properties:
+        executor.Do(invocation.inputs, invocation.outputs, properties)
+    invocation.write_output()
 
 
-def _context(executor_class: type[base_executor.BaseExecutor], work: StepInvocation, beam: Sequence[str]) -> Any:
-    root = os.path.dirname(work.output_file)  # noqa: PTH120 - may be a URI
+def _context(executor_class: type[base_executor.BaseExecutor], invocation: StepInvocation, beam: Sequence[str]) -> Any:
+    root = os.path.dirname(invocation.output_file)  # noqa: PTH120 - may be a URI
     places = {"tmp_dir": f"{root}/.temp", "unique_id": os.path.basename(root)}  # noqa: PTH119
     if issubclass(executor_class, base_beam_executor.BaseBeamExecutor):
         return base_beam_executor.BaseBeamExecutor.Context(beam_pipeline_args=beam_options(beam), **places)
@@ -170,9 +174,9 @@ def main(arguments: Sequence[str]) -> int:
     absl_logging.use_absl_handler()
     absl_logging.set_verbosity(absl_logging.INFO)
     try:
-        work = StepInvocation.read(options.input, StepTypes.from_json(options.types))
+        invocation = StepInvocation.from_json(options.input, StepTypes.from_json(options.types))
         with compat.hidden_command_line():
-            run_step(import_utils.import_class_by_path(options.executor), work, beam, options.mirrored)
+            run_step(import_utils.import_class_by_path(options.executor), invocation, beam, options.mirrored)
     except TrainingInterruptedError as error:
         return _fail(options.step, error, INTERRUPTED)
     except StoryGANError as error:

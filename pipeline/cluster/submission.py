@@ -29,28 +29,28 @@ class Submission:
     Attributes:
         pipeline: `create_pipeline`'s, with runtime parameters.
         parameters: what can be changed when it is submitted.
-        places: where everything goes.
+        paths: where everything goes.
         notes: what the user should know.
     """
 
     pipeline: tfx.dsl.Pipeline
     parameters: RuntimeParameters
-    places: ClusterPaths
+    paths: ClusterPaths
     notes: tuple[str, ...]
 
     @classmethod
-    def of(cls, request: CompileRequest) -> Submission:
+    def from_request(cls, request: CompileRequest) -> Submission:
         """Makes it.
 
         Raises:
-            ConfigError: for places that cannot be, or a training that cannot start from the model that it names.
+            ConfigError: for paths that cannot be, or a training that cannot start from the model that it names.
             DataError: where the data can be read here and is none of stories.
             ModelError: where the model to start from, a judge or a network cannot be loaded here.
         """
-        settings, places = request.settings, ClusterPaths.of(request)
-        data = _Data.look(request)
+        settings, paths = request.settings, ClusterPaths.from_request(request)
+        data = _DataInfo.from_request(request)
         initial = _initial(settings, data.label_names)
-        parameters = RuntimeParameters.of(
+        parameters = RuntimeParameters.with_defaults(
             data=request.data,
             data_fingerprint=data.fingerprint,
             label_names=json.dumps(list(data.label_names)),
@@ -60,9 +60,9 @@ class Submission:
         pipeline = create_pipeline(
             settings,
             data_dir=request.data,
-            pipeline_root=places.artifacts,
-            serving_dir=places.serving,
-            work_dir=places.work,
+            pipeline_root=paths.artifacts,
+            serving_dir=paths.serving,
+            work_dir=paths.work,
             data_fingerprint=data.fingerprint,
             label_names=data.label_names,
             initial_fingerprint=initial.fingerprint if initial else "",
@@ -71,11 +71,11 @@ class Submission:
             run_info=_run_info(initial),
             parameters=parameters,
         )
-        return cls(pipeline, parameters, places, data.notes)
+        return cls(pipeline, parameters, paths, data.notes)
 
 
 @dataclasses.dataclass(frozen=True)
-class _Data:
+class _DataInfo:
     """What is known of the data at compile time."""
 
     fingerprint: str
@@ -83,7 +83,7 @@ class _Data:
     notes: tuple[str, ...]
 
     @classmethod
-    def look(cls, request: CompileRequest) -> _Data:
+    def from_request(cls, request: CompileRequest) -> _DataInfo:
         """Looks at the data where it can be read here."""
         folder = Path(request.data)
         if "://" not in request.data and folder.is_dir():

@@ -17,11 +17,11 @@ def compile(request: CompileRequest, out: Path) -> list[str]:
 
     Raises:
         ConfigError: for what Vertex has no place for.
-        StoryGANError: as `pipeline.cluster.submission.Submission.of`.
+        StoryGANError: as `pipeline.cluster.submission.Submission.from_request`.
     """
     check_out(out, (".json",))
     _check(request)
-    submission = Submission.of(request)
+    submission = Submission.from_request(request)
     job = pipeline_job(request, submission, request.cluster.schema, mirrored=False)
     write_atomically(out, (json.dumps(job, indent=1, sort_keys=True) + "\n").encode())
     return [*submission.notes, *service_account_note(request), *parameter_notes(submission)]
@@ -38,12 +38,12 @@ def _check(request: CompileRequest) -> None:
                 "what it needs."
             )
     for step in vars(cluster.steps):
-        wanted = cluster.of(step)
+        step_settings = cluster.for_step(step)
         for name in ("node_selector", "tolerations"):
-            if getattr(wanted, name):
+            if getattr(step_settings, name):
                 raise ConfigError(f"cluster.{name} of {step}: Vertex chooses machines by cpu, memory and accelerator.")
-        if wanted.accelerator_name in (NVIDIA, TPU):
+        if step_settings.accelerator_name in (NVIDIA, TPU):
             raise ConfigError(
-                f"cluster.accelerator of {step}: found {wanted.accelerator_name!r}, which is Kubernetes' name; "
+                f"cluster.accelerator of {step}: found {step_settings.accelerator_name!r}, which is Kubernetes' name; "
                 "expected Vertex's, such as NVIDIA_TESLA_T4."
             )
