@@ -1,4 +1,4 @@
-"""Where a cluster's run has what: everything below its root, unless settings name another path."""
+"""The folders of a run on a cluster: all are below the root, unless a setting gives another path."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from pipeline.cluster.cluster_settings import CompileRequest
 from storygan_tf.common.errors import ConfigError
 
 _LAUNCHER_SCHEME = "minio://"
-"""Begins paths that Kubeflow's launcher reaches, and nothing within a container does."""
+"""Scheme of URIs that only Kubeflow's launcher can read, not the processes in a container."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ClusterPaths:
-    """URIs or paths, in the containers.
+    """The folders of a run: URIs, or paths in the containers.
 
     Attributes:
-        artifacts: what steps hand on.
-        serving: model base directory that Pusher adds a version to.
-        work: folder that a training resumes from; empty where there is none that outlives a container.
+        artifacts: root folder of the artifacts.
+        serving: model base directory; Pusher adds a version directory to it.
+        work: folder of the checkpoints that a training resumes from; empty if no folder outlives a container.
     """
 
     artifacts: str
@@ -27,10 +27,10 @@ class ClusterPaths:
 
     @classmethod
     def from_request(cls, request: CompileRequest) -> ClusterPaths:
-        """Returns the paths of a request.
+        """Returns the folders for a request.
 
         Raises:
-            ConfigError: for a relative path, or one where steps cannot write.
+            ConfigError: if a path is relative, or if steps cannot write to it.
         """
         root, cluster = request.root.rstrip("/"), request.cluster
         paths = cls(
@@ -58,6 +58,6 @@ def _check(path: str, option: str) -> None:
 def _check_reachable(path: str, option: str) -> None:
     if path.startswith(_LAUNCHER_SCHEME):
         raise ConfigError(
-            f"{option} {path}: Kubeflow's launcher alone reaches it, for artifacts; give a gs:// or s3:// URI, or a "
-            "mounted volume's path (--set cluster.volumes)."
+            f"{option} {path}: only Kubeflow's launcher reads it, and only for artifacts; expected a gs:// or "
+            "s3:// URI, or a path in a mounted volume (--set cluster.volumes)."
         )

@@ -1,7 +1,7 @@
 """`--target kubeflow`: a YAML file for Kubeflow Pipelines 2.
 
-What Kubernetes alone knows (node selectors, tolerations, secrets, volumes) is a second document of the file, as
-`kfp-kubernetes` writes it.
+The file has two documents: the pipeline specification, and, if any is set, the parts that only Kubernetes knows (node
+selectors, tolerations, secrets, volumes), in the format of `kfp-kubernetes`.
 """
 
 from __future__ import annotations
@@ -24,9 +24,17 @@ _DATASETS = {standard_artifacts.Examples.TYPE_NAME}
 
 
 def compile(request: CompileRequest, out: Path) -> list[str]:
-    """Writes the file; returns what to say of it.
+    """Writes the pipeline as a file for Kubeflow Pipelines 2.
+
+    Args:
+        request: the arguments of the compilation.
+        out: YAML file to write.
+
+    Returns:
+        Lines of text for the user.
 
     Raises:
+        ConfigError: if `out` does not end in `.yaml` or `.yml`.
         StoryGANError: as `pipeline.cluster.submission.Submission.from_request`.
     """
     check_out(out, (".yaml", ".yml"))
@@ -39,7 +47,7 @@ def compile(request: CompileRequest, out: Path) -> list[str]:
 
 
 def _use_system_types(components: Mapping[str, Any]) -> None:
-    """Gives artifacts types of Kubeflow's own, which its pages know; the entry point restores TFX's."""
+    """Replaces TFX's artifact types by Kubeflow's, which its pages can show; the entry point restores TFX's types."""
     for component in components.values():
         for side in ("inputDefinitions", "outputDefinitions"):
             for artifact in component.get(side, {}).get("artifacts", {}).values():
@@ -49,7 +57,15 @@ def _use_system_types(components: Mapping[str, Any]) -> None:
 
 
 def platform_spec(cluster: ClusterSettings, steps: list[str]) -> dict[str, Any]:
-    """Returns Kubernetes' part; empty where nothing is asked of it."""
+    """Returns the document with the settings that only Kubernetes knows.
+
+    Args:
+        cluster: settings of the cluster.
+        steps: names of all steps.
+
+    Returns:
+        A PlatformSpec as a dictionary; empty if no such setting is set.
+    """
     executors = {f"{step}_executor": step_settings for step in steps if (step_settings := _executor(cluster, step))}
     return {"platforms": {"kubernetes": {"deploymentSpec": {"executors": executors}}}} if executors else {}
 
@@ -73,6 +89,6 @@ def _executor(cluster: ClusterSettings, step: str) -> dict[str, Any]:
 
 
 def _named(field: str, name: str) -> dict[str, Any]:
-    """Returns a name as older and newer releases of Kubeflow Pipelines read it."""
+    """Returns a name in the fields of older and of newer releases of Kubeflow Pipelines."""
     older = "constant" if field == "pvcName" else field
     return {older: name, f"{field}Parameter": {"runtimeValue": {"constant": name}}}

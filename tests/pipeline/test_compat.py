@@ -84,7 +84,8 @@ def spec(tmp_path_factory):
 
 def test_hidden_command_line(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["storygan", "--verbosity=none"])
-    context = BaseBeamExecutor.Context(beam_pipeline_args=["--sdk_container_image=none"])  # so that TFX builds no wheel
+    # With this option TFX does not build a package of itself for the workers.
+    context = BaseBeamExecutor.Context(beam_pipeline_args=["--sdk_container_image=none"])
 
     class Executor(BaseBeamExecutor):
         def Do(self, input_dict, output_dict, exec_properties): ...  # noqa: N802
