@@ -5,7 +5,7 @@
 #       -v "$PWD/runs:/data/runs" --entrypoint first-run storygan
 #
 # The second command is the first run: pictures in runs/quick. Without --entrypoint the arguments are those of `storygan`.
-# With `--build-arg EXTRA=gpu` the image has NVIDIA's CUDA libraries, too; the driver is the host's (docs/kubeflow.md).
+# With `--build-arg EXTRA=gpu` the image also contains NVIDIA's CUDA libraries, but not the driver (docs/kubeflow.md).
 
 # Any image with Python 3.10 in /usr/local, glibc 2.28 or newer and apt-get.
 ARG BASE=python:3.10-slim
@@ -24,7 +24,7 @@ ENV UV_COMPILE_BYTECODE=1 \
 RUN python -m venv /opt/storygan
 WORKDIR /src
 
-# The packages change seldom, the project often: a layer each.
+# The packages change less often than the project, so they have a layer of their own.
 ARG EXTRA=
 COPY requirements.lock requirements.gpu.lock ./
 RUN /opt/storygan/bin/pip install --no-cache-dir "uv==$(sed -n 's/^uv==\([^ ]*\).*/\1/p' requirements.lock)" \
@@ -48,8 +48,8 @@ LABEL org.opencontainers.image.title="storygan" \
 COPY --from=builder /opt/storygan /opt/storygan
 COPY --chmod=755 scripts/first_run.sh /usr/local/bin/first-run
 
-# With `docker run --user`, and on clusters that choose a number themselves, the process may have no entry in passwd. So its
-# name is given below, and its home and working directory is a folder that anyone may write.
+# With `docker run --user`, and on clusters that choose the user id themselves, the user may have no entry in passwd. Its name
+# is therefore set below, and its home and working directory is a folder that every user may write to.
 RUN useradd --uid 1000 --home-dir /data --no-create-home storygan
 RUN install --directory --mode 1777 /data /data/runs
 
@@ -60,7 +60,7 @@ ENV PATH=/opt/storygan/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
 
-# By number: a cluster that forbids root does not know names.
+# By id: a cluster that forbids root cannot check a name.
 USER 1000
 WORKDIR /data
 VOLUME /data/runs

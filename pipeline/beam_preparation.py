@@ -1,8 +1,8 @@
-"""Statistics, Transform and sentence vectors as one Beam pipeline: an Examples artifact in, prepared records out.
+"""Statistics, Transform and sentence vectors as one Beam pipeline, from an Examples artifact to prepared records.
 
-The preprocessing function, and so the vectors, are those of the pipeline's Transform. Unlike that one's, pictures never
-pass between workers or through a runner's memory: each file of stories is read, given its vectors and written by one
-worker, a batch at a time.
+It uses the preprocessing function of the pipeline's Transform step, so the vectors are the same. Unlike in the
+Transform step, pictures never pass between workers or through the memory of a runner: one worker reads a file of
+stories, adds the vectors and writes the file, a batch at a time.
 """
 
 from __future__ import annotations
@@ -25,8 +25,7 @@ import tensorflow_transform as tft
 import tensorflow_transform.beam as tft_beam
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
-from tensorflow_transform.tf_metadata import schema_utils
-from tfx_bsl.tfxio import tf_example_record
+from tfx_bsl.public import tfxio
 
 from components.record_files import list_files, read_file, read_records, write_file, write_records
 from pipeline.preprocessing import preprocessing_fn
@@ -38,7 +37,7 @@ from storygan_tf.data import example_schema
 from storygan_tf.data.prepared_data import VECTORIZER
 
 BATCH = 64
-"""Stories that are read, encoded and written at a time."""
+"""Number of stories that are read, encoded and written at a time."""
 
 GRAPH = "transform_graph"
 STATISTICS = "statistics"
@@ -48,135 +47,133 @@ _OUTCOME = "outcome.json"
 
 
 def story_schema(example: tf.train.Example) -> schema_pb2.Schema:
-    """Returns the schema of stories such as this one: every feature there, of the same length."""
+    """Returns a schema by which every story has the features of `example`, each of the same length."""
     kinds = {"bytes_list": tf.string, "int64_list": tf.int64, "float_list": tf.float32}
     spec = {}
     for name, feature in example.features.feature.items():
         kind = feature.WhichOneof("kind")
         spec[name] = tf.io.FixedLenFeature([len(getattr(feature, kind).value)], kinds[kind])
-    return schema_utils.schema_from_feature_spec(spec)
+    return tft.DatasetMetadata.from_feature_spec(spec).schema
 
 
 def add_vectors(
     examples: str, out: str, settings: Settings, initial: str, make_pipeline: Callable[[], beam.Pipeline]
 ) -> dict[str, int]:
-    """Fits the Transform graph on the training stories, and writes every story with its vectors.
+    """Fits the Transform graph on the training stories and writes every story with its vectors.
 
-    Leaves in `out` the splits of `examples`, file by file, and `transform_graph/`, `vectorizer/`, `statistics/` (one of
-    TFDV a split) and `schema.pbtxt`.
+    Writes the splits of `examples` into `out`, file by file, and `transform_graph/`, `vectorizer/`, `statistics/`
+    (TFDV's statistics of each split) and `schema.pbtxt`.
 
     Args:
         examples: root of an Examples artifact.
         out: folder to write, which all workers share.
-        settings: `model` and `data` of them are used, and `training.init_from`.
-        initial: fingerprint of the model that the training starts from; empty where there is none.
-        make_pipeline: makes a Beam pipeline that runs when its context ends.
+        settings: `model`, `data` and `training.init_from` are used.
+        initial: fingerprint of the model that the training starts from; empty if it starts from none.
+        make_pipeline: returns a Beam pipeline that runs when its context ends.
 
     Returns:
-        How many stories were written, by file.
+        The number of stories written, by file.
 
     Raises:
         ConfigError: as `pipeline.preprocessing.preprocessing_fn`.
     """
-    aside = f"{out}/writing"
+    temp_dir = f"{out}/writing"
     files = {split: list_files(f"{examples}/{split}/*.gz") for split in _splits(examples)}
     schema = story_schema(tf.train.Example.FromString(next(read_records(files["Split-train"][0]))))
     preprocess = functools.partial(
         preprocessing_fn, custom_config=transform_arguments(settings, initial).to_custom_config()
     )
-    write_file(f"{out}/{SCHEMA_FILE}", text_format.MessageToString(schema).encode(), aside)
-    with make_pipeline() as pipeline, tft_beam.Context(temp_dir=f"{aside}/transform", use_deep_copy_optimization=True):
+    write_file(f"{out}/{SCHEMA_FILE}", text_format.MessageToString(schema).encode(), temp_dir)
+    with (
+        make_pipeline() as pipeline,
+        tft_beam.Context(temp_dir=f"{temp_dir}/transform", use_deep_copy_optimization=True),
+    ):
         stories = {split: _stories(pipeline, split, names, schema) for split, names in files.items()}
         for split, batches in stories.items():
             _ = batches | f"Statistics {split}" >> _WriteStatistics(
-                f"{out}/{STATISTICS}/{split}/FeatureStats.pb", aside
+                f"{out}/{STATISTICS}/{split}/FeatureStats.pb", temp_dir
             )
-        graph = _analyze(stories["Split-train"], schema, preprocess) | "Publish" >> _Publish(aside, settings)
+        model, metadata = _analyze(stories["Split-train"], schema, preprocess)
+        graph = _publish(model, metadata, temp_dir, settings)
         names = [
             (name, f"{out}/{name.removeprefix(examples).lstrip('/')}") for group in files.values() for name in group
         ]
         written = (
             pipeline
             | "Files" >> beam.Create(names, reshuffle=True)
-            | "Vectors" >> beam.ParDo(_AddVectors(aside), beam.pvalue.AsSingleton(graph))
+            | "Vectors" >> beam.ParDo(_AddVectors(temp_dir), beam.pvalue.AsSingleton(graph))
         )
         outcome = (beam.pvalue.AsSingleton(graph), beam.pvalue.AsList(written))
-        _ = pipeline | "Once" >> beam.Create([aside]) | "Outcome" >> beam.Map(_write_outcome, *outcome)
-    told = json.loads(read_file(f"{aside}/{_OUTCOME}"))
+        _ = pipeline | "Once" >> beam.Create([temp_dir]) | "Outcome" >> beam.Map(_write_outcome, *outcome)
+    outcome = json.loads(read_file(f"{temp_dir}/{_OUTCOME}"))
     for name in (GRAPH, VECTORIZER):
-        Path(told["graph"], name).replace(Path(out, name))
-    shutil.rmtree(aside)
-    return {name.removeprefix(out).lstrip("/"): count for name, count in told["written"]}
+        Path(outcome["graph"], name).replace(Path(out, name))
+    shutil.rmtree(temp_dir)
+    return {name.removeprefix(out).lstrip("/"): count for name, count in outcome["written"]}
 
 
 def _splits(examples: str) -> list[str]:
     return sorted({Path(file).parent.name for file in list_files(f"{examples}/Split-*/*.gz")})
 
 
-def _tfxio(schema: schema_pb2.Schema) -> tf_example_record.TFExampleBeamRecord:
-    return tf_example_record.TFExampleBeamRecord("files", ["storygan", "prepare"], schema=schema)
+def _record_source(schema: schema_pb2.Schema) -> tfxio.TFExampleBeamRecord:
+    return tfxio.TFExampleBeamRecord("files", ["storygan", "prepare"], schema=schema)
 
 
 def _stories(pipeline: beam.Pipeline, split: str, files: Sequence[str], schema: schema_pb2.Schema) -> beam.PCollection:
-    """Returns a split as Arrow batches."""
+    """Returns the stories of a split as Arrow record batches of at most `BATCH` rows."""
     return (
         pipeline
         | f"Files {split}" >> beam.Create(files, reshuffle=True)
         | f"Read {split}" >> beam.FlatMap(read_records).with_output_types(bytes)
-        | f"Decode {split}" >> _tfxio(schema).BeamSource(batch_size=BATCH)
+        | f"Decode {split}" >> _record_source(schema).BeamSource(batch_size=BATCH)
     )
 
 
-def _analyze(batches: beam.PCollection, schema: schema_pb2.Schema, preprocess: Callable[..., Any]) -> Any:
-    """Fits the graph on what of the stories it depends on: of all features, the sentences."""
-    source = _tfxio(schema)
+def _analyze(
+    batches: beam.PCollection, schema: schema_pb2.Schema, preprocess: Callable[..., Any]
+) -> tuple[beam.PCollection, Any]:
+    """Fits the Transform graph on a split; only the features that it depends on, the sentences, reach the analyzers.
+
+    Returns:
+        The fitted function and its metadata, as `tft_beam.AnalyzeDataset` gives them.
+    """
+    source = _record_source(schema)
     columns = list(tft.get_analyze_input_columns(preprocess, source.TensorAdapter().OriginalTypeSpecs()))
-    chosen = batches | "Choose" >> beam.Map(_choose, columns).with_output_types(pa.RecordBatch)
+    chosen = batches | "Choose" >> beam.Map(_select_columns, columns).with_output_types(pa.RecordBatch)
     return (chosen, source.Project(columns).TensorAdapterConfig()) | "Analyze" >> tft_beam.AnalyzeDataset(preprocess)
 
 
-def _choose(batch: pa.RecordBatch, columns: Sequence[str]) -> pa.RecordBatch:
+def _select_columns(batch: pa.RecordBatch, columns: Sequence[str]) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([batch.column(batch.schema.get_field_index(name)) for name in columns], columns)
 
 
 class _WriteStatistics(beam.PTransform):
-    """Writes TFDV's statistics of a split."""
+    """Writes TFDV's statistics of a split to a file."""
 
-    def __init__(self, path: str, aside: str) -> None:
+    def __init__(self, path: str, temp_dir: str) -> None:
         super().__init__()
         self._path = path
-        self._aside = aside
+        self._temp_dir = temp_dir
 
     def expand(self, batches: beam.PCollection) -> beam.PCollection:
-        path, aside = self._path, self._aside
-        # Not TFDV's own writer: where a worker is killed, Beam's leaves a folder behind.
+        path, temp_dir = self._path, self._temp_dir
+        # TFDV's own writer uses a file sink of Beam, which leaves a folder behind if a worker is killed.
         return (
             batches
             | tfdv.GenerateStatistics(statistics_options())
-            | beam.Map(lambda statistics: write_file(path, statistics.SerializeToString(), aside))
+            | beam.Map(lambda statistics: write_file(path, statistics.SerializeToString(), temp_dir))
         )
 
 
-class _Publish(beam.PTransform):
-    """Writes the Transform graph, and its vectorizer, into a folder of this attempt's own, and gives its path."""
-
-    def __init__(self, aside: str, settings: Settings) -> None:
-        super().__init__()
-        self._aside = aside
-        self._settings = settings
-
-    def expand(self, graph: tuple[beam.PCollection, Any]) -> beam.PCollection:
-        model, metadata = graph
-        path = metadata | tft_beam.WriteMetadata(self._aside, model.pipeline, write_to_unique_subdirectory=True)
-        return model | beam.Map(_publish, beam.pvalue.AsSingleton(path), self._aside, self._settings.to_json())
-
-    def _extract_input_pvalues(self, graph: tuple[Any, Any]) -> tuple[Any, list[Any]]:
-        model, metadata = graph
-        return graph, [model, metadata.deferred_metadata]
+def _publish(model: beam.PCollection, metadata: Any, temp_dir: str, settings: Settings) -> beam.PCollection:
+    """Writes the Transform graph and its vectorizer; the result is the path of their folder, unique to the attempt."""
+    path = metadata | "Metadata" >> tft_beam.WriteMetadata(temp_dir, model.pipeline, write_to_unique_subdirectory=True)
+    return model | "Publish" >> beam.Map(_write_graph, beam.pvalue.AsSingleton(path), temp_dir, settings.to_json())
 
 
-def _publish(model: str, metadata: str, aside: str, settings: str) -> str:
-    folder = Path(aside, f"graph-{uuid.uuid4().hex}")
+def _write_graph(model: str, metadata: str, temp_dir: str, settings: str) -> str:
+    folder = Path(temp_dir, f"graph-{uuid.uuid4().hex}")
     shutil.copytree(model, folder / GRAPH / tft.TFTransformOutput.TRANSFORM_FN_DIR)
     shutil.copytree(metadata, folder / GRAPH / tft.TFTransformOutput.TRANSFORMED_METADATA_DIR)
     export_vectorizer(folder / GRAPH, folder / VECTORIZER, Settings.from_json(settings))
@@ -184,20 +181,20 @@ def _publish(model: str, metadata: str, aside: str, settings: str) -> str:
 
 
 class _AddVectors(beam.DoFn):
-    """Writes a file of stories with their vectors; gives its name and the number of stories.
+    """Adds vectors to the stories of a file, and yields the name of the written file and its number of stories.
 
     Args:
-        aside: folder for what is not whole yet.
+        temp_dir: folder for files that are still being written.
     """
 
-    def __init__(self, aside: str) -> None:
+    def __init__(self, temp_dir: str) -> None:
         super().__init__()
-        self._aside = aside
+        self._temp_dir = temp_dir
 
     def process(self, names: tuple[str, str], graph: str) -> Iterator[tuple[str, int]]:
         source, target = names
         contents = _with_vectors(read_records(source), _vectorizer(str(Path(graph, VECTORIZER))))
-        yield target, write_records(target, contents, self._aside)
+        yield target, write_records(target, contents, self._temp_dir)
 
     def teardown(self) -> None:
         _load.cache_clear()
@@ -207,7 +204,7 @@ _LOADING = threading.Lock()
 
 
 def _vectorizer(path: str) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Loads a vectorizer once a process, however many threads and files that has."""
+    """Loads a vectorizer once per process, for all its threads and files."""
     with _LOADING:
         return _load(path)
 
@@ -218,7 +215,7 @@ def _load(path: str) -> Callable[[tf.Tensor], tf.Tensor]:
 
 
 def _with_vectors(contents: Iterable[bytes], vectorizer: Callable[[tf.Tensor], tf.Tensor]) -> Iterator[bytes]:
-    """Yields serialized stories with their vectors, which are computed for a batch of stories at a time."""
+    """Yields serialized stories with their vectors, computed for `BATCH` stories at a time."""
     contents = iter(contents)
     while batch := [tf.train.Example.FromString(content) for content in itertools.islice(contents, BATCH)]:
         sentences = [example.features.feature[example_schema.SENTENCES].bytes_list.value for example in batch]
@@ -228,5 +225,5 @@ def _with_vectors(contents: Iterable[bytes], vectorizer: Callable[[tf.Tensor], t
             yield example.SerializeToString(deterministic=True)
 
 
-def _write_outcome(aside: str, graph: str, written: list[tuple[str, int]]) -> None:
-    write_file(f"{aside}/{_OUTCOME}", json.dumps({"graph": graph, "written": written}).encode(), aside)
+def _write_outcome(temp_dir: str, graph: str, written: list[tuple[str, int]]) -> None:
+    write_file(f"{temp_dir}/{_OUTCOME}", json.dumps({"graph": graph, "written": written}).encode(), temp_dir)

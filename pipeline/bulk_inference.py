@@ -1,7 +1,7 @@
-"""TFX's BulkInferrer on a StoryGAN: the stories of a split, and what a model that passed the gate draws of them.
+"""TFX's BulkInferrer for a StoryGAN: a blessed model draws the stories of a split.
 
-Its Examples artifact has the stories as they were given, and two features more: `drawn`, T PNGs, and `error`. For
-stories that are not part of a run there is `storygan batch`.
+The step writes an Examples artifact: the stories of the split with two more features, `drawn` (T PNGs) and `error`. Use
+`storygan batch` for stories that are not part of a pipeline run.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from tfx import v1 as tfx
 from tfx.types import BaseChannel
 
 DRAWN, ERROR = "drawn", "error"
-"""Features of the output."""
+"""Names of the features that the step adds to a story."""
 
 _SIGNATURE = "generate_from_examples"
 
@@ -18,13 +18,13 @@ _SIGNATURE = "generate_from_examples"
 def bulk_inferrer(
     examples: BaseChannel, model: BaseChannel, blessing: BaseChannel, split: str
 ) -> tfx.components.BulkInferrer:
-    """Returns the step.
+    """Returns the BulkInferrer component.
 
     Args:
-        examples: of StoryExampleGen.
-        model: of the Trainer.
-        blessing: of the StoryEvaluator; where it is withheld, nothing is drawn.
-        split: whose stories are drawn.
+        examples: stories, from StoryExampleGen.
+        model: model that draws, from the Trainer.
+        blessing: blessing of that model, from StoryEvaluator; nothing is drawn with a model that is not blessed.
+        split: name of the split to draw.
     """
     columns = {"image_bytes": DRAWN, "error": ERROR}
     predicted = tfx.proto.PredictOutput(

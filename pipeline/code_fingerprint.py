@@ -1,11 +1,11 @@
 """A fingerprint of the code behind a pipeline step.
 
-TFX's cache key knows a step's inputs and properties, not the code behind a dotted name: after an edit it would serve
-the old output. The fingerprint of the code goes into such a step's properties, so that an edit runs again exactly the
-steps that depend on what was edited.
+TFX's cache key contains a step's inputs and properties, but not the code behind a dotted name: after an edit of that
+code TFX would take the old output from the cache. A step therefore has the fingerprint of its code as a property, so
+that an edit runs exactly the steps again that depend on the edited code.
 
-Computed from source files alone; nothing is imported or run. What it cannot see are imports by a computed name
-(`importlib.import_module`) and modules started as processes: name those modules as well.
+The fingerprint is computed from source files alone; nothing is imported or run. It does not cover modules that are
+imported by a computed name (`importlib.import_module`) or started as processes; pass the names of those modules, too.
 """
 
 from __future__ import annotations
@@ -22,20 +22,21 @@ PACKAGES = ("storygan_tf", "storygan_cli", "components", "pipeline", "serving")
 
 
 def code_fingerprint(*modules: str, root: Path | None = None) -> str:
-    """Returns a SHA-256 over the named modules and all project modules that they import, directly or not.
+    """Returns a SHA-256 of the named modules and of all project modules that they import, directly or indirectly.
 
-    Included are the `__init__.py` of every package on the way, and a module's data files (templates and the like):
-    those beside it, or in folders below that are no packages, which it names, or which no module beside them names.
+    It includes the `__init__.py` of the packages that contain these modules, and the data files of each module, such as
+    templates. A data file lies in the folder of the module, or in a folder below it that is not a package. It belongs
+    to the modules of that folder whose source contains its name, or to all of them if none does.
 
     Args:
         modules: dotted names, such as `pipeline.preprocessing`.
-        root: the folder of the project's packages; by default the one that this package lies in.
+        root: folder that contains the project's packages; by default the one that contains this package.
 
     Returns:
-        64 hexadecimal digits. The same for the same files, wherever they lie.
+        64 hexadecimal digits, the same for the same files in any folder.
 
     Raises:
-        ModuleNotFoundError: where a named module is not one of the project's.
+        ModuleNotFoundError: if a named module is not part of the project.
     """
     tree = _Tree(root or Path(__file__).resolve().parents[1])
     for name in modules:
@@ -56,7 +57,7 @@ class _Tree:
     root: Path
 
     def source(self, name: str) -> Path | None:
-        """Returns the source file of module `name`, None where the project has none."""
+        """Returns the source file of module `name`, or None if the project has no such module."""
         parts = name.split(".")
         if parts[0] not in PACKAGES:
             return None
@@ -69,25 +70,25 @@ class _Tree:
 
 def _files(tree: _Tree, modules: tuple[str, ...]) -> set[Path]:
     files: set[Path] = set()
-    for name in _closure(tree, modules):
+    for name in _reachable_modules(tree, modules):
         path = tree.source(name)
         if path is not None:
-            files.update((path, *_data_of(path)))
+            files.update((path, *_data_files(path)))
         for package in _ancestors(name):
             files.update(filter(None, [tree.source(package)]))
     return files
 
 
-def _closure(tree: _Tree, modules: tuple[str, ...]) -> set[str]:
-    seen: set[str] = set()
+def _reachable_modules(tree: _Tree, modules: tuple[str, ...]) -> set[str]:
+    reached: set[str] = set()
     waiting = list(modules)
     while waiting:
         name = waiting.pop()
-        if name not in seen and tree.source(name) is not None:
-            seen.add(name)
+        if name not in reached and tree.source(name) is not None:
+            reached.add(name)
             for module in (name, *_ancestors(name)):
                 waiting.extend(_imports(tree, module))
-    return seen
+    return reached
 
 
 def _ancestors(name: str) -> list[str]:
@@ -95,11 +96,8 @@ def _ancestors(name: str) -> list[str]:
     return [".".join(parts[:length]) for length in range(1, len(parts))]
 
 
-def _data_of(source: Path) -> Iterator[Path]:
-    """Yields the data files beside a module, or in folders below that are no packages, that may be the module's.
-
-    Those that the modules beside name belong to the modules that name them, those that none names to all of them.
-    """
+def _data_files(source: Path) -> Iterator[Path]:
+    """Yields the data files that belong to a module (see `code_fingerprint`)."""
     siblings = {path: path.read_bytes() for path in source.parent.glob("*.py")}
     for entry in source.parent.iterdir():
         if entry.name == "__pycache__" or (entry / "__init__.py").exists():
@@ -111,14 +109,14 @@ def _data_of(source: Path) -> Iterator[Path]:
 
 
 def _is_data(path: Path) -> bool:
-    """Tells data from code and from what editors leave behind."""
+    """Returns whether a path is a data file: neither code nor a backup or swap file of an editor."""
     return (
         path.is_file() and path.suffix not in (".py", ".pyc") and not path.name.startswith(".") and path.name[-1] != "~"
     )
 
 
 def _imports(tree: _Tree, name: str) -> Iterator[str]:
-    """Yields the project modules that running module `name` may import, at any depth of nesting."""
+    """Yields the modules that module `name` imports when it runs, also inside its functions."""
     path = tree.source(name)
     if path is None:
         return
@@ -132,20 +130,20 @@ def _imports(tree: _Tree, name: str) -> Iterator[str]:
 
 
 def _imported(tree: _Tree, alias: ast.alias) -> Iterator[str]:
-    """Yields the modules behind `import a.b`, which binds `a`, so that any lazy name of `a` may be used then."""
+    """Yields the modules that `import a.b` makes available: `a.b`, and those behind the lazy names of `a` and `a.b`."""
     yield alias.name
     for package in [alias.name] if alias.asname else [alias.name, *_ancestors(alias.name)]:
-        yield from _homes(tree, package).values()
+        yield from _lazy_names(tree, package).values()
 
 
 def _imported_from(tree: _Tree, node: ast.ImportFrom, package: str) -> Iterator[str]:
     base = _base(node, package)
-    homes = _homes(tree, base)
+    lazy_names = _lazy_names(tree, base)
     yield base
     for alias in node.names:
         if alias.name == "*":
-            yield from homes.values()
-        yield homes.get(alias.name, f"{base}.{alias.name}")
+            yield from lazy_names.values()
+        yield lazy_names.get(alias.name, f"{base}.{alias.name}")
 
 
 def _base(node: ast.ImportFrom, package: str) -> str:
@@ -157,10 +155,10 @@ def _base(node: ast.ImportFrom, package: str) -> str:
     return ".".join([*above, *([node.module] if node.module else [])])
 
 
-def _homes(tree: _Tree, package: str) -> dict[str, str]:
-    """Returns the names that a package loads on first use, each with the module that it comes from.
+def _lazy_names(tree: _Tree, package: str) -> dict[str, str]:
+    """Returns the names that a package loads on first use, each with the module that defines it.
 
-    Such a package imports them for type checkers, below `if TYPE_CHECKING:`.
+    These are the names that the package imports below `if TYPE_CHECKING:`.
     """
     path = tree.source(package)
     if path is None or path.name != "__init__.py":
@@ -172,15 +170,15 @@ def _homes(tree: _Tree, package: str) -> dict[str, str]:
 
 @functools.lru_cache(maxsize=512)
 def _import_nodes(source: bytes) -> tuple[ast.Import | ast.ImportFrom, ...]:
-    return tuple(node for node in _run_nodes(_parse(source)) if isinstance(node, ast.Import | ast.ImportFrom))
+    return tuple(node for node in _runtime_nodes(_parse(source)) if isinstance(node, ast.Import | ast.ImportFrom))
 
 
-def _run_nodes(node: ast.AST) -> Iterator[ast.AST]:
-    """Walks a syntax tree, leaving out what is there for type checkers only."""
+def _runtime_nodes(node: ast.AST) -> Iterator[ast.AST]:
+    """Yields the nodes below a node of a syntax tree, without those that only type checkers read."""
     for child in ast.iter_child_nodes(node):
         if not _is_type_checking(child):
             yield child
-            yield from _run_nodes(child)
+            yield from _runtime_nodes(child)
 
 
 def _is_type_checking(node: ast.AST) -> bool:
@@ -189,7 +187,7 @@ def _is_type_checking(node: ast.AST) -> bool:
 
 @functools.lru_cache(maxsize=512)
 def _names_in(source: bytes) -> frozenset[str]:
-    """Returns the parts, between slashes, of all strings in a source."""
+    """Returns the parts between slashes of all strings in a source file."""
     strings = (node.value for node in ast.walk(_parse(source)) if isinstance(node, ast.Constant))
     return frozenset(part for text in strings if isinstance(text, str) for part in text.split("/"))
 

@@ -1,4 +1,4 @@
-"""What an evaluation was made of, kept beside it, so that it can be made again with another judge."""
+"""The inputs of an evaluation, stored next to its results so that it can be repeated with another judge."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ INPUTS_FILE = "inputs.json"
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationInputs:
-    """Where the parts of an evaluation are.
+    """Paths and settings of the inputs of an evaluation.
 
     Attributes:
         examples: root of the Examples artifact.
         judge: folder of the domain judge.
-        settings: of `storygan_tf.config.schema.Settings`.
-        model: version directory of the judged model; empty where pictures were judged.
-        images: arguments of `storygan_tf.evaluation.external_frames.ImageFrames`, where pictures were judged.
-        skip_first_frame: whether the first frame was left out.
+        settings: `storygan_tf.config.schema.Settings` as a dictionary.
+        model: version directory of the evaluated model; empty if pictures were evaluated.
+        images: arguments of `storygan_tf.evaluation.external_frames.ImageFrames` if pictures were evaluated.
+        skip_first_frame: whether the first frame of each story was left out.
     """
 
     examples: str
@@ -39,39 +39,39 @@ class EvaluationInputs:
     skip_first_frame: bool = False
 
     def save(self, path: Path) -> None:
-        """Writes it as JSON."""
+        """Writes the inputs to a JSON file."""
         write_atomically(path, json.dumps(dataclasses.asdict(self), indent=1, sort_keys=True).encode())
 
     @classmethod
     def load(cls, path: Path) -> EvaluationInputs:
-        """Reads what `save` wrote.
+        """Reads a file that `save` wrote.
 
         Raises:
-            DataError: where there is nothing, or something else.
+            DataError: if the file does not exist or has other content.
         """
         try:
             return cls(**json.loads(path.read_text()))
         except (OSError, ValueError, TypeError) as error:
             raise DataError(
-                f"{path}: cannot be read ({error}); expected what `storygan run` and `storygan evaluate` leave there."
+                f"{path}: cannot be read ({error}); expected a file that `storygan run` or `storygan evaluate` wrote."
             ) from error
 
 
 def judge_fingerprint(settings: EvaluationConfig) -> str:
-    """Returns a fingerprint of the judge that the settings name by a path; empty where they name none.
+    """Returns a fingerprint of the judge whose path is in the settings; empty if they contain no path.
 
     Raises:
-        ModelError: where there is no judge.
+        ModelError: if there is no judge at the path.
     """
     return "" if settings.judge in CHOICES else load_judge(settings.judge).sha256
 
 
 def networks_fingerprint(settings: EvaluationConfig) -> str:
-    """Returns a fingerprint of the networks that the settings name; empty where they name none.
+    """Returns a fingerprint of the networks whose paths are in the settings; empty if they contain none.
 
     Raises:
-        ConfigError: for a description that is not valid.
-        ModelError: where a network cannot be loaded.
+        ConfigError: if the description of a network is not valid.
+        ModelError: if a network cannot be loaded.
     """
     paths = (settings.fid_network, settings.fsd_network, settings.label_network)
     return " ".join(load_network(path).sha256 for path in paths if path)

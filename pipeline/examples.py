@@ -1,4 +1,4 @@
-"""StoryExampleGen's work outside TFX's orchestration: the same executor, on a folder of stories."""
+"""Runs the executor of StoryExampleGen on a folder of stories, without TFX's orchestration."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from storygan_tf.config.schema import Settings
 from storygan_tf.data.datasets.data_fingerprint import data_fingerprint
 
 
-def example_parts(data: Path, settings: Settings) -> dict[str, Any]:
-    """Returns what the records of a folder depend on."""
+def example_dependencies(data: Path, settings: Settings) -> dict[str, Any]:
+    """Returns what the records of a folder of stories depend on: its data, settings and code."""
     return {
         "data": data_fingerprint(data),
         "settings": settings.to_json(*EXAMPLE_GEN_SETTINGS),
@@ -27,14 +27,14 @@ def example_parts(data: Path, settings: Settings) -> dict[str, Any]:
 
 
 def make_examples(data: Path, settings: Settings, out: Path, rejects: Path, beam_args: Sequence[str]) -> None:
-    """Writes an Examples artifact.
+    """Writes the stories of a folder as an Examples artifact.
 
     Args:
         data: folder of stories.
-        settings: `model.frames` and `data` of them are used.
-        out: the artifact's folder.
-        rejects: where to leave a copy of the stories that were set aside, also on failure.
-        beam_args: Beam's options.
+        settings: `model.frames` and `data` are used.
+        out: folder of the artifact to write.
+        rejects: file for a copy of the rejected stories, which is written even if the call fails.
+        beam_args: options for Beam.
 
     Raises:
         DataError: as `components.story_example_gen.executor.Executor.Do`.

@@ -1,4 +1,4 @@
-"""Runs the pipeline on this machine: LocalDagRunner, ML Metadata in sqlite, everything below one run directory."""
+"""Runs the pipeline on this machine, with TFX's LocalDagRunner and ML Metadata in sqlite, in one run directory."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from pathlib import Path
 
 from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2
-from tfx.orchestration.local.local_dag_runner import LocalDagRunner
+from tfx import v1 as tfx
 from tfx.utils import path_utils
 
 from components.beam_options import beam_options
+from pipeline import compat
 from pipeline.code_fingerprint import code_fingerprint
 from pipeline.evaluation_inputs import EvaluationInputs, judge_fingerprint, networks_fingerprint
 from pipeline.log_file import log_to_file
-from pipeline.pipeline import CODE, PIPELINE_NAME, RunInfo, create_pipeline
+from pipeline.pipeline import PIPELINE_NAME, STEP_MODULES, RunInfo, create_pipeline
 from pipeline.push_destination import PushDestination
 from pipeline.run_directory import RunDirectory
 from storygan_tf.common.errors import StoryGANError
@@ -36,17 +37,17 @@ from storygan_tf.training.warm_start import InitialModel, load_initial_model
 
 
 class StepFailedError(StoryGANError):
-    """A step of the pipeline failed; the message ends with its name and reason."""
+    """A step of the pipeline failed. The message ends with the step's name and the reason."""
 
 
 @dataclasses.dataclass(frozen=True)
 class RunResult:
-    """How a run ended.
+    """The result of a run.
 
     Attributes:
         run_dir: the run directory.
-        pushed: the pushed version's directory, or None where the model was not blessed.
-        verdicts: what StoryEvaluator and ServingCheck found, thresholds included.
+        pushed: directory of the pushed version, or None if the model was not pushed.
+        verdicts: the reasons of StoryEvaluator and ServingCheck for their decisions, including thresholds.
     """
 
     run_dir: Path
@@ -57,26 +58,26 @@ class RunResult:
 def run_pipeline(
     run: RunDirectory, *, beam_args: Sequence[str] = (), report: Callable[[str], None] = print
 ) -> RunResult:
-    """Runs the whole pipeline; what is unchanged since the last run is taken from the cache.
+    """Runs the whole pipeline; steps whose inputs are unchanged since an earlier run come from the cache.
 
     Args:
-        run: where, on what and with which settings.
-        beam_args: Beam options; the runner is FnApiRunner unless they name another.
-        report: is given a line for each step.
+        run: the run directory, with the data and the settings of the run.
+        beam_args: options for Beam; the runner is FnApiRunner unless they contain another.
+        report: called with a line of text when a step starts and when it ends.
 
     Raises:
-        ConfigError: where the training cannot start from the model that `training.init_from` names.
-        DataError: where the data folder is none of stories.
-        ModelError: where there is no such model, or a judge or network cannot be loaded.
-        StepFailedError: where a step failed.
-        TrainingInterruptedError: after SIGTERM or SIGINT in a training, once it is saved.
+        ConfigError: if the training cannot start from the model in `training.init_from`.
+        DataError: if the data folder does not contain stories.
+        ModelError: if the model in `training.init_from`, a judge or a network cannot be loaded.
+        StepFailedError: if a step fails.
+        TrainingInterruptedError: after SIGTERM or SIGINT during training, when the training has been saved.
     """
-    data = data_fingerprint(run.data, run.digests)
+    data = data_fingerprint(run.data, run.data_digests)
     labels = open_configured(run.data, run.settings.data).label_names or ()
     initial = _initial(run, labels)
     if initial:
         report(initial.description)
-    destination = PushDestination.look(run, _owner(run, data, initial))
+    destination = PushDestination.from_run(run, _run_fingerprint(run, data, initial))
     pipeline = create_pipeline(
         settings=run.settings,
         data_dir=str(run.data),
@@ -93,10 +94,10 @@ def run_pipeline(
         run_info=_run_info(run, initial),
         beam_pipeline_args=beam_options(beam_args),
     )
-    steps = _Steps([component.id for component in pipeline.components], report)
+    steps = _StepReporter([component.id for component in pipeline.components], report)
     with log_to_file(run.log, steps):
         try:
-            LocalDagRunner().run(pipeline)
+            tfx.orchestration.LocalDagRunner().run(pipeline)
         except TrainingInterruptedError:
             raise
         except Exception as error:
@@ -105,16 +106,16 @@ def run_pipeline(
             raise StepFailedError(
                 f"step {steps.current} failed (details in {run.log}). {steps.current}: {reason}"
             ) from error
-    _remove_leftovers(run.pipeline_root)
+    compat.remove_beam_leftovers(run.pipeline_root)
     outputs = RunOutputs(run.metadata)
     pushed = _pushed(outputs)
-    destination.remember(run, pushed)
-    _collect(run, outputs)
+    destination.save(run, pushed)
+    _copy_results(run, outputs)
     return RunResult(run.path, pushed, tuple(_verdicts(outputs)))
 
 
 def _initial(run: RunDirectory, labels: Sequence[str]) -> InitialModel | None:
-    """Returns the model that the run's training starts from, checked; None where it starts afresh."""
+    """Returns the model in `training.init_from`, after checking that the run can use it; None if it is empty."""
     if not run.settings.training.init_from:
         return None
     initial = load_initial_model(run.settings.training.init_from)
@@ -122,15 +123,15 @@ def _initial(run: RunDirectory, labels: Sequence[str]) -> InitialModel | None:
     return initial
 
 
-def _owner(run: RunDirectory, data: str, initial: InitialModel | None) -> str:
-    """Returns a fingerprint of everything that a run's model depends on."""
-    parts = [run.settings.to_json(), data, code_fingerprint(*CODE.values())]
+def _run_fingerprint(run: RunDirectory, data: str, initial: InitialModel | None) -> str:
+    """Returns a fingerprint of everything that the model of a run depends on."""
+    parts = [run.settings.to_json(), data, code_fingerprint(*STEP_MODULES.values())]
     parts += [initial.fingerprint] if initial else []
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def _run_info(run: RunDirectory, initial: InitialModel | None) -> RunInfo:
-    """Returns what the report says of how to repeat and use the run."""
+    """Returns the commands that repeat and use the run, and its environment, for the report."""
     preset = run.settings.preset
     changed = " ".join(f"--set {shlex.quote(change)}" for change in run.settings.changes(presets.load(preset)))
     return RunInfo(
@@ -145,8 +146,13 @@ def _run_info(run: RunDirectory, initial: InitialModel | None) -> RunInfo:
     )
 
 
-class _Steps(logging.Handler):
-    """Reads from LocalDagRunner's log which step runs, and reports a line a step."""
+class _StepReporter(logging.Handler):
+    """Log handler that reports each step of a run when it starts and when it ends.
+
+    Attributes:
+        names: names of all steps, in their order.
+        current: name of the step that started last.
+    """
 
     def __init__(self, names: Sequence[str], report: Callable[[str], None]) -> None:
         super().__init__(logging.INFO)
@@ -157,30 +163,25 @@ class _Steps(logging.Handler):
         self._cached = False
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Takes note of a log record."""
-        text = str(record.msg)
-        if text == "Component %s is running.":
-            self.current = str(record.args[0]) if isinstance(record.args, tuple) else self.current
+        """Reports the step that a log record is about; ignores all other records."""
+        state, step = compat.read_step_state(record) or (None, "")
+        if state is compat.StepState.STARTED:
+            self.current = step
             self._began, self._cached = time.monotonic(), False
-            self._report(f"{self._place()} {self.current}")
-        elif text.startswith("A cached execution"):
+            self._report(f"{self._count()} {self.current}")
+        elif state is compat.StepState.CACHED:
             self._cached = True
-        elif text == "Component %s is finished.":
+        elif state is compat.StepState.FINISHED:
             how = "unchanged, from the cache" if self._cached else f"done in {time.monotonic() - self._began:.0f} s"
-            self._report(f"{self._place()} {self.current}: {how}")
+            self._report(f"{self._count()} {self.current}: {how}")
 
-    def _place(self) -> str:
+    def _count(self) -> str:
+        """Returns the number of the current step of all steps, such as `[3/10]`."""
         return f"[{self.names.index(self.current) + 1}/{len(self.names)}]"
 
 
-def _remove_leftovers(root: Path) -> None:
-    """Removes the folders that Beam leaves in artifacts where a worker was killed."""
-    for folder in [*root.rglob("beam-temp-*")]:
-        shutil.rmtree(folder)
-
-
-def _collect(run: RunDirectory, outputs: RunOutputs) -> None:
-    """Copies what people look at to its stable place."""
+def _copy_results(run: RunDirectory, outputs: RunOutputs) -> None:
+    """Copies the results for people from the newest artifacts to fixed paths in the run directory."""
     evaluation = Path(outputs.newest("StoryEvaluator", "evaluation").uri)
     model_run = Path(outputs.newest("Trainer", "model_run").uri)
     for name in KEPT_FILES:
@@ -188,17 +189,17 @@ def _collect(run: RunDirectory, outputs: RunOutputs) -> None:
     shutil.copyfile(model_run / HISTORY, run.path / HISTORY)
     shutil.rmtree(run.path / TENSORBOARD, ignore_errors=True)
     shutil.copytree(model_run / TENSORBOARD, run.path / TENSORBOARD)
-    _inputs(run, outputs).save(run.inputs)
+    _evaluation_inputs(run, outputs).save(run.evaluation_inputs)
 
 
 def _pushed(outputs: RunOutputs) -> Path | None:
-    """Returns the version directory that was pushed, None where none was."""
+    """Returns the directory of the pushed version, or None if the model was not pushed."""
     pushed = outputs.newest("Pusher", "pushed_model").custom_properties
     return Path(pushed["pushed_destination"].string_value) if pushed["pushed"].int_value else None
 
 
-def _inputs(run: RunDirectory, outputs: RunOutputs) -> EvaluationInputs:
-    """Returns what a comparison of runs judges again with."""
+def _evaluation_inputs(run: RunDirectory, outputs: RunOutputs) -> EvaluationInputs:
+    """Returns the inputs by which a comparison of runs can repeat the evaluation."""
     return EvaluationInputs(
         examples=outputs.newest("StoryExampleGen", "examples").uri,
         judge=outputs.newest("JudgeTrainer", "judge").uri,
@@ -215,10 +216,10 @@ def _verdicts(outputs: RunOutputs) -> Iterator[str]:
 
 
 class RunOutputs:
-    """The artifacts of a run directory, read from ML Metadata.
+    """Reads executions and artifacts of a run directory from ML Metadata.
 
     Args:
-        path: the sqlite file.
+        path: the sqlite file of the run directory.
     """
 
     def __init__(self, path: Path) -> None:
@@ -228,24 +229,22 @@ class RunOutputs:
         self._store = metadata_store.MetadataStore(config)
 
     def newest(self, step: str, key: str) -> metadata_store_pb2.Artifact:
-        """Returns output `key` of the newest complete execution of a step, cached or not."""
-        execution = self.executions(step)[-1]
-        for event in self._store.get_events_by_execution_ids([execution.id]):
-            if event.type == metadata_store_pb2.Event.OUTPUT and event.path.steps[0].key == key:
-                return self._store.get_artifacts_by_id([event.artifact_id])[0]
-        raise KeyError(f"step {step} has no output {key!r}.")
+        """Returns output `key` of the newest complete or cached execution of a step.
+
+        Raises:
+            KeyError: if the step has no such output.
+        """
+        artifact = compat.output_artifact(self._store, self.executions(step)[-1].id, key)
+        if artifact is None:
+            raise KeyError(f"step {step} has no output {key!r}.")
+        return artifact
 
     def runs(self, step: str) -> list[str]:
-        """Returns the ids of the pipeline runs that a step's complete executions were part of, oldest first."""
-        contexts = [
-            context for run in self.executions(step) for context in self._store.get_contexts_by_execution(run.id)
+        """Returns the ids of the pipeline runs of a step's complete and cached executions, oldest first."""
+        return [
+            name for execution in self.executions(step) for name in compat.pipeline_run_ids(self._store, execution.id)
         ]
-        types = {kind.id: kind.name for kind in self._store.get_context_types()}
-        return [context.name for context in contexts if types[context.type_id] == "pipeline_run"]
 
     def executions(self, step: str) -> list[metadata_store_pb2.Execution]:
         """Returns the complete and cached executions of a step, oldest first."""
-        node = self._store.get_context_by_type_and_name("node", f"{PIPELINE_NAME}.{step}")
-        ended = (metadata_store_pb2.Execution.COMPLETE, metadata_store_pb2.Execution.CACHED)
-        found = self._store.get_executions_by_context(node.id)
-        return sorted((run for run in found if run.last_known_state in ended), key=lambda run: run.id)
+        return compat.step_executions(self._store, PIPELINE_NAME, step)

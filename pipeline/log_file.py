@@ -1,4 +1,4 @@
-"""Where TFX's and Beam's logs go while a command works, so that the terminal stays for what the user asked for."""
+"""Writes the logs of TFX and Beam to a file while a command runs, so that the terminal shows only its own output."""
 
 from __future__ import annotations
 
@@ -13,33 +13,40 @@ from pathlib import Path
 
 from absl import logging as absl_logging
 
+from pipeline.compat import hidden_command_line
+
 STANDARD_ERROR = 2
 
 
 class _LogFile(logging.FileHandler):
-    """A log file that says nothing where it cannot be written: a full disk is told by the step that meets it."""
+    """A log file that ignores write errors: when the disk is full, the step that writes data fails and reports it."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging calls it so.
-        """Does nothing."""
+        """Ignores the error."""
 
 
 @contextlib.contextmanager
 def log_to_file(path: Path, *handlers: logging.Handler) -> Iterator[None]:
-    """Sends all logs to a file, and to `handlers`; hides the command line from TFX, which parses it."""
-    root, arguments, verbosity = logging.getLogger(), sys.argv, absl_logging.get_verbosity()
+    """Sends all log records to a file and to `handlers` within the context, and hides the command line from TFX.
+
+    Args:
+        path: file to append to.
+        *handlers: further handlers, which replace those of the root logger.
+    """
+    root, verbosity = logging.getLogger(), absl_logging.get_verbosity()
     hook = threading.excepthook
     before = list(root.handlers)
     file = _LogFile(path)
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root.handlers = [file, *handlers]
-    sys.argv = sys.argv[:1]
-    # Where a job ends, Beam's threads lose the connection that they wait on.
+    # At the end of a job, threads of Beam lose the connection that they wait on.
     threading.excepthook = _log_exception
     absl_logging.set_verbosity(absl_logging.INFO)
     try:
-        yield
+        with hidden_command_line():
+            yield
     finally:
-        root.handlers, sys.argv = before, arguments
+        root.handlers = before
         threading.excepthook = hook
         absl_logging.set_verbosity(verbosity)
         file.close()
@@ -47,10 +54,13 @@ def log_to_file(path: Path, *handlers: logging.Handler) -> Iterator[None]:
 
 @contextlib.contextmanager
 def stderr_to_file(path: Path) -> Iterator[None]:
-    """Sends to a log file what this process and those that it starts write to standard error.
+    """Appends to a file what this process and the processes that it starts write to standard error.
 
-    Worker processes complain there while they end, in an order that nobody chose. A crash of this process is still told
-    where standard error was.
+    Worker processes of Beam write errors while they end, in no particular order. The traceback of a crash of this
+    process still goes to the original standard error.
+
+    Args:
+        path: file to append to.
     """
     sys.stderr.flush()
     with os.fdopen(os.dup(STANDARD_ERROR), "wb") as kept, path.open("ab") as file:
@@ -68,5 +78,5 @@ def stderr_to_file(path: Path) -> Iterator[None]:
 
 
 def _log_exception(raised: threading.ExceptHookArgs) -> None:
-    """Logs what ended a thread, instead of printing it."""
+    """Logs the exception that ended a thread, instead of printing it."""
     logging.getLogger(__name__).warning("thread %s ended: %r", raised.thread and raised.thread.name, raised.exc_value)

@@ -1,4 +1,4 @@
-"""`create_pipeline`: stories in, a served StoryGAN out. Pure: it takes every path and touches none."""
+"""Defines the TFX pipeline: from a folder of stories to a pushed StoryGAN."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tfx import v1 as tfx
-from tfx.orchestration.metadata import sqlite_metadata_connection_config
 
 from components.judge_trainer.component import JudgeTrainer
 from components.serving_check.component import ServingCheck
@@ -31,7 +30,7 @@ from storygan_tf.config.schema import Settings
 
 PIPELINE_NAME = "storygan"
 
-CODE = {
+STEP_MODULES = {
     "StoryExampleGen": "components.story_example_gen.executor",
     "ExampleValidator": "components.story_validator.executor",
     "Transform": "pipeline.preprocessing",
@@ -39,17 +38,17 @@ CODE = {
     "JudgeTrainer": "components.judge_trainer.executor",
     "StoryEvaluator": "components.story_evaluator.executor",
 }
-"""The module behind each step whose code a judged model depends on."""
+"""The modules whose code an evaluated model depends on, by the name of the step that runs them."""
 
 
 @dataclasses.dataclass(frozen=True)
 class RunInfo:
-    """What a report and a lineage tell of a run.
+    """Facts about a run for its report and its lineage.
 
     Attributes:
-        commands: what for -> the command that made or uses the run.
-        environment: `lock` and `packages`: fingerprints of the lock file and of what is installed.
-        initial: `model` and `sha256` of the model that the training starts from; empty where it starts afresh.
+        commands: commands that repeat or use the run, by their purpose.
+        environment: `lock` and `packages`: fingerprints of the lock file and of the installed packages.
+        initial: `model` and `sha256` of the model that the training starts from; empty if it starts from none.
     """
 
     commands: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -57,9 +56,14 @@ class RunInfo:
     initial: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def to_json(self, settings: Settings | None, code: Mapping[str, str]) -> str:
-        """Returns it as StoryEvaluator's parameter `run_info`, with the settings and the code behind each step."""
-        told = {"settings": json.loads(settings.to_json())} if settings else {}
-        return json.dumps(dataclasses.asdict(self) | told | {"code": code}, sort_keys=True)
+        """Returns the JSON text for StoryEvaluator's parameter `run_info`.
+
+        Args:
+            settings: the settings of the run, or None if they are runtime parameters.
+            code: fingerprint of the code of each step, by the step's name.
+        """
+        run_settings = {"settings": json.loads(settings.to_json())} if settings else {}
+        return json.dumps(dataclasses.asdict(self) | run_settings | {"code": code}, sort_keys=True)
 
 
 def create_pipeline(
@@ -80,34 +84,41 @@ def create_pipeline(
     beam_pipeline_args: Sequence[str] = (),
     parameters: RuntimeParameters | None = None,
 ) -> tfx.dsl.Pipeline:
-    """Returns the pipeline StoryExampleGen ... Pusher.
+    """Implements the StoryGAN pipeline with TFX.
+
+    The function is pure: it takes every path as an argument and neither reads nor writes any.
 
     Args:
-        settings: everything that the run is made of.
+        settings: all settings of the run.
         data_dir: folder of stories.
-        pipeline_root: where artifacts go.
-        serving_dir: model base directory that Pusher adds a version to.
-        work_dir: where the Trainer keeps checkpoints between attempts.
-        data_fingerprint: changes when anything in `data_dir` does.
-        metadata_path: sqlite file of ML Metadata; empty where a cluster has its own.
-        label_names: names of the stories' labels, which the export tells.
-        initial_fingerprint: changes when the model that `training.init_from` names does.
-        judge_fingerprint: changes when the judge that `evaluation.judge` names does.
-        inputs_fingerprint: changes when what the evaluator reads beside artifacts does: the push destination, networks.
-        rejects_path: where StoryExampleGen leaves a copy of its rejects even when it fails; empty for nowhere.
-        run_info: for the report and the lineage.
-        beam_pipeline_args: Beam's options, the runner among them.
-        parameters: what a submission to a cluster may change, in place of the settings, the data folder, its
-            fingerprint and its labels' names; None where nothing can be.
+        pipeline_root: root folder of the artifacts.
+        serving_dir: model base directory; Pusher adds a version directory to it.
+        work_dir: folder in which the Trainer keeps checkpoints between attempts.
+        data_fingerprint: text that changes when the content of `data_dir` changes.
+        metadata_path: sqlite file of ML Metadata; empty on a cluster, which has its own store.
+        label_names: names of the stories' labels, which the exported model contains.
+        initial_fingerprint: text that changes when the model in `training.init_from` changes.
+        judge_fingerprint: text that changes when the judge in `evaluation.judge` changes.
+        inputs_fingerprint: text that changes when other inputs of the evaluator than artifacts change: the push
+            destination and the networks.
+        rejects_path: file for a copy of the stories that StoryExampleGen rejects, which is written even if the step
+            fails; empty for no copy.
+        run_info: facts about the run for the report and the lineage.
+        beam_pipeline_args: options for Beam, including the runner.
+        parameters: runtime parameters that replace the settings, the data folder, its fingerprint and the names of its
+            labels when the pipeline is submitted to a cluster; None for a pipeline without runtime parameters.
+
+    Returns:
+        The TFX pipeline.
     """
 
-    def settings_of(*parts: str) -> Any:
+    def settings_json(*parts: str) -> Any:
         return parameters.settings_json if parameters else settings.to_json(*parts)
 
-    code = {step: code_fingerprint(module) for step, module in CODE.items()}
+    code = {step: code_fingerprint(module) for step, module in STEP_MODULES.items()}
     example_gen = StoryExampleGen(
         data_dir=parameters.data if parameters else data_dir,
-        settings=settings_of(*EXAMPLE_GEN_SETTINGS),
+        settings=settings_json(*EXAMPLE_GEN_SETTINGS),
         data_fingerprint=parameters.data_fingerprint if parameters else data_fingerprint,
         code_fingerprint=code["StoryExampleGen"],
         rejects_path=rejects_path,
@@ -120,7 +131,7 @@ def create_pipeline(
         examples=examples,
         statistics=statistics,
         schema=schema_gen.outputs["schema"],
-        settings=settings_of(*VALIDATOR_SETTINGS),
+        settings=settings_json(*VALIDATOR_SETTINGS),
         code_fingerprint=code["ExampleValidator"],
     ).with_id("ExampleValidator")
     transform = StoryTransform(
@@ -139,15 +150,15 @@ def create_pipeline(
         custom_config=trainer_arguments(settings, work_dir, initial_fingerprint, label_names).to_custom_config(),
     ).with_id("Trainer")
     if parameters:
-        parameters.give_transform(transform)
-        parameters.give_trainer(trainer)
+        parameters.add_to_transform(transform)
+        parameters.add_to_trainer(trainer)
     model = trainer.outputs["model"]
     judge_trainer = JudgeTrainer(
         examples=examples,
-        settings=settings_of(*JUDGE_SETTINGS),
+        settings=settings_json(*JUDGE_SETTINGS),
         code_fingerprint=code["JudgeTrainer"] + judge_fingerprint,
     )
-    # Nothing is trained on broken data, no judge either.
+    # The judge is not trained on invalid data, either.
     judge_trainer.add_upstream_node(validator)
     evaluator = StoryEvaluator(
         examples=examples,
@@ -155,7 +166,7 @@ def create_pipeline(
         judge=judge_trainer.outputs["judge"],
         model_run=trainer.outputs["model_run"],
         anomalies=validator.outputs["anomalies"],
-        settings=settings_of(*EVALUATOR_SETTINGS),
+        settings=settings_json(*EVALUATOR_SETTINGS),
         serving_dir=serving_dir,
         code_fingerprint=code["StoryEvaluator"],
         data_fingerprint=parameters.data_fingerprint if parameters else data_fingerprint,
@@ -195,6 +206,8 @@ def create_pipeline(
             *inferrers,
         ],
         enable_cache=True,
-        metadata_connection_config=sqlite_metadata_connection_config(metadata_path) if metadata_path else None,
+        metadata_connection_config=(
+            tfx.orchestration.metadata.sqlite_metadata_connection_config(metadata_path) if metadata_path else None
+        ),
         beam_pipeline_args=list(beam_pipeline_args),
     )

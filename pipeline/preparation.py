@@ -1,8 +1,8 @@
-"""Preparation without TFX's orchestration: a folder of stories to prepared ones, on any of Beam's runners.
+"""Prepares a folder of stories for training without TFX's orchestration, on any runner of Beam.
 
-Two Beam pipelines, of the same code as the pipeline's steps: StoryExampleGen's, and `pipeline.beam_preparation`.
-Between them is decided whether too many stories were set aside. What comes of the first is kept, and used again where
-nothing changed.
+It runs two Beam pipelines: that of StoryExampleGen, and `pipeline.beam_preparation`, which computes the same vectors as
+the pipeline's Transform step. The first one fails if too many stories are rejected. Its output is kept and used again
+by later calls as long as its inputs do not change.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from components.beam_options import FN_API_RUNNER, beam_options
 from pipeline.beam_preparation import GRAPH, SCHEMA_FILE, STATISTICS, add_vectors
 from pipeline.code_fingerprint import code_fingerprint
-from pipeline.examples import example_parts, make_examples
+from pipeline.examples import example_dependencies, make_examples
 from pipeline.log_file import log_to_file, stderr_to_file
 from pipeline.step_inputs import TRANSFORM_SETTINGS
 from storygan_tf.common.atomic_files import write_atomically
@@ -34,30 +34,30 @@ from storygan_tf.data.prepared_data import SETTINGS, TRAIN, VECTORIZER
 from storygan_tf.training.warm_start import InitialModel
 
 EXAMPLES = "examples"
-"""Below the folder: stories as records, before they have vectors."""
+"""Folder below `Preparation.out` of the stories as records without vectors."""
 
 LOG = "prepare.log"
 
-JOBS = 2
-"""How often a cluster is given the second job."""
+CLUSTER_ATTEMPTS = 2
+"""Number of times that the second job is submitted to a cluster before the preparation fails."""
 
-_UNFINISHED = "unfinished"
+_TEMP_DIR = "unfinished"
 
 
 class PreparationFailedError(StoryGANError):
-    """Beam failed; the message ends with the reason."""
+    """Beam failed. The message ends with the reason."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Preparation:
-    """What is to be prepared, and how.
+    """The arguments of a preparation.
 
     Attributes:
         data: folder of stories.
-        out: folder for prepared stories, which all of Beam's workers share.
-        settings: `model`, `data` and `training.init_from` of them are used.
-        initial: the model that `training.init_from` names.
-        beam_args: Beam's options.
+        out: folder for prepared stories, which all workers of Beam share.
+        settings: `model`, `data` and `training.init_from` are used.
+        initial: the model in `training.init_from`, or None if that is empty.
+        beam_args: options for Beam.
     """
 
     data: Path
@@ -68,51 +68,57 @@ class Preparation:
 
     @property
     def log(self) -> Path:
-        """Everything that TFX and Beam logged."""
+        """Log file of TFX and Beam."""
         return self.out / LOG
 
 
 def prepare(preparation: Preparation, report: Callable[[str], None] = print) -> dict[str, Any]:
-    """Prepares stories, and returns what became of them: `counts.json` of StoryExampleGen.
+    """Prepares stories for training.
 
-    `out` then is as `storygan_tf.data.prepared_data` says, with `examples/`, `transform_graph/`, `statistics/`,
-    `schema.pbtxt`, `counts.json` and `rejects.jsonl` beside it.
+    Writes the files that `storygan_tf.data.prepared_data` describes into `preparation.out`, and `examples/`,
+    `transform_graph/`, `statistics/`, `schema.pbtxt`, `counts.json` and `rejects.jsonl`.
 
     Args:
-        preparation: what, and how.
-        report: is given a line for each part.
+        preparation: the stories, the output folder and the settings.
+        report: called with a line of text for each of the two parts.
+
+    Returns:
+        The content of `counts.json`: the numbers of stories that StoryExampleGen accepted and rejected.
 
     Raises:
-        ConfigError: for a folder of something else, or settings that do not fit the stories or the encoder.
-        DataError: where the data folder is none of stories, or too many of them had to be set aside.
-        ModelError: for an encoder that cannot be loaded.
-        PreparationFailedError: where Beam failed otherwise.
+        ConfigError: if the output folder has other content, or if the settings do not fit the stories or the encoder.
+        DataError: if the data folder does not contain stories, or if too many of them are rejected.
+        ModelError: if the encoder cannot be loaded.
+        PreparationFailedError: if Beam fails for another reason.
     """
     out = preparation.out.absolute()
     preparation = dataclasses.replace(preparation, data=preparation.data.absolute(), out=out)
     _check_out(out)
     out.mkdir(parents=True, exist_ok=True)
-    examples, parts = out / EXAMPLES, example_parts(preparation.data, preparation.settings)
-    with log_to_file(preparation.log), stderr_to_file(preparation.log), _failures(preparation.log):
+    examples, parts = out / EXAMPLES, example_dependencies(preparation.data, preparation.settings)
+    with log_to_file(preparation.log), stderr_to_file(preparation.log), _beam_failures(preparation.log):
         report("[1/2] examples: unchanged" if is_up_to_date(examples, parts) else "[1/2] examples")
         build_once(examples, parts, lambda path: _make_examples(preparation, path))
-        parts = _parts(preparation, parts)
+        parts = _vector_dependencies(preparation, parts)
         report("[2/2] vectors: unchanged" if is_up_to_date(out, parts) else "[2/2] vectors")
         if not is_up_to_date(out, parts):
-            _make_prepared(preparation, report)
+            _write_prepared(preparation, report)
             write_stamp(out, parts)
     return dict(json.loads((out / COUNTS_FILE).read_text()))
 
 
 def remove_unfinished(out: Path) -> None:
-    """Removes prepared stories that nobody has said to be whole: a copy of which only a part had been stored."""
+    """Removes the training stories of an incomplete copy of prepared stories, which has no stamp."""
     if not (out / STAMP).is_file():
         shutil.rmtree(out / TRAIN, ignore_errors=True)
 
 
 @contextlib.contextmanager
-def _failures(log: Path) -> Iterator[None]:
-    """Tells what happened within Beam in one line; what a user can mend is told as it is."""
+def _beam_failures(log: Path) -> Iterator[None]:
+    """Raises errors within Beam as PreparationFailedError, with a message of one line.
+
+    Errors of the project, which users can correct themselves, are raised unchanged.
+    """
     try:
         yield
     except StoryGANError:
@@ -126,15 +132,17 @@ def _failures(log: Path) -> Iterator[None]:
 
 
 def _check_out(out: Path) -> None:
-    """Keeps a folder of something else from being written into."""
+    """Raises ConfigError if `out` contains something other than prepared stories."""
     if (out / TRAIN).exists() and not (out / STAMP).is_file():
-        raise ConfigError(f"--out {out}: holds {TRAIN}, which no `storygan prepare` made; give a folder of its own.")
+        raise ConfigError(
+            f"--out {out}: contains {TRAIN}, which `storygan prepare` did not write; choose another folder."
+        )
     if (out / "pipeline").exists():
-        raise ConfigError(f"--out {out}: is a run directory; give the prepared stories a folder of their own.")
+        raise ConfigError(f"--out {out}: is a run directory; choose another folder for the prepared stories.")
 
 
-def _parts(preparation: Preparation, examples: dict[str, Any]) -> dict[str, Any]:
-    """Returns what prepared stories depend on."""
+def _vector_dependencies(preparation: Preparation, examples: dict[str, Any]) -> dict[str, Any]:
+    """Returns what prepared stories depend on, given what their records depend on."""
     return {
         "examples": examples,
         "settings": preparation.settings.to_json(*TRANSFORM_SETTINGS),
@@ -148,21 +156,21 @@ def _make_examples(preparation: Preparation, path: Path) -> None:
     make_examples(preparation.data, preparation.settings, path, rejects, preparation.beam_args)
 
 
-def _add_vectors(preparation: Preparation, aside: Path, report: Callable[[str], None]) -> None:
-    """Submits the second job, and on a cluster once more where it failed.
+def _add_vectors(preparation: Preparation, temp_dir: Path, report: Callable[[str], None]) -> None:
+    """Submits the second job, and on a cluster submits it once more if it fails.
 
-    A cluster starts again what a lost machine ran. But Transform cannot start again in a process that it ran in
-    already, as may be where Python runs in this one; then it takes another job.
+    A cluster restarts the work of a lost machine by itself. But Transform cannot run twice in the same process, as
+    happens if the cluster restarts the work there; then only another job helps.
     """
     options = beam_options(preparation.beam_args)
-    attempts = 1 if f"--runner={FN_API_RUNNER}" in options else JOBS
+    attempts = 1 if f"--runner={FN_API_RUNNER}" in options else CLUSTER_ATTEMPTS
     initial = preparation.initial.fingerprint if preparation.initial else ""
     for attempt in range(1, attempts + 1):
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(temp_dir, ignore_errors=True)
         try:
             add_vectors(
                 str(preparation.out / EXAMPLES),
-                str(aside),
+                str(temp_dir),
                 preparation.settings,
                 initial,
                 lambda: Pipeline(options=PipelineOptions(options)),
@@ -174,26 +182,29 @@ def _add_vectors(preparation: Preparation, aside: Path, report: Callable[[str], 
             if attempt == attempts:
                 raise
             logging.getLogger(__name__).exception("job %d of %d failed", attempt, attempts)
-            report(f"[2/2] vectors: the job failed (details in {preparation.log}), submitted once more")
+            report(f"[2/2] vectors: the job failed (details in {preparation.log}), submitting it once more")
 
 
-def _make_prepared(preparation: Preparation, report: Callable[[str], None]) -> None:
-    """Makes everything aside, and gives it its place; the training stories last, without which nobody takes it."""
+def _write_prepared(preparation: Preparation, report: Callable[[str], None]) -> None:
+    """Writes everything into a temporary folder, then moves it into place.
+
+    The training stories are moved last: a folder without them does not count as prepared.
+    """
     out, examples = preparation.out, preparation.out / EXAMPLES
-    aside = out / _UNFINISHED
-    _add_vectors(preparation, aside, report)
+    temp_dir = out / _TEMP_DIR
+    _add_vectors(preparation, temp_dir, report)
     write_atomically(
-        aside / SETTINGS, json.dumps({"settings": json.loads(preparation.settings.to_json())}, indent=1).encode()
+        temp_dir / SETTINGS, json.dumps({"settings": json.loads(preparation.settings.to_json())}, indent=1).encode()
     )
     for name in (LABELS_FILE, COUNTS_FILE):
-        write_atomically(aside / name, (examples / name).read_bytes())
+        write_atomically(temp_dir / name, (examples / name).read_bytes())
     (out / STAMP).unlink(missing_ok=True)
-    splits = sorted(path.name for path in aside.glob("Split-*"))
+    splits = sorted(path.name for path in temp_dir.glob("Split-*"))
     for old in {TRAIN, *(path.name for path in out.glob("Split-*"))}:
         shutil.rmtree(out / old, ignore_errors=True)
-    beside = (VECTORIZER, GRAPH, STATISTICS, SCHEMA_FILE, SETTINGS, LABELS_FILE, COUNTS_FILE)
-    for name in (*beside, *sorted(splits, key=lambda split: split == TRAIN)):
+    other = (VECTORIZER, GRAPH, STATISTICS, SCHEMA_FILE, SETTINGS, LABELS_FILE, COUNTS_FILE)
+    for name in (*other, *sorted(splits, key=lambda split: split == TRAIN)):
         if (out / name).is_dir():
             shutil.rmtree(out / name)
-        (aside / name).replace(out / name)
-    shutil.rmtree(aside)
+        (temp_dir / name).replace(out / name)
+    shutil.rmtree(temp_dir)

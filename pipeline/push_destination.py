@@ -1,9 +1,9 @@
-"""What stands under the push destination, told so that a run's own push does not count as a change.
+"""A cache key for the content of the push destination, which does not change when a run pushes its own model.
 
-The gate compares a model with the newest version under the destination, which is no artifact, so TFX's cache knows
-nothing of it. A change of the destination must run the evaluator again; the version that this very run pushed must not,
-or every rerun would judge the model against itself. "This very run" is the same settings, data and code: another one in
-the same directory is judged anew, whatever the cache remembers of it.
+The evaluator compares a model with the newest version in the push destination. That version is not an artifact, so it
+is not part of TFX's cache key. When the destination changes, the evaluator has to run again. But it must not run again
+because of the version that the same run pushed, or a repeated run would compare its model with itself. Two runs are the
+same if their settings, data and code are; a different run in the same directory is always evaluated again.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from storygan_tf.export.lineage import model_fingerprint
 
 @dataclasses.dataclass(frozen=True)
 class PushDestination:
-    """The push destination of a run, at its beginning.
+    """The state of the push destination at the start of a run.
 
     Attributes:
-        key: changes when the destination does, but for what this very run pushed when it last ended.
-        state: the newest version, and a fingerprint of it.
-        owner: fingerprint of settings, data and code.
-        number: of changes so far.
+        key: text that changes when the destination changes, except by the push of this run itself.
+        state: name and fingerprint of the newest version.
+        owner: fingerprint of the run's settings, data and code.
+        number: number of changes so far.
     """
 
     key: str
@@ -36,26 +36,36 @@ class PushDestination:
     number: int
 
     @classmethod
-    def look(cls, run: RunDirectory, owner: str) -> PushDestination:
-        """Looks at what stands there now."""
+    def from_run(cls, run: RunDirectory, owner: str) -> PushDestination:
+        """Returns the current state of a run's push destination.
+
+        Args:
+            run: the run directory.
+            owner: fingerprint of the run's settings, data and code.
+        """
         version = newest_version(str(run.serving))
-        state = _state(run.serving / version) if version else "empty"
-        left = _left(run)
-        if left and (left["state"], left["owner"]) == (state, owner):
-            return cls(left["key"], state, owner, left["number"])
-        # Numbered: a destination that is emptied again is not what it was before the first push.
-        number = left["number"] + 1 if left else 1
+        state = _version_state(run.serving / version) if version else "empty"
+        saved = _read_saved(run)
+        if saved and (saved["state"], saved["owner"]) == (state, owner):
+            return cls(saved["key"], state, owner, saved["number"])
+        # The number makes the key of a destination that was emptied differ from its key before the first push.
+        number = saved["number"] + 1 if saved else 1
         return cls(f"{number}:{state}", state, owner, number)
 
-    def remember(self, run: RunDirectory, pushed: Path | None) -> None:
-        """Notes at the end of a run what it leaves: the version that it pushed, else what it found."""
-        content = dataclasses.asdict(self) | {"state": _state(pushed) if pushed else self.state}
-        write_atomically(run.gate, json.dumps(content, indent=1, sort_keys=True).encode())
+    def save(self, run: RunDirectory, pushed: Path | None) -> None:
+        """Writes the state at the end of a run to the run directory.
+
+        Args:
+            run: the run directory.
+            pushed: directory of the version that the run pushed, or None if it pushed none.
+        """
+        content = dataclasses.asdict(self) | {"state": _version_state(pushed) if pushed else self.state}
+        write_atomically(run.push_state, json.dumps(content, indent=1, sort_keys=True).encode())
 
 
-def _left(run: RunDirectory) -> dict[str, Any] | None:
-    return json.loads(run.gate.read_text()) if run.gate.is_file() else None
+def _read_saved(run: RunDirectory) -> dict[str, Any] | None:
+    return json.loads(run.push_state.read_text()) if run.push_state.is_file() else None
 
 
-def _state(version: Path) -> str:
+def _version_state(version: Path) -> str:
     return f"{version.name}:{model_fingerprint(version)}"

@@ -1,4 +1,4 @@
-"""Runs side by side: figures by one judge, storyboards of the same stories from the same seeds."""
+"""Compares runs: metrics by the same judges, and storyboards of the same stories from the same seeds."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from storygan_tf.reporting.evaluation_files import METRICS_FILE
 
 @dataclasses.dataclass(frozen=True)
 class _Run:
-    """A run directory, or a folder of `storygan evaluate`."""
+    """The evaluation of a run directory, or of a folder that `storygan evaluate` wrote."""
 
     name: str
     inputs: EvaluationInputs
@@ -35,21 +35,25 @@ class _Run:
 
 
 def compare_runs(paths: Sequence[Path], page: Path, beam_args: Sequence[str] = ()) -> str:
-    """Compares runs, writes the page and returns the table.
+    """Compares runs and writes a page with the comparison.
 
-    Runs that other judges, networks or seeds judged are judged again as the first one was.
+    Runs that were evaluated with other judges, networks or seeds than the first run are evaluated again with those of
+    the first run.
 
     Args:
-        paths: run directories, or folders of `storygan evaluate`.
-        page: HTML to write.
-        beam_args: Beam's options.
+        paths: run directories, or folders that `storygan evaluate` wrote.
+        page: HTML file to write.
+        beam_args: options for Beam.
+
+    Returns:
+        A table of the metrics as text.
 
     Raises:
-        DataError: where a folder is neither, or the runs were judged on different stories.
-        ModelError: where a model cannot be judged again.
+        DataError: if a folder is neither, or if the runs were evaluated on different stories.
+        ModelError: if a model cannot be evaluated again.
     """
     runs = [_load(path, name) for path, name in zip(paths, _names(paths), strict=True)]
-    compared = [ComparedModel(run.name, _judged_alike(run, runs[0], beam_args)) for run in runs]
+    compared = [ComparedModel(run.name, _evaluation_by_same_judges(run, runs[0], beam_args)) for run in runs]
     check_comparable(compared)
     batch = _stories(runs[0])
     compared = [
@@ -70,20 +74,20 @@ def _load(path: Path, name: str) -> _Run:
     metrics = path / METRICS_FILE
     if not metrics.is_file():
         raise DataError(
-            f"{path}: holds no {METRICS_FILE}; expected a run directory or a folder of `storygan evaluate`."
+            f"{path}: holds no {METRICS_FILE}; expected a run directory or a folder that `storygan evaluate` wrote."
         )
     return _Run(
         name, EvaluationInputs.load(path / INPUTS_FILE), Evaluation.from_json(metrics.read_text(), str(metrics))
     )
 
 
-def _judged_alike(run: _Run, first: _Run, beam_args: Sequence[str]) -> Evaluation:
-    """Returns the evaluation of a run by the judges and the seed of the first one."""
+def _evaluation_by_same_judges(run: _Run, first: _Run, beam_args: Sequence[str]) -> Evaluation:
+    """Returns the evaluation of a run with the judges and the seed of the first run, computed if necessary."""
     if run.evaluation.data != first.evaluation.data or _judges(run) == _judges(first):
         return run.evaluation
     inputs = dataclasses.replace(run.inputs, settings=first.inputs.settings)
-    with tempfile.TemporaryDirectory() as aside:
-        return run_plan(make_evaluation_plan(inputs, judge=first.inputs.judge), Path(aside), beam_args)
+    with tempfile.TemporaryDirectory() as temp_dir:
+        return run_plan(make_evaluation_plan(inputs, judge=first.inputs.judge), Path(temp_dir), beam_args)
 
 
 def _judges(run: _Run) -> tuple[object, ...]:

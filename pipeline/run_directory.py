@@ -1,6 +1,6 @@
-"""A run directory: what stands where in it, and that it belongs to one configuration.
+"""A run directory: the paths in it, and the check that it belongs to one configuration.
 
-It imports nothing heavy, so that a wrong path is told before TFX is loaded.
+This module imports nothing heavy, so that a wrong path is reported before TFX is loaded.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ SETTINGS_FILE = "settings.json"
 
 @dataclasses.dataclass(frozen=True)
 class RunDirectory:
-    """A run directory that was claimed for settings and data.
+    """A run directory, which belongs to one configuration and one folder of stories. Create it with `open`.
 
     Attributes:
         path: the directory.
-        settings: everything that the run is made of.
+        settings: all settings of the run.
         data: folder of stories.
     """
 
@@ -34,25 +34,28 @@ class RunDirectory:
     data: Path
 
     @classmethod
-    def claim(
+    def open(
         cls, path: Path, settings: Settings, data: Path, reconfigure: bool = False, name: str = ""
     ) -> RunDirectory:
-        """Makes a run directory, or checks that it belongs to these settings and data.
+        """Creates a run directory, or checks that an existing one belongs to these settings and data.
 
         Args:
-            path: made where it is not there.
-            settings: everything that the run is made of.
+            path: the directory, created if it does not exist.
+            settings: all settings of the run.
             data: folder of stories.
-            reconfigure: whether it may go on with other settings or data than it was made with.
-            name: of the data, where `data` is a copy of it.
+            reconfigure: whether to accept a directory of other settings or data, which then belongs to these.
+            name: name of the data if `data` is a copy of it; by default the path of `data`.
+
+        Returns:
+            The run directory.
 
         Raises:
-            ConfigError: where it belongs to another configuration, cannot be written, or holds the model that the run
-                is to start from.
-            DataError: where there is no data.
+            ConfigError: if the directory belongs to another configuration, cannot be written, or contains the model
+                that the training starts from.
+            DataError: if the data folder does not exist.
         """
         if not data.is_dir():
-            raise DataError(f"--data {data}: no such folder; expected one of stories (see `storygan data --help`).")
+            raise DataError(f"--data {data}: no such folder; expected a folder of stories (`storygan data --help`).")
         run = cls(path.absolute(), settings, data.absolute())
         _check_initial(path, settings.training.init_from)
         wanted = {"settings": json.loads(settings.to_json()), "data": name or str(run.data)}
@@ -66,27 +69,27 @@ class RunDirectory:
 
     @property
     def settings_file(self) -> Path:
-        """What the run was made with."""
+        """The settings and the data that the directory belongs to."""
         return self.path / SETTINGS_FILE
 
     @property
     def log(self) -> Path:
-        """Everything that TFX and Beam logged."""
+        """Log file of TFX and Beam."""
         return self.path / "run.log"
 
     @property
     def metadata(self) -> Path:
-        """ML Metadata, in sqlite."""
+        """The store of ML Metadata, a sqlite file."""
         return self.path / "metadata.sqlite"
 
     @property
     def pipeline_root(self) -> Path:
-        """The artifacts of each step."""
+        """Root folder of the artifacts of all steps."""
         return self.path / "pipeline"
 
     @property
     def work(self) -> Path:
-        """Checkpoints, so that a killed run goes on."""
+        """Folder of checkpoints, from which a killed run resumes."""
         return self.path / WORK_DIRECTORY
 
     @property
@@ -95,31 +98,31 @@ class RunDirectory:
         return self.path / BASE_DIRECTORY
 
     @property
-    def gate(self) -> Path:
-        """What this run left under the push destination (see `pipeline.push_destination`)."""
+    def push_state(self) -> Path:
+        """State of the push destination when the last run ended (see `pipeline.push_destination`)."""
         return self.path / "gate.json"
 
     @property
-    def inputs(self) -> Path:
-        """Where the newest evaluation's stories, judge and model are (see `pipeline.run_comparison`)."""
+    def evaluation_inputs(self) -> Path:
+        """Paths of the stories, the judge and the model of the newest evaluation (see `pipeline.run_comparison`)."""
         return self.path / "inputs.json"
 
     @property
-    def digests(self) -> Path:
-        """What the data's files were like when read last (see `storygan_tf.data.datasets.data_fingerprint`)."""
+    def data_digests(self) -> Path:
+        """Cached digests of the data's files (see `storygan_tf.data.datasets.data_fingerprint`)."""
         return self.path / "data_digests.json"
 
     @property
     def rejects(self) -> Path:
-        """The stories that were set aside, a JSON object a line."""
+        """The rejected stories, one JSON object per line."""
         return self.path / "rejects.jsonl"
 
 
 def _check_initial(path: Path, init_from: str) -> None:
-    """Keeps a run from starting from what it pushes itself, and so anew each time."""
+    """Raises ConfigError if a run would start from a model that it pushes itself."""
     if init_from and init_from not in pretrained_names() and Path(init_from).resolve().is_relative_to(path.resolve()):
         raise ConfigError(
-            f"--init-from {init_from}: lies in the run directory {path} itself; choose another --out for the new run."
+            f"--init-from {init_from}: is in the run directory {path} itself; choose another --out for the new run."
         )
 
 
@@ -128,7 +131,7 @@ def _check_same(path: Path, found: Any, wanted: Any) -> None:
     if differences:
         raise ConfigError(
             f"--out {path} is the run directory of another configuration: {'; '.join(differences[:5])}. Choose another "
-            "folder, or add --reconfigure to go on here with the new one."
+            "folder, or add --reconfigure to use this one with the new configuration."
         )
 
 

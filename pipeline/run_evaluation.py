@@ -1,7 +1,7 @@
-"""An evaluation outside the pipeline: the same code as the pipeline's steps, on a folder of stories.
+"""Evaluates a model or pictures on a folder of stories, with the code of the pipeline's steps but without TFX.
 
-Everything lands in one folder: the records (`examples/`) and the judge (`judge/`), which a second call finds there and
-uses again where nothing changed, and what the evaluation leaves.
+One output folder holds the records (`examples/`), the judge (`judge/`) and the results. A second call uses the records
+and the judge again if their inputs are unchanged.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from components.beam_options import beam_options
 from components.story_evaluator.beam_evaluation import evaluate_on_beam
 from pipeline.code_fingerprint import code_fingerprint
 from pipeline.evaluation_inputs import INPUTS_FILE, EvaluationInputs, judge_fingerprint
-from pipeline.examples import example_parts, make_examples
+from pipeline.examples import example_dependencies, make_examples
 from pipeline.run_directory import SETTINGS_FILE
 from pipeline.step_inputs import JUDGE_SETTINGS
 from storygan_tf.common.cache import STAMP, build_once
@@ -42,12 +42,12 @@ EXAMPLES, JUDGE = "examples", "judge"
 
 @dataclasses.dataclass(frozen=True)
 class ExternalImages:
-    """Frames of another system.
+    """Frames that another system drew.
 
     Attributes:
-        folder: with the pictures.
+        folder: folder with the pictures.
         layout: one of `storygan_tf.evaluation.external_frames.LAYOUTS`.
-        given: what the system was given to draw from.
+        given: description of the inputs that the system drew from.
     """
 
     folder: Path
@@ -57,18 +57,18 @@ class ExternalImages:
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationRequest:
-    """What is to be evaluated, and how.
+    """The arguments of an evaluation: of a model, or of pictures.
 
     Attributes:
         data: folder of stories.
-        out: folder for everything that comes of it.
-        settings: `evaluation`, `data` and `model.frames` of them are used.
-        model: a version directory, or `pictures` instead.
-        pictures: frames of another system.
-        served: a version directory to compare with, where there is one.
-        skip_first_frame: whether the first frame was given.
-        commands: for the report.
-        beam_args: Beam's options.
+        out: folder for the results.
+        settings: `evaluation`, `data` and `model.frames` are used.
+        model: version directory of the model, or None to evaluate `pictures`.
+        pictures: frames of another system, or None to evaluate `model`.
+        served: version directory of a model to compare with, or None.
+        skip_first_frame: whether to leave out the first frame of each story, which the system had as an input.
+        commands: commands for the report, by their purpose.
+        beam_args: options for Beam.
     """
 
     data: Path
@@ -82,37 +82,40 @@ class EvaluationRequest:
     beam_args: Sequence[str] = ()
 
 
-def run_evaluation(question: EvaluationRequest) -> Evaluation:
-    """Evaluates, and writes everything into `question.out`.
+def run_evaluation(request: EvaluationRequest) -> Evaluation:
+    """Evaluates a model or pictures and writes the results into `request.out`.
+
+    Returns:
+        The evaluation.
 
     Raises:
-        ConfigError: for settings that are not valid.
-        DataError: for stories or pictures that cannot be used.
-        ModelError: for a model or a judge that cannot be used.
+        ConfigError: if a setting is not valid, or if the output folder has other content.
+        DataError: if the stories or the pictures cannot be used.
+        ModelError: if the model or the judge cannot be used.
     """
-    _check_out(question.out)
-    background = _background(question)
-    examples, judge = question.out / EXAMPLES, question.out / JUDGE
+    _check_out(request.out)
+    context = _report_context(request)
+    examples, judge = request.out / EXAMPLES, request.out / JUDGE
     build_once(
         examples,
-        example_parts(question.data, question.settings),
+        example_dependencies(request.data, request.settings),
         lambda path: make_examples(
-            question.data, question.settings, path, question.out / "rejects.jsonl", question.beam_args
+            request.data, request.settings, path, request.out / "rejects.jsonl", request.beam_args
         ),
     )
-    build_once(judge, _judge_parts(question, examples), lambda path: _make_judge(question, examples, path))
+    build_once(judge, _judge_dependencies(request, examples), lambda path: _make_judge(request, examples, path))
     inputs = EvaluationInputs(
         examples=str(examples.absolute()),
         judge=str(judge.absolute()),
-        settings=json.loads(question.settings.to_json()),
-        model=str(question.model.absolute()) if question.model else "",
-        images=_image_arguments(question),
-        skip_first_frame=question.skip_first_frame,
+        settings=json.loads(request.settings.to_json()),
+        model=str(request.model.absolute()) if request.model else "",
+        images=_image_arguments(request),
+        skip_first_frame=request.skip_first_frame,
     )
-    plan = make_evaluation_plan(inputs, served=served_frames(question.served) if question.served else None)
-    evaluation = run_plan(plan, question.out, question.beam_args)
-    write_evaluation(str(question.out), str(examples), plan, evaluation, background)
-    inputs.save(question.out / INPUTS_FILE)
+    plan = make_evaluation_plan(inputs, served=served_frames(request.served) if request.served else None)
+    evaluation = run_plan(plan, request.out, request.beam_args)
+    write_evaluation(str(request.out), str(examples), plan, evaluation, context)
+    inputs.save(request.out / INPUTS_FILE)
     return evaluation
 
 
@@ -120,9 +123,9 @@ def make_evaluation_plan(inputs: EvaluationInputs, judge: str = "", served: Fram
     """Returns the plan of an evaluation.
 
     Args:
-        inputs: what it is made of.
-        judge: folder of another domain judge; empty for the inputs' own.
-        served: to compare with.
+        inputs: paths and settings of the evaluation's inputs.
+        judge: folder of the domain judge; empty for `inputs.judge`.
+        served: frames of the served model to compare with, or None.
     """
     settings = Settings.from_json(json.dumps(inputs.settings)).evaluation
     return make_plan(
@@ -136,75 +139,81 @@ def make_evaluation_plan(inputs: EvaluationInputs, judge: str = "", served: Fram
 
 
 def frame_source(inputs: EvaluationInputs) -> FrameSource:
-    """Returns the judged model, or the judged pictures."""
+    """Returns the frames to evaluate: of the model, or of the pictures if there is no model."""
     return ModelFrames(inputs.model) if inputs.model else PictureFrames(ImageFrames(**inputs.images or {}))
 
 
-def run_plan(plan: Plan, aside: Path, beam_args: Sequence[str]) -> Evaluation:
-    """Evaluates a plan on Beam, with progress on the terminal."""
+def run_plan(plan: Plan, temp_dir: Path, beam_args: Sequence[str]) -> Evaluation:
+    """Evaluates a plan on Beam and shows the progress on the terminal.
+
+    Args:
+        plan: the plan of the evaluation.
+        temp_dir: folder for temporary files of Beam's workers.
+        beam_args: options for Beam.
+    """
     options = PipelineOptions(beam_options(beam_args))
     with progress("judging stories", len(plan.test)) as advance:
-        return evaluate_on_beam(plan, lambda: Pipeline(options=options), str(aside), advance)
+        return evaluate_on_beam(plan, lambda: Pipeline(options=options), str(temp_dir), advance)
 
 
 def _check_out(out: Path) -> None:
-    """Keeps a folder of something else from being written into."""
+    """Raises ConfigError if `out` is a run directory, or contains files that no evaluation wrote."""
     if (out / SETTINGS_FILE).exists():
-        raise ConfigError(f"--out {out}: is a run directory; give the evaluation a folder of its own.")
+        raise ConfigError(f"--out {out}: is a run directory; choose another folder for the evaluation.")
     for name in (EXAMPLES, JUDGE):
         path = out / name
         if path.exists() and not (path / STAMP).is_file():
             raise ConfigError(
-                f"--out {out}: holds {name}/, which no evaluation made (no {STAMP} in it); give an empty folder."
+                f"--out {out}: holds {name}/, which no evaluation made (it has no {STAMP}); choose an empty folder."
             )
 
 
-def _judge_parts(question: EvaluationRequest, examples: Path) -> dict[str, Any]:
+def _judge_dependencies(request: EvaluationRequest, examples: Path) -> dict[str, Any]:
     return {
         "examples": (examples / STAMP).read_text(),
-        "settings": question.settings.to_json(*JUDGE_SETTINGS),
-        "judge": judge_fingerprint(question.settings.evaluation),
+        "settings": request.settings.to_json(*JUDGE_SETTINGS),
+        "judge": judge_fingerprint(request.settings.evaluation),
         "code": code_fingerprint("storygan_tf.evaluation.judge.judge_choice"),
     }
 
 
-def _make_judge(question: EvaluationRequest, examples: Path, path: Path) -> None:
-    with counted_progress("training the judge", "epoch") as tell:
-        choose_judge(str(examples), question.settings.evaluation, path, tell)
+def _make_judge(request: EvaluationRequest, examples: Path, path: Path) -> None:
+    with counted_progress("training the judge", "epoch") as advance:
+        choose_judge(str(examples), request.settings.evaluation, path, advance)
 
 
-def _image_arguments(question: EvaluationRequest) -> dict[str, Any] | None:
-    pictures, settings = question.pictures, question.settings
+def _image_arguments(request: EvaluationRequest) -> dict[str, Any] | None:
+    pictures, settings = request.pictures, request.settings
     if pictures is None:
         return None
-    ids = stored_test_ids(question.data, settings.data)
+    ids = stored_test_ids(request.data, settings.data)
     if not ids:
-        raise DataError(f"data folder {question.data}: found no test story, expected the stories of the pictures.")
+        raise DataError(f"data folder {request.data}: found no test story, expected the stories of the pictures.")
     return {
         "folder": str(pictures.folder.absolute()),
         "layout": pictures.layout,
         "story_ids": ids,
         "frames": settings.model.frames,
-        "skip_first_frame": question.skip_first_frame,
+        "skip_first_frame": request.skip_first_frame,
         "given": pictures.given,
     }
 
 
-def _background(question: EvaluationRequest) -> ReportContext:
-    settings = json.loads(question.settings.to_json("preset", "data", "evaluation"))
-    if question.model is None:
-        return ReportContext(settings=settings, commands=question.commands)
+def _report_context(request: EvaluationRequest) -> ReportContext:
+    settings = json.loads(request.settings.to_json("preset", "data", "evaluation"))
+    if request.model is None:
+        return ReportContext(settings=settings, commands=request.commands)
     return ReportContext(
-        history=_history(question.model),
+        history=_history(request.model),
         settings=settings,
-        commands=question.commands,
-        lineage=lineage_of(question.model),
-        info=SavedStoryGAN(question.model).info,
+        commands=request.commands,
+        lineage=lineage_of(request.model),
+        info=SavedStoryGAN(request.model).info,
     )
 
 
 def _history(model: Path) -> list[dict[str, Any]]:
-    """Returns the history of the run directory that a model was pushed into, nothing where it lies elsewhere."""
+    """Returns the training history of the run directory that contains a model; empty for a model elsewhere."""
     base = model.absolute().parent
     path = base.parents[len(BASE_DIRECTORY.parts) - 1] / HISTORY if base.match(str(BASE_DIRECTORY)) else None
     return json.loads(path.read_text()) if path and path.is_file() else []

@@ -1,4 +1,4 @@
-"""How TFDV counts stories."""
+"""Options for the statistics that TFDV computes of stories."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from storygan_tf.data import example_schema
 
 
 def statistics_options() -> tfdv.StatsOptions:
-    """Says that `images` are pictures, so that their bytes are not counted like words."""
+    """Returns options by which TFDV treats `images` as pictures and does not count their bytes as words."""
     feature = schema_pb2.Feature(name=example_schema.IMAGES, type=schema_pb2.BYTES)
     feature.image_domain.SetInParent()
     return tfdv.StatsOptions(schema=schema_pb2.Schema(feature=[feature]))

@@ -1,7 +1,7 @@
-"""What each step of the pipeline is given: made here and nowhere else.
+"""The settings and arguments that each step of the pipeline receives.
 
-A step's parameters are part of its cache key. So each gets just the settings that it uses, and a fingerprint of the
-code that it runs: what TFX's own key leaves out.
+The parameters of a step are part of its cache key. Therefore each step receives only the settings that it uses, and a
+fingerprint of the code that it runs, which TFX's cache key does not contain.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ EVALUATOR_SETTINGS = ("preset", "model.frames", "evaluation")
 
 @dataclasses.dataclass(frozen=True)
 class StepArguments:
-    """What travels to code behind a dotted name, in `custom_config`.
+    """Arguments that Transform and Trainer pass to the project's functions in `custom_config`.
 
     Attributes:
-        settings: JSON of the settings that the step uses: one string, so that a cluster can replace it as one runtime
+        settings: JSON of the settings that the step uses; one string, which a cluster can replace by one runtime
             parameter.
-        code: fingerprint of the step's sources.
-        work_dir: where a training keeps what it resumes from; empty where a step has none.
-        initial: fingerprint of the model that `training.init_from` names; empty where it names none.
-        labels: JSON of the names of the stories' labels; empty for none.
+        code: fingerprint of the code that the step runs.
+        work_dir: folder of the checkpoints that a training resumes from; empty for other steps.
+        initial: fingerprint of the model in `training.init_from`; empty if that is empty.
+        labels: JSON list of the names of the stories' labels; empty for none.
     """
 
     settings: str
@@ -59,26 +59,34 @@ class StepArguments:
 
     @property
     def label_names(self) -> tuple[str, ...]:
-        """The names of the stories' labels."""
+        """Names of the stories' labels."""
         return tuple(json.loads(self.labels or "[]"))
 
     def to_custom_config(self) -> dict[str, str]:
-        """Returns the mapping for a TFX component's `custom_config`."""
+        """Returns the arguments as a dictionary for the `custom_config` of a TFX component."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_custom_config(cls, custom_config: Any) -> tuple[StepArguments, Settings]:
-        """Reads what `to_custom_config` gave.
+        """Reads a dictionary that `to_custom_config` returned.
+
+        Returns:
+            The arguments, and their `settings` as an object.
 
         Raises:
-            ConfigError: for an unknown key, or settings that do not parse, by name.
+            ConfigError: if a key is unknown, or if the settings cannot be parsed.
         """
         arguments = from_dict(cls, custom_config, "custom_config")
         return arguments, Settings.from_json(arguments.settings)
 
 
 def transform_arguments(settings: Settings, initial: str = "") -> StepArguments:
-    """Returns the arguments of `pipeline.preprocessing`."""
+    """Returns the arguments of `pipeline.preprocessing.preprocessing_fn`.
+
+    Args:
+        settings: all settings of the run.
+        initial: fingerprint of the model in `training.init_from`; empty if that is empty.
+    """
     code = code_fingerprint("pipeline.preprocessing")
     return StepArguments(settings.to_json(*TRANSFORM_SETTINGS), code, initial=initial)
 
@@ -86,7 +94,14 @@ def transform_arguments(settings: Settings, initial: str = "") -> StepArguments:
 def trainer_arguments(
     settings: Settings, work_dir: str, initial: str = "", label_names: Sequence[str] = ()
 ) -> StepArguments:
-    """Returns the arguments of `pipeline.trainer_module`."""
+    """Returns the arguments of `pipeline.trainer_module.run_fn`.
+
+    Args:
+        settings: all settings of the run.
+        work_dir: folder of the checkpoints that the training resumes from.
+        initial: fingerprint of the model in `training.init_from`; empty if that is empty.
+        label_names: names of the stories' labels.
+    """
     return StepArguments(
         settings.to_json(*TRAINER_SETTINGS),
         code_fingerprint("pipeline.trainer_module"),

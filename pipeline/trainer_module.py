@@ -1,4 +1,4 @@
-"""The Trainer's code: transformed records in, a trained StoryGAN and its export out."""
+"""The module file of the Trainer step: trains a StoryGAN on transformed records and exports it."""
 
 from __future__ import annotations
 
@@ -17,18 +17,22 @@ from storygan_tf.training.trainer import HISTORY, TENSORBOARD
 from storygan_tf.training.warm_start import load_initial_model
 
 VECTORIZER = "vectorizer"
-"""In the working folder: the sentence vectors of the Transform graph, for the export."""
+"""Name of the SavedModel of the Transform graph's sentence vectors in the working folder; part of the export."""
 
 
 def run_fn(fn_args: FnArgs) -> None:
-    """Trains and exports; called by TFX.
+    """Trains and exports a StoryGAN. TFX calls this function.
 
-    Checkpoints stay in a folder of the working directory that is named after everything the result depends on: a step
-    that was killed goes on there, and one that has other data, settings or code starts anew.
+    Checkpoints are kept in a folder of the working directory, whose name is a fingerprint of the data, the settings and
+    the code. A step that was killed resumes from them; a step with other data, settings or code starts from the
+    beginning.
+
+    Args:
+        fn_args: arguments of TFX's Trainer; `custom_config` is `StepArguments` as a dictionary.
 
     Raises:
-        ConfigError: for an unknown key in `custom_config`.
-        StoryGANError: see `storygan_tf.training.train_and_export.train_and_export`.
+        ConfigError: if `custom_config` has an unknown key.
+        StoryGANError: as `storygan_tf.training.train_and_export.train_and_export`.
     """
     arguments, settings = StepArguments.from_custom_config(fn_args.custom_config)
     train_files = _files(fn_args.train_files)
@@ -52,12 +56,12 @@ def run_fn(fn_args: FnArgs) -> None:
 
 
 def _files(patterns: Sequence[str]) -> list[str]:
-    # A worker that was killed within Transform leaves a folder of Beam's there.
+    # If a worker is killed within Transform, Beam leaves a temporary folder among the files.
     return sorted(path for pattern in patterns for path in tf.io.gfile.glob(pattern) if not tf.io.gfile.isdir(path))
 
 
 def _key(arguments: StepArguments, files: Sequence[str]) -> str:
-    """Returns a name made of everything that the trained weights depend on."""
+    """Returns 16 hexadecimal digits that depend on everything that the trained weights depend on."""
     digest = hashlib.sha256(f"{arguments.settings}\n{arguments.code}\n{arguments.initial}\n".encode())
     for path in files:
         with tf.io.gfile.GFile(path, "rb") as file:
@@ -66,6 +70,6 @@ def _key(arguments: StepArguments, files: Sequence[str]) -> str:
 
 
 def _keep_logs(work_dir: Path, model_run_dir: Path) -> None:
-    """Copies what people look at into the `model_run` artifact."""
+    """Copies the training history and TensorBoard's logs into the `model_run` artifact."""
     shutil.copytree(work_dir / TENSORBOARD, model_run_dir / TENSORBOARD, dirs_exist_ok=True)
     shutil.copyfile(work_dir / HISTORY, model_run_dir / HISTORY)

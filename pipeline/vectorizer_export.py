@@ -1,7 +1,7 @@
-"""The sentence vectors of a Transform graph as a SavedModel of its own.
+"""Exports the sentence vectors of a Transform graph as a SavedModel, the vectorizer.
 
-It keeps the contract of a sentence encoder, string `[n]` -> float32 `[n, sentence_size]`, and needs only TensorFlow to
-load, so that `storygan_tf` can train, export and serve without TFX.
+The vectorizer has the interface of a sentence encoder, string `[n]` -> float32 `[n, sentence_size]`, and needs only
+TensorFlow to load. With it `storygan_tf` trains, exports and serves without TFX.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_transform as tft
 
+from pipeline.compat import load_transform_function, raw_feature_specs
 from storygan_tf.common.atomic_files import atomic_folder
 from storygan_tf.config.schema import Settings
 from storygan_tf.data import example_schema
@@ -23,25 +24,25 @@ _SENTENCES = (tf.TensorSpec([None], tf.string, name="inputs"),)
 def export_vectorizer(transform_output_dir: str | Path, out_dir: str | Path, settings: Settings) -> None:
     """Writes the vectorizer of a Transform graph.
 
-    Loaded by `tf.saved_model.load` or `hub.load`, it can be called, has a signature `serving_default` (`inputs` to
-    `outputs`), and gives each sentence the vector that Transform wrote for it, whatever the other sentences are.
+    `tf.saved_model.load` and `hub.load` return a callable object with the signature `serving_default` (`inputs` to
+    `outputs`). It computes the same vector for a sentence as Transform did, independently of the other sentences.
 
     Args:
-        transform_output_dir: what Transform wrote (its `transform_graph` artifact).
-        out_dir: the folder of the SavedModel to write; what is there is replaced. It appears complete or not at all.
-        settings: those that Transform ran with.
+        transform_output_dir: folder that Transform wrote (its `transform_graph` artifact).
+        out_dir: folder of the SavedModel to write; an existing folder is replaced as a whole.
+        settings: the settings that Transform ran with.
     """
     graph = tft.TFTransformOutput(str(transform_output_dir)).transform_savedmodel_dir
-    with atomic_folder(Path(out_dir)) as aside:
-        _save(graph, aside, settings)
+    with atomic_folder(Path(out_dir)) as folder:
+        _save(graph, folder, settings)
 
 
 def _save(transform_savedmodel_dir: str, out_dir: Path, settings: Settings) -> None:
-    transform = tf.saved_model.load(transform_savedmodel_dir)
-    vectors = _vectors_function(transform.transform_fn, settings)
-    vectorizer = tf.train.Checkpoint(transform=transform)  # keeps the encoder's variables and tables
+    loaded, transform = load_transform_function(transform_savedmodel_dir)
+    vectors = _vectors_function(transform, settings)
+    vectorizer = tf.train.Checkpoint(transform=loaded)  # tracks the encoder's variables and tables
     vectorizer.__call__ = vectors
-    # hub.KerasLayer asks for these.
+    # hub.KerasLayer requires these attributes.
     vectorizer.variables = []
     vectorizer.trainable_variables = []
 
@@ -53,9 +54,17 @@ def _save(transform_savedmodel_dir: str, out_dir: Path, settings: Settings) -> N
 
 
 def _vectors_function(transform: Any, settings: Settings) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Returns a function of sentences `[n]` that asks the Transform graph, which takes stories `[B, T]`."""
+    """Returns a function that computes vectors by the Transform graph, which takes whole stories.
+
+    Args:
+        transform: function of a Transform graph, from `pipeline.compat.load_transform_function`.
+        settings: `model.frames` and `model.sentence_size` are used.
+
+    Returns:
+        Function from sentences, string `[n]`, to vectors, float32 `[n, sentence_size]`.
+    """
     frames, size = settings.model.frames, settings.model.sentence_size
-    specs = transform.structured_input_signature[0][0]
+    specs = raw_feature_specs(transform)
 
     @tf.function(input_signature=_SENTENCES)
     def vectors(sentences: tf.Tensor) -> tf.Tensor:
@@ -70,5 +79,5 @@ def _vectors_function(transform: Any, settings: Settings) -> Callable[[tf.Tensor
 
 
 def _blank(spec: tf.TensorSpec, batch: tf.Tensor) -> tf.Tensor:
-    """Returns zeros or empty strings for a feature that the vectors do not depend on."""
+    """Returns zeros or empty strings `[batch, ...]` for a feature that the vectors do not depend on."""
     return tf.zeros([batch, *spec.shape[1:]], spec.dtype)

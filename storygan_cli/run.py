@@ -47,7 +47,7 @@ def run(
     settings, _ = story_settings(preset, init_from, assignments, encoder, max_reject_fraction)
     from pipeline.run_directory import RunDirectory
 
-    claimed = RunDirectory.claim(out, settings, fetch_data(data, out), reconfigure)
+    claimed = RunDirectory.open(out, settings, fetch_data(data, out), reconfigure)
     # After the claim: loading TFX takes seconds.
     from pipeline.local_runner import run_pipeline
     from storygan_tf.training.callbacks.interruption import TrainingInterruptedError

@@ -106,7 +106,7 @@ def _run(task: TrainingJob, data: Folder, reconfigure: bool) -> None:
 
     vectorizer = None
     if is_chief(strategy):
-        RunDirectory.claim(task.out, task.settings, data.path, reconfigure, data.name if data.remote else "")
+        RunDirectory.open(task.out, task.settings, data.path, reconfigure, data.name if data.remote else "")
         vectorizer = _vectorizer(task)
     task.run(strategy, vectorizer)
 

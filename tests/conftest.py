@@ -380,3 +380,20 @@ def bucket(s3_server, monkeypatch):
     buckets.forget_connections()
     yield f"s3://{name}"
     buckets.forget_connections()
+
+
+@pytest.fixture(scope="session")
+def steps():
+    """The names of the pipeline's steps in the order in which they run, without the optional BulkInferrer."""
+    return [
+        "StoryExampleGen",
+        "StatisticsGen",
+        "SchemaGen",
+        "ExampleValidator",
+        "JudgeTrainer",
+        "Transform",
+        "Trainer",
+        "StoryEvaluator",
+        "ServingCheck",
+        "Pusher",
+    ]

@@ -1,4 +1,4 @@
-"""Where a cluster's run has what: everything below its root, unless settings name another place."""
+"""The folders of a run on a cluster: all are below the root, unless a setting gives another path."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import dataclasses
 from pipeline.cluster.cluster_settings import CompileRequest
 from storygan_tf.common.errors import ConfigError
 
-_LAUNCHERS = "minio://"
-"""Begins places that Kubeflow's launcher reaches, and nothing within a container does."""
+_LAUNCHER_SCHEME = "minio://"
+"""Scheme of URIs that only Kubeflow's launcher can read, not the processes in a container."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ClusterPaths:
-    """URIs or paths, in the containers.
+    """The folders of a run: URIs, or paths in the containers.
 
     Attributes:
-        artifacts: what steps hand on.
-        serving: model base directory that Pusher adds a version to.
-        work: folder that a training resumes from; empty where there is none that outlives a container.
+        artifacts: root folder of the artifacts.
+        serving: model base directory; Pusher adds a version directory to it.
+        work: folder of the checkpoints that a training resumes from; empty if no folder outlives a container.
     """
 
     artifacts: str
@@ -26,38 +26,38 @@ class ClusterPaths:
     work: str
 
     @classmethod
-    def of(cls, request: CompileRequest) -> ClusterPaths:
-        """Returns the places of a request.
+    def from_request(cls, request: CompileRequest) -> ClusterPaths:
+        """Returns the folders for a request.
 
         Raises:
-            ConfigError: for a relative path, or one where steps cannot write.
+            ConfigError: if a path is relative, or if steps cannot write to it.
         """
         root, cluster = request.root.rstrip("/"), request.cluster
-        places = cls(
+        paths = cls(
             artifacts=f"{root}/pipeline_root",
             serving=cluster.serving.rstrip("/") or f"{root}/serving",
-            work=cluster.work.rstrip("/") or ("" if root.startswith(_LAUNCHERS) else f"{root}/work"),
+            work=cluster.work.rstrip("/") or ("" if root.startswith(_LAUNCHER_SCHEME) else f"{root}/work"),
         )
         _check(root, "--root")
         _check(request.data, "--data")
-        for option, place in (("serving", places.serving), ("work", places.work)):
-            _check(place, f"cluster.{option}")
-            _check_reached(place, f"cluster.{option}")
-        _check_reached(request.data, "--data")
-        return places
+        for option, path in (("serving", paths.serving), ("work", paths.work)):
+            _check(path, f"cluster.{option}")
+            _check_reachable(path, f"cluster.{option}")
+        _check_reachable(request.data, "--data")
+        return paths
 
 
-def _check(place: str, option: str) -> None:
-    if place and "://" not in place and not place.startswith("/"):
+def _check(path: str, option: str) -> None:
+    if path and "://" not in path and not path.startswith("/"):
         raise ConfigError(
-            f"{option} {place}: expected a URI (gs://bucket/folder, s3://bucket/folder) or the absolute path of a "
+            f"{option} {path}: expected a URI (gs://bucket/folder, s3://bucket/folder) or the absolute path of a "
             "folder that is mounted in every container."
         )
 
 
-def _check_reached(place: str, option: str) -> None:
-    if place.startswith(_LAUNCHERS):
+def _check_reachable(path: str, option: str) -> None:
+    if path.startswith(_LAUNCHER_SCHEME):
         raise ConfigError(
-            f"{option} {place}: Kubeflow's launcher alone reaches it, for artifacts; give a gs:// or s3:// URI, or a "
-            "mounted volume's path (--set cluster.volumes)."
+            f"{option} {path}: only Kubeflow's launcher reads it, and only for artifacts; expected a gs:// or "
+            "s3:// URI, or a path in a mounted volume (--set cluster.volumes)."
         )

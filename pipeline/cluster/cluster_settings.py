@@ -1,6 +1,6 @@
-"""What a cluster is asked for: resources, retries, volumes, secrets; and all that a compilation is told.
+"""Settings for a cluster (resources, retries, volumes, secrets), and the arguments of a compilation.
 
-It imports nothing heavy, so that a wrong setting is told before TFX is loaded.
+This module imports nothing heavy, so that a wrong setting is reported before TFX is loaded.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from storygan_tf.config.parsing import override
 from storygan_tf.config.schema import Settings
 
 PREFIX = "cluster."
-"""Of `--set cluster.KEY=VALUE`; other assignments are the run's own settings."""
+"""Prefix of the keys of cluster settings in `--set cluster.KEY=VALUE`; other keys are settings of the run."""
 
 NVIDIA, TPU = "nvidia.com/gpu", "google.com/tpu"
-"""Kubernetes' names of accelerators."""
+"""Resource names of accelerators in Kubernetes."""
 
 _UNITS = {"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 _AMOUNT = re.compile(r"(\d+(?:\.\d+)?)(|k|M|G|T|Ki|Mi|Gi|Ti)")
@@ -32,7 +32,7 @@ def _require(condition: bool, field: str, found: object, expected: str) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Toleration:
-    """A taint of nodes that a step bears; as in a pod's specification."""
+    """A toleration of a node's taint, with the fields of a toleration in a pod's specification."""
 
     key: str = ""
     operator: Literal["Equal", "Exists"] = "Equal"
@@ -40,18 +40,18 @@ class Toleration:
     effect: Literal["", "NoSchedule", "PreferNoSchedule", "NoExecute"] = ""
 
     @property
-    def given(self) -> dict[str, str]:
-        """What is said of it, as Kubernetes takes it."""
+    def fields(self) -> dict[str, str]:
+        """The fields that are not empty, as Kubernetes expects them."""
         return {name: value for name, value in vars(self).items() if value}
 
 
 @dataclasses.dataclass(frozen=True)
 class Volume:
-    """A persistent volume claim, mounted in every step.
+    """A persistent volume claim that is mounted in every step.
 
     Attributes:
-        claim: its name.
-        path: where it appears in the container.
+        claim: name of the claim.
+        path: absolute path of the mount in the container.
     """
 
     claim: str = ""
@@ -64,13 +64,13 @@ class Volume:
 
 @dataclasses.dataclass(frozen=True)
 class Secret:
-    """A key of a Kubernetes Secret as a variable of the environment, or a whole Secret as files; never its value.
+    """A reference to a Kubernetes Secret: one key as an environment variable, or the whole Secret as files.
 
     Attributes:
-        name: of the Secret.
-        key: in it, for `env`.
-        env: variable that holds the key's value.
-        path: folder that has a file for each key, in place of `key` and `env`.
+        name: name of the Secret.
+        key: key in the Secret whose value `env` gets.
+        env: name of the environment variable.
+        path: folder with a file for each key, instead of `key` and `env`.
     """
 
     name: str = ""
@@ -92,16 +92,17 @@ class Secret:
 
 @dataclasses.dataclass(frozen=True)
 class StepSettings:
-    """What a step asks for; null where it is the cluster's own to choose.
+    """Resources and other requirements of a step. The cluster chooses values that are None.
 
     Attributes:
-        cpu: cores.
-        memory: bytes, as Kubernetes writes them: `16Gi`.
-        accelerators: GPUs, or TPU chips.
-        accelerator: their kind: `nvidia.com/gpu`, `google.com/tpu`; on Vertex `NVIDIA_TESLA_T4` and the like.
-        node_selector: labels that a node must have, `key=value`.
-        tolerations: taints of nodes that the step bears.
-        beam: Beam's options for the step.
+        cpu: number of cores.
+        memory: bytes in Kubernetes' notation, such as `16Gi`.
+        accelerators: number of GPUs or TPU chips.
+        accelerator: kind of the accelerators: `nvidia.com/gpu` or `google.com/tpu`; on Vertex a name such as
+            `NVIDIA_TESLA_T4`.
+        node_selector: labels that a node must have, as `key=value`.
+        tolerations: taints of nodes that the step tolerates.
+        beam: options for Beam.
     """
 
     cpu: float | None = None
@@ -126,29 +127,29 @@ class StepSettings:
             LOOPBACK not in (self.beam or ()),
             "beam",
             LOOPBACK,
-            "EXTERNAL, not workers in the step's own pod",
+            "EXTERNAL, since workers cannot run in the step's own pod",
         )
 
     @property
     def memory_bytes(self) -> float | None:
-        """The memory as a number."""
+        """The memory in bytes, or None if it is not set."""
         match = _AMOUNT.fullmatch(self.memory or "")
         return float(match[1]) * _UNITS[match[2]] if match else None
 
     @property
     def node_labels(self) -> dict[str, str]:
-        """The labels that a node must have."""
+        """The labels that a node must have, as a dictionary."""
         return {key: value for key, _, value in (label.partition("=") for label in self.node_selector or ())}
 
     @property
     def accelerator_name(self) -> str:
-        """Kind of the accelerators, by default NVIDIA's; empty where there are none."""
+        """Kind of the accelerators, by default `nvidia.com/gpu`; empty if the step has no accelerators."""
         return (self.accelerator or NVIDIA) if self.accelerators else ""
 
 
 @dataclasses.dataclass(frozen=True)
 class Steps:
-    """What single steps ask for beside what all do, by the step's name."""
+    """Settings of single steps, by the step's name; they override the settings of all steps."""
 
     StoryExampleGen: StepSettings = StepSettings()
     StatisticsGen: StepSettings = StepSettings()
@@ -165,21 +166,19 @@ class Steps:
 
 @dataclasses.dataclass(frozen=True)
 class ClusterSettings(StepSettings):
-    """What all steps ask for, and what is asked for once.
+    """Settings of all steps, and settings of the whole run.
 
     Attributes:
-        name: of the pipeline, and of what else is made of it.
-        retries: how often a step that failed is run again.
-        steps: what single steps ask for.
-        volumes: mounted in every step.
-        secrets: given to every step, by reference.
-        service_account: Kubernetes' or Google's, where it is not set when a run is started.
-        serving: model base directory that Pusher adds a version to; by default below the root.
-        work: where the Trainer keeps what it resumes from; by default below the root.
-        schema: version of Vertex's pipeline specification.
-        metadata_host: of ML Metadata's gRPC service, for kubeflow-v1; by default the one that the cluster's own
-            config map names.
-        metadata_port: its port.
+        name: name of the pipeline; names of other objects begin with it.
+        retries: number of times that a failed step is run again.
+        steps: settings of single steps.
+        volumes: volumes that are mounted in every step.
+        secrets: secrets that every step gets.
+        service_account: service account of the pods of a training job; for a pipeline, a reminder to choose it on
+            submission.
+        serving: model base directory, to which Pusher adds a version; by default below the root.
+        work: folder of the checkpoints that the Trainer resumes from; by default below the root.
+        schema: version of the schema of Vertex's pipeline specification.
     """
 
     name: str = "storygan"
@@ -191,8 +190,6 @@ class ClusterSettings(StepSettings):
     serving: str = ""
     work: str = ""
     schema: Literal["2.0.0", "2.1.0"] = "2.1.0"
-    metadata_host: str = ""
-    metadata_port: int = 8080
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -204,8 +201,8 @@ class ClusterSettings(StepSettings):
             "at most 52 lower-case letters, digits and hyphens, a letter first",
         )
 
-    def of(self, step: str) -> StepSettings:
-        """Returns what a step asks for: its own, else what all do."""
+    def for_step(self, step: str) -> StepSettings:
+        """Returns the settings of a step; values that the step does not set are those of all steps."""
         own = getattr(self.steps, step)
         fields = [field.name for field in dataclasses.fields(StepSettings)]
         given = {name: getattr(own, name) for name in fields if getattr(own, name) is not None}
@@ -213,34 +210,39 @@ class ClusterSettings(StepSettings):
 
 
 @dataclasses.dataclass(frozen=True)
-class _Assigned:
+class _ClusterAssignments:
+    """The root of assignments with the key `cluster`, for `storygan_tf.config.schema.override`."""
+
     cluster: ClusterSettings = ClusterSettings()
 
 
 def split_assignments(assignments: Sequence[str]) -> tuple[ClusterSettings, list[str]]:
-    """Returns the cluster's settings, and the assignments that are the run's own.
+    """Separates the settings of the cluster from those of the run.
 
     Args:
-        assignments: of `--set`, `key=value`.
+        assignments: values of `--set`, each `key=value`.
+
+    Returns:
+        The settings of the cluster, and the assignments to settings of the run.
 
     Raises:
-        ConfigError: for an unknown key of the cluster, or a value that it cannot have.
+        ConfigError: if a key below `cluster.` is unknown or its value is not valid.
     """
     ours = [assignment for assignment in assignments if assignment.strip().startswith(PREFIX)]
     others = [assignment for assignment in assignments if assignment not in ours]
-    return override(_Assigned(), ours).cluster, others
+    return override(_ClusterAssignments(), ours).cluster, others
 
 
 @dataclasses.dataclass(frozen=True)
 class CompileRequest:
-    """What `storygan compile` was told.
+    """The arguments of `storygan compile` for a pipeline.
 
     Attributes:
-        image: container image with the project in it.
-        data: URI or path, in the containers, of the folder of stories.
-        root: URI or path, in the containers, that artifacts, checkpoints and pushed models go below.
-        settings: everything that the run is made of.
-        cluster: what the cluster is asked for.
+        image: container image that contains the project.
+        data: folder of stories: a URI, or a path in the containers.
+        root: folder of artifacts, checkpoints and pushed models: a URI, or a path in the containers.
+        settings: all settings of the run.
+        cluster: settings of the cluster.
     """
 
     image: str

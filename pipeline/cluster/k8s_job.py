@@ -1,6 +1,7 @@
-"""Training by several workers on Kubernetes alone: an Indexed Job, and the service by which its pods find each other.
+"""`--target k8s-job`: a training by several workers as a Kubernetes Indexed Job and a headless service.
 
-`docs/distributed.md` says how it is used, and what becomes of a worker that is lost.
+The service gives each pod of the Job an address. `docs/distributed.md` describes how to use the Job, and what happens
+when a worker is lost.
 """
 
 from __future__ import annotations
@@ -18,34 +19,34 @@ from storygan_tf.config.schema import TrainConfig
 from storygan_tf.training import indexed_job
 
 STEP = "Trainer"
-"""The step whose settings the workers' are."""
+"""Name of the step whose settings apply to the workers."""
 
 PORT = 2222
 CONTAINER = "trainer"
 USER = 1000
-"""Of the image (see the Dockerfile)."""
+"""Id of the user and the group in the image (see the Dockerfile)."""
 
 GRACE_SECONDS = 120
-"""From SIGTERM to SIGKILL: time to finish a step and save."""
+"""Seconds between SIGTERM and SIGKILL, enough to finish a training step and save a checkpoint."""
 
-HOPELESS, PASSING = [1, 2], [75, 130, 143]
-"""Exit codes of `storygan train`: errors that starting again does not mend, and ends after which all start again."""
+FATAL_CODES, RESTART_CODES = [1, 2], [75, 130, 143]
+"""Exit codes of `storygan train`: of errors that a restart does not fix, and of interruptions before a restart."""
 
-LABEL = {"app.kubernetes.io/name": "storygan", "app.kubernetes.io/component": "training"}
+LABELS = {"app.kubernetes.io/name": "storygan", "app.kubernetes.io/component": "training"}
 
 
 @dataclasses.dataclass(frozen=True)
 class KubernetesJob:
-    """What a Job is made of.
+    """The arguments of `storygan compile` for a training job.
 
     Attributes:
-        image: container image with the project in it.
-        data: folder of prepared stories, in the containers.
-        root: folder of the training (`--out`), in the containers.
-        workers: how many there are.
-        options: further ones of `storygan train`.
-        training: the settings that these make.
-        cluster: what the cluster is asked for.
+        image: container image that contains the project.
+        data: path of the folder of prepared stories in the containers.
+        root: path of the output folder of the training (`--out`) in the containers.
+        workers: number of workers.
+        options: further options for `storygan train`.
+        training: training settings that result from these options.
+        cluster: settings of the cluster.
     """
 
     image: str
@@ -72,8 +73,8 @@ class KubernetesJob:
 
     @property
     def worker(self) -> StepSettings:
-        """What each worker asks for."""
-        return self.cluster.of(STEP)
+        """Settings of each worker."""
+        return self.cluster.for_step(STEP)
 
     @property
     def name(self) -> str:
@@ -86,7 +87,11 @@ class KubernetesJob:
         return f"{self.cluster.name}-workers"
 
     def _check_batches(self) -> None:
-        """Lets a batch that the replicas cannot share be told here, and not by pods that have waited for nodes."""
+        """Checks that the replicas can share every batch, before any pod waits for a node.
+
+        Raises:
+            TrainingError: as `storygan_tf.data.training_input.batch_shares`.
+        """
         from storygan_tf.data.training_input import batch_shares
 
         for phase in self.training.phases:
@@ -94,7 +99,15 @@ class KubernetesJob:
 
 
 def compile(job: KubernetesJob, out: Path) -> list[str]:
-    """Writes the manifest, and returns what to say of it."""
+    """Writes the manifest of a training job.
+
+    Args:
+        job: the training job.
+        out: YAML file to write.
+
+    Returns:
+        Lines of text for the user: the commands that start the Job and follow its logs.
+    """
     documents = manifest(job)
     write_atomically(out, yaml.safe_dump_all(documents, sort_keys=False, width=120).encode())
     return [
@@ -105,14 +118,14 @@ def compile(job: KubernetesJob, out: Path) -> list[str]:
 
 
 def manifest(job: KubernetesJob) -> list[dict[str, Any]]:
-    """Returns the service and the Job."""
+    """Returns the Kubernetes objects of a training job: the service and the Job."""
     service = {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": {"name": job.service, "labels": dict(LABEL)},
+        "metadata": {"name": job.service, "labels": dict(LABELS)},
         "spec": {
             "clusterIP": "None",
-            # Workers look for each other before any of them is ready.
+            # Workers connect to each other before any of them is ready.
             "publishNotReadyAddresses": True,
             "selector": {"batch.kubernetes.io/job-name": job.name},
             "ports": [{"name": "workers", "port": PORT}],
@@ -125,24 +138,27 @@ def _job(job: KubernetesJob) -> dict[str, Any]:
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": {"name": job.name, "labels": dict(LABEL)},
+        "metadata": {"name": job.name, "labels": dict(LABELS)},
         "spec": {
             "completionMode": "Indexed",
             "completions": job.workers,
             "parallelism": job.workers,
             "backoffLimit": job.cluster.retries,
             "podFailurePolicy": {"rules": _failure_rules()},
-            "template": {"metadata": {"labels": dict(LABEL)}, "spec": _pod(job)},
+            "template": {"metadata": {"labels": dict(LABELS)}, "spec": _pod(job)},
         },
     }
 
 
 def _failure_rules() -> list[dict[str, Any]]:
-    """The first that fits counts; what fits none, such as an end by SIGKILL, counts towards the limit of retries."""
+    """Returns the rules for failed pods; the first matching rule applies.
+
+    A failure that matches no rule, such as the end by SIGKILL, counts towards the limit of retries.
+    """
     return [
         {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
-        {"action": "Ignore", "onExitCodes": _codes(PASSING)},
-        {"action": "FailJob", "onExitCodes": _codes(HOPELESS)},
+        {"action": "Ignore", "onExitCodes": _codes(RESTART_CODES)},
+        {"action": "FailJob", "onExitCodes": _codes(FATAL_CODES)},
     ]
 
 
@@ -151,7 +167,7 @@ def _codes(values: list[int]) -> dict[str, Any]:
 
 
 def _pod(job: KubernetesJob) -> dict[str, Any]:
-    asked = job.worker
+    worker = job.worker
     pod: dict[str, Any] = {
         "subdomain": job.service,
         "restartPolicy": "Never",
@@ -171,10 +187,10 @@ def _pod(job: KubernetesJob) -> dict[str, Any]:
     }
     if job.cluster.service_account:
         pod["serviceAccountName"] = job.cluster.service_account
-    if asked.node_labels:
-        pod["nodeSelector"] = asked.node_labels
-    if asked.tolerations:
-        pod["tolerations"] = [toleration.given for toleration in asked.tolerations]
+    if worker.node_labels:
+        pod["nodeSelector"] = worker.node_labels
+    if worker.tolerations:
+        pod["tolerations"] = [toleration.fields for toleration in worker.tolerations]
     return pod
 
 
@@ -194,7 +210,7 @@ def _container(job: KubernetesJob) -> dict[str, Any]:
 
 
 def _environment(job: KubernetesJob) -> list[dict[str, str]]:
-    """What `storygan_tf.training.indexed_job` needs beside the index, which Kubernetes sets."""
+    """Returns the environment variables that `storygan_tf.training.indexed_job` reads, except the index of the pod."""
     values = {
         indexed_job.WORKERS: job.workers,
         indexed_job.JOB: job.name,
@@ -212,22 +228,22 @@ def _secret_variables(cluster: ClusterSettings) -> list[dict[str, Any]]:
     ]
 
 
-def _resources(asked: StepSettings) -> dict[str, dict[str, str]]:
-    """Cores are asked for and may be exceeded; memory and GPUs may not."""
-    limits = {"memory": asked.memory} if asked.memory else {}
-    if asked.accelerators:
-        limits[asked.accelerator_name] = str(asked.accelerators)
-    requests = limits | ({"cpu": f"{asked.cpu:g}"} if asked.cpu else {})
+def _resources(worker: StepSettings) -> dict[str, dict[str, str]]:
+    """Returns requests and limits of a container: memory and GPUs are limited, cores are only requested."""
+    limits = {"memory": worker.memory} if worker.memory else {}
+    if worker.accelerators:
+        limits[worker.accelerator_name] = str(worker.accelerators)
+    requests = limits | ({"cpu": f"{worker.cpu:g}"} if worker.cpu else {})
     return {name: amounts for name, amounts in (("requests", requests), ("limits", limits)) if amounts}
 
 
 def _volumes(job: KubernetesJob) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """Returns each volume with its mount."""
+    """Returns the volumes of a pod, each with its mount."""
     both: list[tuple[dict[str, Any], dict[str, Any]]] = [
-        _volume("scratch", {"emptyDir": {}}, "/tmp"),  # Where workers other than the chief save.
+        _volume("scratch", {"emptyDir": {}}, "/tmp"),  # Workers other than the chief save there.
     ]
     if (job.worker.accelerators or 0) > 1:
-        # In which NCCL hands on what the GPUs of a pod share; containers have 64 MB of it.
+        # NCCL exchanges data between the GPUs of a pod in shared memory, of which containers have only 64 MB.
         both.append(_volume("shared-memory", {"emptyDir": {"medium": "Memory"}}, "/dev/shm"))
     for number, volume in enumerate(job.cluster.volumes):
         claim = {"persistentVolumeClaim": {"claimName": volume.claim}}
@@ -244,12 +260,12 @@ def _volume(name: str, source: dict[str, Any], path: str) -> tuple[dict[str, Any
 
 
 def _check_place(option: str, place: str, cluster: ClusterSettings) -> None:
-    """All workers, and those that take their places, must have the same folders."""
+    """Raises ConfigError if a path is not in a mounted volume; all workers and their replacements must share it."""
     mounted = [volume.path for volume in cluster.volumes]
     if not any(PurePosixPath(place).is_relative_to(path) for path in mounted):
         below = ", ".join(mounted) or "none is"
         raise ConfigError(
             f"{option} {place}: expected a folder in a volume that every worker mounts ({below}): "
             '--set \'cluster.volumes=[{"claim": "NAME", "path": "/mnt/storygan"}]\' and a folder below that path. '
-            "Of a bucket each worker would have a copy of its own."
+            "With a bucket, each worker would have its own copy."
         )

@@ -1,7 +1,7 @@
-"""Artifacts at places where a step can reach them.
+"""Local paths of artifacts that Kubeflow's launcher copies.
 
-Kubeflow's launcher copies a step's inputs from object storage to folders of the container before the step, and its
-outputs from there afterwards: a `gs://`, `s3://` or `minio://` URI stands for `/gcs/`, `/s3/` or `/minio/`.
+Before a step the launcher copies its inputs from object storage to folders of the container, and after the step its
+outputs back. The folder of a `gs://`, `s3://` or `minio://` URI is below `/gcs/`, `/s3/` or `/minio/`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from tfx import types
 
 MIRRORS = {"gs://": "/gcs/", "s3://": "/s3/", "minio://": "/minio/"}
-"""Where the launcher keeps its copies, by the scheme of what is copied."""
+"""Folder of the launcher's copies, by the scheme of the copied URI."""
 
 Artifacts = Mapping[str, Sequence[types.Artifact]]
 
@@ -22,13 +22,16 @@ Artifacts = Mapping[str, Sequence[types.Artifact]]
 def local_artifact_paths(
     inputs: Artifacts, outputs: Artifacts, *, mirrored: bool, mirrors: Mapping[str, str] | None = None
 ) -> Iterator[None]:
-    """Within the context artifacts have paths of the launcher's copies, and outputs a folder; afterwards their URIs.
+    """Replaces the URIs of artifacts by the paths of the launcher's copies within the context.
+
+    It also creates the folders of outputs that have a local path. After the context the artifacts have their URIs
+    again.
 
     Args:
-        inputs: of the step.
-        outputs: of the step.
-        mirrored: whether there is such a launcher.
-        mirrors: in place of `MIRRORS`.
+        inputs: input artifacts of the step, by the input's name.
+        outputs: output artifacts of the step, by the output's name.
+        mirrored: whether a launcher copies the artifacts; otherwise the URIs are left unchanged.
+        mirrors: folders by scheme, instead of `MIRRORS`.
     """
     artifacts = [artifact for listed in (*inputs.values(), *outputs.values()) for artifact in listed]
     uris = [artifact.uri for artifact in artifacts]
@@ -36,7 +39,7 @@ def local_artifact_paths(
         for artifact in artifacts:
             artifact.uri = _mirror(artifact.uri, mirrors or MIRRORS)
     for artifact in (artifact for listed in outputs.values() for artifact in listed):
-        # Not every launcher makes the folders, nor does every executor.
+        # Not every launcher creates the folders, and not every executor does.
         if "://" not in artifact.uri:
             Path(artifact.uri).mkdir(parents=True, exist_ok=True)
     try:

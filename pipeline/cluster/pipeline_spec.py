@@ -1,7 +1,7 @@
-"""Pipeline specifications, which Kubeflow Pipelines 2 and Vertex take: TFX's own, with what a cluster needs besides.
+"""Pipeline specifications for Kubeflow Pipelines 2 and Vertex: those that TFX compiles, with additions for a cluster.
 
-TFX compiles components, tasks and their order. Here every step gets the project's entry point
-(`pipeline.cluster.step`), its resources, its Beam options and its retries, and every runtime parameter its value.
+TFX compiles the components, the tasks and their order. This module adds the project's entry point
+(`pipeline.cluster.step`), resources, Beam options and retries to each step, and a value to each runtime parameter.
 """
 
 from __future__ import annotations
@@ -11,85 +11,99 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tfx import v1 as tfx
 from tfx.dsl.components.base import base_beam_executor, base_component
-from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner as v2
 from tfx.utils import name_utils
 
 from components.beam_options import check_beam_options, is_local
+from pipeline import compat
 from pipeline.cluster.cluster_settings import CompileRequest, StepSettings
 from pipeline.cluster.step import StepTypes
 from pipeline.cluster.submission import Submission
 from storygan_tf.common.errors import ConfigError
 
 COMMAND = ("python", "-m", "pipeline.cluster.step")
-"""What every container runs."""
+"""Command of every container."""
 
-BACKOFF_SECONDS = 30
-"""Before a step is run again; twice as long each time."""
+_BACKOFF_SECONDS = 30
+"""Seconds before a failed step is run again; doubled for every further retry."""
 
-JUDGE_STEP = "StoryEvaluator"
-"""Reads the pushed models, which no cache knows of: it always runs."""
+_UNCACHED_STEP = "StoryEvaluator"
+"""Name of the step that always runs: its result depends on the pushed models, which are not in any cache key."""
 
 SCHEMA_2_1 = "2.1.0"
 
 
 def pipeline_job(request: CompileRequest, submission: Submission, version: str, *, mirrored: bool) -> dict[str, Any]:
-    """Returns a PipelineJob: the specification, and values of its runtime parameters.
+    """Returns a PipelineJob: a pipeline specification and the values of its runtime parameters.
 
     Args:
-        request: what was asked for.
-        submission: the pipeline.
-        version: of the specification's schema.
-        mirrored: whether artifacts are brought to the container and fetched from there by who starts it.
+        request: the arguments of the compilation.
+        submission: the pipeline and its runtime parameters.
+        version: version of the specification's schema.
+        mirrored: whether the launcher copies artifacts to and from the container (`pipeline.cluster.launcher_paths`).
+
+    Returns:
+        The PipelineJob as a dictionary.
+
+    Raises:
+        ConfigError: if a Beam runner lacks an option that it needs.
     """
-    config = v2.KubeflowV2DagRunnerConfig(
+    config = tfx.orchestration.experimental.KubeflowV2DagRunnerConfig(
         display_name=request.cluster.name,
         default_image=request.image,
         default_commands=list(COMMAND),
         use_pipeline_spec_2_1=version == SCHEMA_2_1,
     )
-    runner = v2.KubeflowV2DagRunner(config)
+    runner = tfx.orchestration.experimental.KubeflowV2DagRunner(config)
     values = submission.parameters.values
     job: dict[str, Any] = runner.run(submission.pipeline, parameter_values=values, write_out=False)
     spec = job["pipelineSpec"]
     spec["pipelineInfo"]["name"] = request.cluster.name
-    spec["defaultPipelineRoot"] = submission.places.artifacts
+    spec["defaultPipelineRoot"] = submission.paths.artifacts
     for component in submission.pipeline.components:
-        wanted = request.cluster.of(component.id)
-        container = spec["deploymentSpec"]["executors"][f"{component.id}_executor"]["container"]
-        container["args"] = step_arguments(component, step_beam(request, wanted), mirrored=mirrored)
-        _put(container, "resources", resources(wanted))
-        task = spec["root"]["dag"]["tasks"][component.id]
-        _put(task, "retryPolicy", _retry_policy(request.cluster.retries))
-    del spec["root"]["dag"]["tasks"][JUDGE_STEP]["cachingOptions"]
+        step_settings = request.cluster.for_step(component.id)
+        task, container = compat.find_task_and_container(spec, component.id)
+        container["args"] = _step_arguments(component, _beam_options(request, step_settings), mirrored=mirrored)
+        _set_unless_empty(container, "resources", _resources(step_settings))
+        _set_unless_empty(task, "retryPolicy", _retry_policy(request.cluster.retries))
+    del spec["root"]["dag"]["tasks"][_UNCACHED_STEP]["cachingOptions"]
     if version == SCHEMA_2_1:
         for name, value in values.items():
             spec["root"]["inputDefinitions"]["parameters"][name]["defaultValue"] = value
     return job
 
 
-def step_arguments(component: base_component.BaseComponent, beam: Sequence[str], *, mirrored: bool) -> list[str]:
-    """Returns the arguments of `pipeline.cluster.step` for a step."""
+def _step_arguments(component: base_component.BaseComponent, beam: Sequence[str], *, mirrored: bool) -> list[str]:
+    """Returns the arguments of `pipeline.cluster.step` for a step.
+
+    Args:
+        component: the step.
+        beam: options for Beam.
+        mirrored: whether the launcher copies artifacts to and from the container.
+    """
     executor = component.executor_spec.executor_class
     on_beam = issubclass(executor, base_beam_executor.BaseBeamExecutor)
     mirrors = ["--mirrored"] if mirrored and is_local(beam) else []
     return [
         *("--step", component.id),
         *("--executor", name_utils.get_full_name(executor)),
-        *("--types", StepTypes.of(component).to_json()),
+        *("--types", StepTypes.from_component(component).to_json()),
         *("--input", "{{$}}"),
         *mirrors,
         *(beam if on_beam else ()),
     ]
 
 
-def step_beam(request: CompileRequest, wanted: StepSettings) -> tuple[str, ...]:
-    """Returns a step's Beam options; Dataflow's workers start from the same image unless another is named.
+def _beam_options(request: CompileRequest, step_settings: StepSettings) -> tuple[str, ...]:
+    """Returns the Beam options of a step.
+
+    Dataflow's workers use the image of the request unless the options contain another image.
 
     Raises:
-        ConfigError: where the runner needs an option that is not there.
+        ConfigError: if the runner lacks an option that it needs.
     """
-    beam = wanted.beam or ()
+    beam = step_settings.beam or ()
     named = any(option.startswith("--sdk_container_image") for option in beam)
     if "--runner=DataflowRunner" in beam and not named:
         beam = (*beam, f"--sdk_container_image={request.image}")
@@ -97,16 +111,16 @@ def step_beam(request: CompileRequest, wanted: StepSettings) -> tuple[str, ...]:
     return beam
 
 
-def resources(wanted: StepSettings) -> dict[str, Any]:
-    """Returns the resources of a container's specification; what is not asked for is left out."""
-    asked: dict[str, Any] = {}
-    if wanted.cpu:
-        asked["cpuLimit"] = wanted.cpu
-    if wanted.memory_bytes:
-        asked["memoryLimit"] = wanted.memory_bytes / 1e9
-    if wanted.accelerators:
-        asked["accelerator"] = {"count": str(wanted.accelerators), "type": wanted.accelerator_name}
-    return asked
+def _resources(step_settings: StepSettings) -> dict[str, Any]:
+    """Returns the resources of a container in a pipeline specification, without those that are not set."""
+    resources: dict[str, Any] = {}
+    if step_settings.cpu:
+        resources["cpuLimit"] = step_settings.cpu
+    if step_settings.memory_bytes:
+        resources["memoryLimit"] = step_settings.memory_bytes / 1e9
+    if step_settings.accelerators:
+        resources["accelerator"] = {"count": str(step_settings.accelerators), "type": step_settings.accelerator_name}
+    return resources
 
 
 def _retry_policy(retries: int) -> dict[str, Any]:
@@ -114,31 +128,31 @@ def _retry_policy(retries: int) -> dict[str, Any]:
         return {}
     return {
         "maxRetryCount": retries,
-        "backoffDuration": f"{BACKOFF_SECONDS}s",
+        "backoffDuration": f"{_BACKOFF_SECONDS}s",
         "backoffFactor": 2.0,
         "backoffMaxDuration": "3600s",
     }
 
 
-def _put(values: dict[str, Any], key: str, value: dict[str, Any]) -> None:
+def _set_unless_empty(values: dict[str, Any], key: str, value: dict[str, Any]) -> None:
     if value:
         values[key] = value
 
 
 def check_out(out: Path, endings: Sequence[str]) -> None:
-    """Refuses a file whose ending says something else than what will be in it."""
+    """Raises ConfigError if the ending of a file name is not one of `endings`."""
     if out.suffix not in endings:
         raise ConfigError(f"--out {out}: found {out.suffix or 'no ending'!r}, expected {' or '.join(endings)}.")
 
 
 def service_account_note(request: CompileRequest) -> list[str]:
-    """Returns what to say of a service account, for which a specification has no place."""
+    """Returns lines that remind the user of the service account, which a specification cannot contain."""
     account = request.cluster.service_account
-    return [f"account    name the service account {account} when you submit"] if account else []
+    return [f"account    choose the service account {account} when you submit"] if account else []
 
 
 def parameter_notes(submission: Submission) -> list[str]:
-    """Returns what to say of the runtime parameters."""
+    """Returns lines that list the runtime parameters and their default values."""
     shown = {name: json.dumps(value) for name, value in submission.parameters.values.items()}
     lines = [f"  {name} = {text if len(text) <= 80 else text[:77] + '...'}" for name, text in shown.items()]
     return ["parameters that a submission can change:", *lines]

@@ -1,7 +1,7 @@
-"""A step of the pipeline in a container: `python -m pipeline.cluster.step`, the entry point of compiled pipelines.
+"""Runs a step of a compiled pipeline in a container: `python -m pipeline.cluster.step`.
 
-TFX has one of its own, which reads the types of artifacts from what it is given. Kubeflow Pipelines 2 gives types of
-its own instead, or none, so here they come from the step itself: they are compiled into its arguments.
+TFX's own entry point reads the types of artifacts from its input message. Kubeflow Pipelines 2 writes its own types
+there, or none. This entry point takes the types from its arguments instead, where the compiler puts them.
 """
 
 from __future__ import annotations
@@ -22,30 +22,29 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 from tfx import types
 from tfx.dsl.components.base import base_beam_executor, base_component, base_executor
 from tfx.dsl.io import fileio
-from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_entrypoint_utils as entrypoint
-from tfx.orchestration.portable import outputs_utils
 from tfx.utils import import_utils, name_utils
 
 from components.beam_options import beam_options, is_local
 from components.staging import staged
+from pipeline import compat
 from pipeline.cluster.launcher_paths import local_artifact_paths
 from storygan_tf.common.errors import ConfigError, StoryGANError
 from storygan_tf.training.callbacks.interruption import TrainingInterruptedError
 
 FAILED, INTERRUPTED = 1, 143
-"""Exit codes: of an error, and of a training that was asked to stop and goes on when it is run again."""
+"""Exit codes: of an error, and of an interrupted training, which resumes when the step is run again."""
 
 Artifacts = dict[str, list[types.Artifact]]
 
 
 @dataclasses.dataclass(frozen=True)
 class StepTypes:
-    """What a step takes and gives.
+    """Types of the artifacts and parameters of a step.
 
     Attributes:
         inputs: dotted name of the artifacts' class, by the input's name.
-        outputs: the same of outputs.
-        integers: names of parameters that are whole numbers, which JSON does not tell from others.
+        outputs: dotted name of the artifacts' class, by the output's name.
+        integers: names of parameters that are integers, which JSON does not distinguish from other numbers.
     """
 
     inputs: Mapping[str, str]
@@ -53,8 +52,8 @@ class StepTypes:
     integers: Sequence[str] = ()
 
     @classmethod
-    def of(cls, component: base_component.BaseComponent) -> StepTypes:
-        """Returns a component's."""
+    def from_component(cls, component: base_component.BaseComponent) -> StepTypes:
+        """Returns the types of a component."""
         return cls(
             {name: name_utils.get_full_name(channel.type) for name, channel in component.inputs.items()},
             {name: name_utils.get_full_name(channel.type) for name, channel in component.outputs.items()},
@@ -62,32 +61,34 @@ class StepTypes:
         )
 
     def to_json(self) -> str:
-        """Returns it as an argument of this entry point."""
+        """Returns the types as JSON, for the argument `--types` of this entry point."""
         return json.dumps(dataclasses.asdict(self), sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> StepTypes:
-        """Reads what `to_json` wrote.
+        """Reads JSON that `to_json` returned.
 
         Raises:
-            ConfigError: for anything else.
+            ConfigError: if the text is something else.
         """
         try:
             return cls(**json.loads(text))
         except (ValueError, TypeError) as error:
-            raise ConfigError(f"--types: found {text[:80]!r} ({error}); expected what the compiler wrote.") from error
+            raise ConfigError(
+                f"--types: found {text[:80]!r} ({error}); expected JSON of `storygan compile`."
+            ) from error
 
 
 @dataclasses.dataclass(frozen=True)
 class StepInvocation:
-    """What a step is to do, read from an ExecutorInput message.
+    """The inputs and outputs of one run of a step, read from an ExecutorInput message.
 
     Attributes:
-        inputs: artifacts, by the input's name.
-        outputs: the same of outputs; their URIs are where the step writes.
+        inputs: input artifacts, by the input's name.
+        outputs: output artifacts, by the output's name; the step writes to their URIs.
         properties: execution properties.
-        output_file: where the step tells what it made.
-        names: names of the artifacts in the cluster's metadata, by their numbers here.
+        output_file: path or URI of the ExecutorOutput message that the step writes.
+        names: names of the artifacts in the cluster's metadata, by the artifact's id in this process.
     """
 
     inputs: Artifacts
@@ -97,76 +98,76 @@ class StepInvocation:
     names: dict[int, str]
 
     @classmethod
-    def read(cls, text: str, types_of: StepTypes) -> StepInvocation:
-        """Reads it, and gives artifacts the types of the step.
+    def from_json(cls, text: str, step_types: StepTypes) -> StepInvocation:
+        """Reads an ExecutorInput message.
+
+        Args:
+            text: the message as JSON.
+            step_types: types of the step's artifacts, which replace the types in the message.
 
         Raises:
-            ConfigError: for text that is no such message, or that has artifacts of which the step does not know.
+            ConfigError: if the text is not such a message, or if it contains artifacts that the step does not have.
         """
         message = pipeline_spec_pb2.ExecutorInput()
         try:
-            # A newer launcher may say more.
+            # A newer launcher may write further fields.
             json_format.Parse(text, message, ignore_unknown_fields=True)
         except json_format.ParseError as error:
             raise ConfigError(f"--input: found {text[:80]!r} ({error}); expected an ExecutorInput.") from error
         names: dict[int, str] = {}
-        inputs = _artifacts(message.inputs.artifacts, types_of.inputs, names)
-        outputs = _artifacts(message.outputs.artifacts, types_of.outputs, names)
-        return cls(inputs, outputs, _properties(message.inputs, types_of), message.outputs.output_file, names)
+        inputs = _artifacts(message.inputs.artifacts, step_types.inputs, names)
+        outputs = _artifacts(message.outputs.artifacts, step_types.outputs, names)
+        return cls(inputs, outputs, _properties(message.inputs, step_types), message.outputs.output_file, names)
 
-    def tell(self) -> None:
-        """Writes what the step made, as an ExecutorOutput message."""
-        outputs_utils.tag_output_artifacts_with_version(self.outputs)
-        told = pipeline_spec_pb2.ExecutorOutput()
-        for name, listed in entrypoint.translate_executor_output(self.outputs, self.names).items():
-            told.artifacts[name].CopyFrom(listed)
+    def write_output(self) -> None:
+        """Writes the output artifacts with their properties to `output_file`, as an ExecutorOutput message."""
+        message = compat.executor_output(self.outputs, self.names)
         fileio.makedirs(os.path.dirname(self.output_file))  # noqa: PTH120 - may be a URI
         with fileio.open(self.output_file, "wb") as file:
-            file.write(json_format.MessageToJson(told).encode())
+            file.write(json_format.MessageToJson(message).encode())
 
 
 def _artifacts(
     given: Mapping[str, pipeline_spec_pb2.ArtifactList], classes: Mapping[str, str], names: dict[int, str]
 ) -> Artifacts:
-    for name, listed in given.items():
+    for name in given:
         if name not in classes:
             raise ConfigError(f"--input: found artifacts {name!r}, expected only {', '.join(classes) or 'none'}.")
-        for artifact in listed.artifacts:
-            # TFX takes a dotted name in the title's place for the class itself.
-            artifact.type.Clear()
-            artifact.type.schema_title = classes[name]
-    artifacts: Artifacts = entrypoint.parse_raw_artifact_dict(given, names)
-    return {name: listed for name, listed in artifacts.items() if listed}
+    return {name: listed for name, listed in compat.parse_artifacts(given, classes, names).items() if listed}
 
 
-def _properties(inputs: Any, types_of: StepTypes) -> dict[str, Any]:
-    """Returns execution properties: of schema 2.1 `parameter_values`, of 2.0 `parameters`."""
+def _properties(inputs: Any, step_types: StepTypes) -> dict[str, Any]:
+    """Returns the execution properties, from `parameter_values` (schema 2.1) or `parameters` (schema 2.0)."""
     properties = {name: getattr(value, value.WhichOneof("value")) for name, value in inputs.parameters.items()}
     properties |= {name: getattr(value, value.WhichOneof("kind")) for name, value in inputs.parameter_values.items()}
-    return {name: int(value) if name in types_of.integers else value for name, value in properties.items()}
+    return {name: int(value) if name in step_types.integers else value for name, value in properties.items()}
 
 
 def run_step(
-    executor_class: type[base_executor.BaseExecutor], work: StepInvocation, beam: Sequence[str], mirrored: bool
+    executor_class: type[base_executor.BaseExecutor], invocation: StepInvocation, beam: Sequence[str], mirrored: bool
 ) -> None:
-    """Runs a step and tells what it made.
+    """Runs a step and writes its ExecutorOutput message.
 
     Args:
-        executor_class: of the step.
-        work: what it is to do.
-        beam: Beam's options.
+        executor_class: class of the step's executor.
+        invocation: inputs and outputs of the step.
+        beam: options for Beam.
         mirrored: whether artifacts are in the launcher's folders (`pipeline.cluster.launcher_paths`).
     """
-    executor = executor_class(_context(executor_class, work, beam))
-    # Beam's workers on other machines reach buckets, and nothing of this one.
-    buckets = staged(work.inputs, work.outputs, work.properties) if is_local(beam) else nullcontext(work.properties)
-    with local_artifact_paths(work.inputs, work.outputs, mirrored=mirrored), buckets as properties:
-        executor.Do(work.inputs, work.outputs, properties)
-    work.tell()
+    executor = executor_class(_context(executor_class, invocation, beam))
+    # Workers of Beam on other machines can read buckets, but no local copies of this machine.
+    buckets = (
+        staged(invocation.inputs, invocation.outputs, invocation.properties)
+        if is_local(beam)
+        else nullcontext(invocation.properties)
+    )
+    with local_artifact_paths(invocation.inputs, invocation.outputs, mirrored=mirrored), buckets as properties:
+        executor.Do(invocation.inputs, invocation.outputs, properties)
+    invocation.write_output()
 
 
-def _context(executor_class: type[base_executor.BaseExecutor], work: StepInvocation, beam: Sequence[str]) -> Any:
-    root = os.path.dirname(work.output_file)  # noqa: PTH120 - may be a URI
+def _context(executor_class: type[base_executor.BaseExecutor], invocation: StepInvocation, beam: Sequence[str]) -> Any:
+    root = os.path.dirname(invocation.output_file)  # noqa: PTH120 - may be a URI
     places = {"tmp_dir": f"{root}/.temp", "unique_id": os.path.basename(root)}  # noqa: PTH119
     if issubclass(executor_class, base_beam_executor.BaseBeamExecutor):
         return base_beam_executor.BaseBeamExecutor.Context(beam_pipeline_args=beam_options(beam), **places)
@@ -174,15 +175,21 @@ def _context(executor_class: type[base_executor.BaseExecutor], work: StepInvocat
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Runs the step that the arguments name; returns the process's exit code."""
+    """Runs the step that the command-line arguments describe.
+
+    Args:
+        arguments: arguments of the process; unknown ones are options for Beam.
+
+    Returns:
+        The exit code of the process.
+    """
     options, beam = _parser().parse_known_args(arguments)
-    # TFX and Beam parse the process's own arguments as theirs.
-    sys.argv = sys.argv[:1]
     absl_logging.use_absl_handler()
     absl_logging.set_verbosity(absl_logging.INFO)
     try:
-        work = StepInvocation.read(options.input, StepTypes.from_json(options.types))
-        run_step(import_utils.import_class_by_path(options.executor), work, beam, options.mirrored)
+        invocation = StepInvocation.from_json(options.input, StepTypes.from_json(options.types))
+        with compat.hidden_command_line():
+            run_step(import_utils.import_class_by_path(options.executor), invocation, beam, options.mirrored)
     except TrainingInterruptedError as error:
         return _fail(options.step, error, INTERRUPTED)
     except StoryGANError as error:
@@ -200,9 +207,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="pipeline.cluster.step", description=__doc__, allow_abbrev=False)
     parser.add_argument("--step", required=True, help="name of the step")
     parser.add_argument("--executor", required=True, help="dotted name of the executor's class")
-    parser.add_argument("--types", required=True, help="JSON: classes of its artifacts")
-    parser.add_argument("--input", required=True, help="ExecutorInput message in JSON")
-    parser.add_argument("--mirrored", action="store_true", help="artifacts are in folders of Kubeflow's launcher")
+    parser.add_argument("--types", required=True, help="JSON with the classes of the step's artifacts")
+    parser.add_argument("--input", required=True, help="ExecutorInput message as JSON")
+    parser.add_argument("--mirrored", action="store_true", help="artifacts are in the folders of Kubeflow's launcher")
     return parser
 
 

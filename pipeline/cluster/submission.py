@@ -1,4 +1,4 @@
-"""What is the same for every target: the pipeline, with its fingerprints and runtime parameters."""
+"""Creates the pipeline for the targets Kubeflow and Vertex, with its fingerprints and runtime parameters."""
 
 from __future__ import annotations
 
@@ -24,33 +24,34 @@ from storygan_tf.training.warm_start import InitialModel, load_initial_model
 
 @dataclasses.dataclass(frozen=True)
 class Submission:
-    """A pipeline to be compiled.
+    """A pipeline that is ready to be compiled.
 
     Attributes:
-        pipeline: `create_pipeline`'s, with runtime parameters.
-        parameters: what can be changed when it is submitted.
-        places: where everything goes.
-        notes: what the user should know.
+        pipeline: the pipeline, with runtime parameters.
+        parameters: the runtime parameters and their default values.
+        paths: the folders of the run.
+        notes: lines of text for the user.
     """
 
     pipeline: tfx.dsl.Pipeline
     parameters: RuntimeParameters
-    places: ClusterPaths
+    paths: ClusterPaths
     notes: tuple[str, ...]
 
     @classmethod
-    def of(cls, request: CompileRequest) -> Submission:
-        """Makes it.
+    def from_request(cls, request: CompileRequest) -> Submission:
+        """Creates the pipeline for a request.
 
         Raises:
-            ConfigError: for places that cannot be, or a training that cannot start from the model that it names.
-            DataError: where the data can be read here and is none of stories.
-            ModelError: where the model to start from, a judge or a network cannot be loaded here.
+            ConfigError: if a path is not valid, or if the training cannot start from the model in
+                `training.init_from`.
+            DataError: if the data folder can be read on this machine and does not contain stories.
+            ModelError: if the model in `training.init_from`, a judge or a network cannot be loaded on this machine.
         """
-        settings, places = request.settings, ClusterPaths.of(request)
-        data = _Data.look(request)
+        settings, paths = request.settings, ClusterPaths.from_request(request)
+        data = _DataInfo.from_request(request)
         initial = _initial(settings, data.label_names)
-        parameters = RuntimeParameters.of(
+        parameters = RuntimeParameters.with_defaults(
             data=request.data,
             data_fingerprint=data.fingerprint,
             label_names=json.dumps(list(data.label_names)),
@@ -60,9 +61,9 @@ class Submission:
         pipeline = create_pipeline(
             settings,
             data_dir=request.data,
-            pipeline_root=places.artifacts,
-            serving_dir=places.serving,
-            work_dir=places.work,
+            pipeline_root=paths.artifacts,
+            serving_dir=paths.serving,
+            work_dir=paths.work,
             data_fingerprint=data.fingerprint,
             label_names=data.label_names,
             initial_fingerprint=initial.fingerprint if initial else "",
@@ -71,20 +72,26 @@ class Submission:
             run_info=_run_info(initial),
             parameters=parameters,
         )
-        return cls(pipeline, parameters, places, data.notes)
+        return cls(pipeline, parameters, paths, data.notes)
 
 
 @dataclasses.dataclass(frozen=True)
-class _Data:
-    """What is known of the data at compile time."""
+class _DataInfo:
+    """What is known about the data when the pipeline is compiled.
+
+    Attributes:
+        fingerprint: fingerprint of the data, or of its path if the data cannot be read on this machine.
+        label_names: names of the stories' labels; empty if the data cannot be read.
+        notes: lines of text for the user.
+    """
 
     fingerprint: str
     label_names: Sequence[str]
     notes: tuple[str, ...]
 
     @classmethod
-    def look(cls, request: CompileRequest) -> _Data:
-        """Looks at the data where it can be read here."""
+    def from_request(cls, request: CompileRequest) -> _DataInfo:
+        """Reads the data folder of a request if it is on this machine."""
         folder = Path(request.data)
         if "://" not in request.data and folder.is_dir():
             dataset = open_configured(folder, request.settings.data)
@@ -94,13 +101,14 @@ class _Data:
             unread,
             (),
             (
-                f"data       {request.data} cannot be read here, so nobody notices when it changes: give another "
-                "data_fingerprint, any text, when you submit changed data, and label_names where stories have labels.",
+                f"data       {request.data} cannot be read here, so its changes are not detected: set data_fingerprint "
+                "to another text when you submit changed data, and label_names if the stories have labels.",
             ),
         )
 
 
 def _initial(settings: Settings, labels: Sequence[str]) -> InitialModel | None:
+    """Returns the model in `training.init_from`, after checking that the run can use it; None if it is empty."""
     if not settings.training.init_from:
         return None
     initial = load_initial_model(settings.training.init_from)

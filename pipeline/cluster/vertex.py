@@ -1,4 +1,4 @@
-"""`--target vertex`: a JSON file for Vertex AI Pipelines, of schema 2.1.0 or 2.0.0."""
+"""`--target vertex`: a JSON file for Vertex AI Pipelines, with schema version 2.1.0 or 2.0.0."""
 
 from __future__ import annotations
 
@@ -13,15 +13,22 @@ from storygan_tf.common.errors import ConfigError
 
 
 def compile(request: CompileRequest, out: Path) -> list[str]:
-    """Writes the file; returns what to say of it.
+    """Writes the pipeline as a file for Vertex AI Pipelines.
+
+    Args:
+        request: the arguments of the compilation.
+        out: JSON file to write.
+
+    Returns:
+        Lines of text for the user.
 
     Raises:
-        ConfigError: for what Vertex has no place for.
-        StoryGANError: as `pipeline.cluster.submission.Submission.of`.
+        ConfigError: if `out` does not end in `.json`, or if a setting does not exist on Vertex.
+        StoryGANError: as `pipeline.cluster.submission.Submission.from_request`.
     """
     check_out(out, (".json",))
     _check(request)
-    submission = Submission.of(request)
+    submission = Submission.from_request(request)
     job = pipeline_job(request, submission, request.cluster.schema, mirrored=False)
     write_atomically(out, (json.dumps(job, indent=1, sort_keys=True) + "\n").encode())
     return [*submission.notes, *service_account_note(request), *parameter_notes(submission)]
@@ -34,16 +41,18 @@ def _check(request: CompileRequest) -> None:
     for name in ("volumes", "secrets"):
         if getattr(cluster, name):
             raise ConfigError(
-                f"cluster.{name}: Vertex has no place for it; leave it out, and give the service account of the run "
-                "what it needs."
+                f"cluster.{name}: Vertex does not have it; remove it, and give the service account of the run "
+                "the permissions that it needs."
             )
     for step in vars(cluster.steps):
-        wanted = cluster.of(step)
+        step_settings = cluster.for_step(step)
         for name in ("node_selector", "tolerations"):
-            if getattr(wanted, name):
-                raise ConfigError(f"cluster.{name} of {step}: Vertex chooses machines by cpu, memory and accelerator.")
-        if wanted.accelerator_name in (NVIDIA, TPU):
+            if getattr(step_settings, name):
+                raise ConfigError(
+                    f"cluster.{name} of {step}: Vertex chooses machines only by cpu, memory and accelerator."
+                )
+        if step_settings.accelerator_name in (NVIDIA, TPU):
             raise ConfigError(
-                f"cluster.accelerator of {step}: found {wanted.accelerator_name!r}, which is Kubernetes' name; "
-                "expected Vertex's, such as NVIDIA_TESLA_T4."
+                f"cluster.accelerator of {step}: found {step_settings.accelerator_name!r}, a name in Kubernetes; "
+                "expected a name in Vertex, such as NVIDIA_TESLA_T4."
             )

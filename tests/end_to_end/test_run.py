@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -18,31 +19,19 @@ from storygan_tf.training.training_state import read_history
 
 pytestmark = pytest.mark.slow
 
-STEPS = (
-    "StoryExampleGen",
-    "StatisticsGen",
-    "SchemaGen",
-    "ExampleValidator",
-    "JudgeTrainer",
-    "Transform",
-    "Trainer",
-    "StoryEvaluator",
-    "ServingCheck",
-    "Pusher",
-)
 
-
-def steps(output: str, how: str) -> list[str]:
-    return [step for step in STEPS if f"] {step}: {how}" in output]
+def steps_that(output: str, ending: str) -> list[str]:
+    """Returns the steps that a run reported to end like this, in the order of the lines."""
+    return re.findall(rf"^\[.*\] (\w+): {ending}", output, re.MULTILINE)
 
 
 def executed(output: str) -> list[str]:
     """Returns the steps that were not taken from the cache."""
-    return steps(output, "done in")
+    return steps_that(output, "done in")
 
 
 def cached(output: str) -> list[str]:
-    return steps(output, "unchanged")
+    return steps_that(output, "unchanged")
 
 
 def picture(path: Path) -> np.ndarray:
@@ -58,9 +47,9 @@ def first_story(data: Path) -> dict:
     return json.loads((data / "stories.jsonl").read_text().splitlines()[0])
 
 
-def test_a_run_leaves_everything_under_stable_names(finished_run):
+def test_a_run_leaves_everything_under_stable_names(finished_run, steps):
     _, run_dir, output = finished_run
-    assert executed(output) == list(STEPS)
+    assert executed(output) == steps
     assert "judged     StoryEvaluator: SSIM" in output
     for name in (
         "storyboard.png",
@@ -127,11 +116,11 @@ def test_generate_repeats_by_seed_and_names_unknown_words(finished_run, cli, tmp
     assert not (tmp_path / "d.png").exists()
 
 
-def test_a_rerun_without_a_change_takes_everything_from_the_cache(run_to_change, cli):
+def test_a_rerun_without_a_change_takes_everything_from_the_cache(run_to_change, cli, steps):
     data, run_dir = run_to_change
     done = cli(*cli.tiny_run(data, run_dir))
     assert done.returncode == 0, done.stderr
-    assert set(cached(done.stdout)) == set(STEPS)
+    assert cached(done.stdout) == steps
     assert len(versions(run_dir)) == 1
 
 
@@ -161,17 +150,17 @@ def test_other_changes_of_the_data_are_noticed_by_the_first_step(run_to_change, 
     assert "done in" in line
 
 
-def test_an_edit_of_project_code_runs_again_what_depends_on_it(run_to_change, cli, tmp_path):
+def test_an_edit_of_project_code_runs_again_what_depends_on_it(run_to_change, cli, tmp_path, steps):
     data, run_dir = run_to_change
     edited = type(cli)()
     edited.code = tmp_path / "code"
     for room in ("storygan_tf", "storygan_cli", "components", "pipeline", "serving"):
         shutil.copytree(cli.code / room, edited.code / room)
-    with (edited.code / "storygan_tf" / "losses.py").open("a") as file:
+    with (edited.code / "storygan_tf/models/losses.py").open("a") as file:
         file.write("\n# An edit.\n")
     done = edited(*cli.tiny_run(data, run_dir))
     assert done.returncode == 0, done.stderr
-    assert cached(done.stdout) == list(STEPS[:6])
+    assert cached(done.stdout) == steps[:6]
     assert executed(done.stdout) == ["Trainer", "StoryEvaluator", "ServingCheck", "Pusher"]
 
 
@@ -188,16 +177,16 @@ def kill_within(cli, arguments, step) -> str:
     return printed
 
 
-def test_a_replaced_image_runs_everything_again_also_where_the_run_is_killed_while_it_judges(run_to_change, cli):
+def test_a_replaced_image_runs_everything_again_also_where_the_run_is_killed_while_it_judges(run_to_change, cli, steps):
     data, run_dir = run_to_change
     replace_image(data)
     before = executed(kill_within(cli, cli.tiny_run(data, run_dir), "StoryEvaluator"))
-    assert before == list(STEPS[:7])
+    assert before == steps[:7]
     assert len(versions(run_dir)) == 1
     done = cli(*cli.tiny_run(data, run_dir))
     assert done.returncode == 0, done.stdout + done.stderr
     assert cached(done.stdout) == before
-    assert executed(done.stdout) == list(STEPS[7:])
+    assert executed(done.stdout) == steps[7:]
     assert len(versions(run_dir)) == 2
 
 

@@ -1,4 +1,4 @@
-"""Where what goes to standard error ends up while a command works."""
+"""Standard error goes to the log file within the context, and a crash is still reported on the terminal."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ ROOT = Path(__file__).parents[2]
 PROGRAM = """
 import os, subprocess, sys
 from pathlib import Path
-from pipeline.log_file import errors_logged
+from pipeline.log_file import stderr_to_file
 
 print("before", file=sys.stderr)
-with errors_logged(Path(sys.argv[1])):
+with stderr_to_file(Path(sys.argv[1])):
     print("from this process", file=sys.stderr)
     subprocess.run([sys.executable, "-c", "import sys; print('from another', file=sys.stderr)"], check=True)
     if sys.argv[2] == "crash":
@@ -23,12 +23,12 @@ print("after", file=sys.stderr)
 """
 
 
-def run(log: Path, what: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", PROGRAM, str(log), what]
+def run(log: Path, ending: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", PROGRAM, str(log), ending]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
 
-def test_what_processes_complain_of_goes_to_the_log_and_nothing_else(tmp_path):
+def test_standard_error_of_all_processes_goes_to_the_log(tmp_path):
     log = tmp_path / "log"
     log.write_text("first\n")
     done = run(log, "end")
@@ -36,7 +36,7 @@ def test_what_processes_complain_of_goes_to_the_log_and_nothing_else(tmp_path):
     assert log.read_text() == "first\nfrom this process\nfrom another\n"
 
 
-def test_a_crash_is_told_on_the_terminal(tmp_path):
+def test_a_crash_is_reported_on_the_terminal(tmp_path):
     done = run(tmp_path / "log", "crash")
     assert done.returncode < 0
     assert done.stderr.startswith("before\nFatal Python error: Aborted\n")

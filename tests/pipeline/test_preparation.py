@@ -192,7 +192,7 @@ def test_folders_of_something_else_are_refused(data, tmp_path, prepared_folder):
     (tmp_path / "run/pipeline").mkdir(parents=True)
     with pytest.raises(ConfigError, match="is a run directory"):
         prepare(Preparation(data, tmp_path / "run", SETTINGS))
-    with pytest.raises(ConfigError, match="holds Split-train, which no `storygan prepare` made"):
+    with pytest.raises(ConfigError, match="contains Split-train, which `storygan prepare` did not write"):
         prepare(Preparation(data, prepared_folder(tmp_path / "other"), SETTINGS))
 
 

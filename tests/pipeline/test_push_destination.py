@@ -24,15 +24,15 @@ def push(run, version, content="weights"):
 
 
 def key(run, owner="a"):
-    return PushDestination.look(run, owner).key
+    return PushDestination.from_run(run, owner).key
 
 
 def end(run, version=None, owner="a"):
     """Goes through a run that pushes a version, or none; returns the key it began with."""
-    found = PushDestination.look(run, owner)
+    found = PushDestination.from_run(run, owner)
     pushed = push(run, version) if version else None
     run.path.mkdir(exist_ok=True)
-    found.remember(run, pushed)
+    found.save(run, pushed)
     return found.key
 
 
@@ -57,11 +57,11 @@ def test_a_push_by_others_is_a_change(run):
 
 
 def test_a_push_by_others_while_the_run_went_on_is_a_change(run):
-    found = PushDestination.look(run, "a")
+    found = PushDestination.from_run(run, "a")
     pushed = push(run, "1")
     push(run, "7")
     run.path.mkdir(exist_ok=True)
-    found.remember(run, pushed)
+    found.save(run, pushed)
     assert key(run) != found.key
 
 

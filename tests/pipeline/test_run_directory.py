@@ -13,12 +13,12 @@ QUICK = presets.load("quick")
 
 def claim(tmp_path, init_from, out="run"):
     (tmp_path / "data").mkdir()
-    return RunDirectory.claim(tmp_path / out, QUICK.override([f"training.init_from={init_from}"]), tmp_path / "data")
+    return RunDirectory.open(tmp_path / out, QUICK.override([f"training.init_from={init_from}"]), tmp_path / "data")
 
 
 @pytest.mark.parametrize("inside", ["run", "run/serving_model/storygan/3", "other/../run"])
 def test_a_run_that_would_start_from_its_own_model_is_refused(tmp_path, inside):
-    with pytest.raises(ConfigError, match=r"lies in the run directory .* itself; choose another --out"):
+    with pytest.raises(ConfigError, match=r"is in the run directory .* itself; choose another --out"):
         claim(tmp_path, tmp_path / inside)
     assert not (tmp_path / "run").exists()
 

@@ -265,24 +265,11 @@ def test_the_entry_point_says_what_it_can(layout):
     assert "generate" in done.stdout
 
 
-STEPS = ("pipeline.cluster.step", "pipeline.cluster.step_v1")
-
-ASK_FOR_HELP = """
-import contextlib, runpy, sys
-for module in sys.argv[1:]:
-    sys.argv = [module, "--help"]
-    with contextlib.suppress(SystemExit):
-        runpy.run_module(module, run_name="__main__")
-"""
-
-
 @pytest.mark.slow
 def test_steps_of_a_pipeline_start_there(layout):
-    """What `python -m MODULE --help` does, in one process, since loading TFX takes long where nothing is compiled."""
-    done = layout.start("python", "-W", "ignore", "-c", ASK_FOR_HELP, *STEPS)
+    done = layout.start("python", "-W", "ignore", "-m", "pipeline.cluster.step", "--help")
     assert done.returncode == 0, done.stderr
     assert "--executor" in done.stdout
-    assert "--kubeflow_metadata_config" in done.stdout
 
 
 @pytest.mark.slow

@@ -23,6 +23,7 @@ def run(*more, **options):
     ("more", "options", "words"),
     [
         ((), {"target": "kubeflo"}, "did you mean 'kubeflow'"),
+        ((), {"target": "kubeflow-v1"}, "expected one of kubeflow, vertex, k8s-job"),
         (("--set", "cluster.retires=3"), {}, "did you mean 'retries'"),
         (("--set", "training.sead=3"), {}, "did you mean 'seed'"),
         ((), {"image": ""}, "--image"),

@@ -26,10 +26,10 @@ def test_the_clusters_assignments_are_told_from_the_runs():
 
 def test_a_steps_own_settings_come_before_what_all_steps_ask():
     settings = cluster("memory=8Gi", "cpu=2", "steps.Trainer.memory=32Gi", "steps.Trainer.accelerators=1")
-    assert (settings.of("Trainer").memory, settings.of("Trainer").cpu) == ("32Gi", 2.0)
-    assert (settings.of("Pusher").memory, settings.of("Pusher").accelerators) == ("8Gi", None)
-    assert settings.of("Trainer").accelerator_name == "nvidia.com/gpu"
-    assert settings.of("Pusher").accelerator_name == ""
+    assert (settings.for_step("Trainer").memory, settings.for_step("Trainer").cpu) == ("32Gi", 2.0)
+    assert (settings.for_step("Pusher").memory, settings.for_step("Pusher").accelerators) == ("8Gi", None)
+    assert settings.for_step("Trainer").accelerator_name == "nvidia.com/gpu"
+    assert settings.for_step("Pusher").accelerator_name == ""
 
 
 @pytest.mark.parametrize(("text", "count"), [("16Gi", 16 * 2**30), ("1.5G", 1.5e9), ("512Mi", 2**29), ("1000", 1000)])
@@ -46,7 +46,7 @@ def test_secrets_and_volumes_are_read_from_json():
     )
     assert settings.secrets == (Secret("s3", "id", "AWS_ACCESS_KEY_ID"), Secret("gcp", path="/secrets"))
     assert settings.volumes[0].path == "/mnt/stories"
-    assert settings.of("Pusher").node_labels == {"pool": "gpu"}
+    assert settings.for_step("Pusher").node_labels == {"pool": "gpu"}
 
 
 @pytest.mark.parametrize(
@@ -75,14 +75,14 @@ def test_what_cannot_be_is_refused_by_name(assignment, words):
 
 
 def test_everything_lies_below_the_root():
-    assert ClusterPaths.of(request()) == ClusterPaths(
+    assert ClusterPaths.from_request(request()) == ClusterPaths(
         "/mnt/storygan/pipeline_root", "/mnt/storygan/serving", "/mnt/storygan/work"
     )
 
 
 def test_a_buckets_root_has_everything_and_one_that_the_launcher_alone_reaches_just_artifacts():
-    assert ClusterPaths.of(request("s3://bucket/storygan/")).work == "s3://bucket/storygan/work"
-    assert ClusterPaths.of(request("minio://bucket/storygan", serving="/mnt/serving")).work == ""
+    assert ClusterPaths.from_request(request("s3://bucket/storygan/")).work == "s3://bucket/storygan/work"
+    assert ClusterPaths.from_request(request("minio://bucket/storygan", serving="/mnt/serving")).work == ""
 
 
 @pytest.mark.parametrize(
@@ -99,5 +99,5 @@ def test_a_buckets_root_has_everything_and_one_that_the_launcher_alone_reaches_j
 )
 def test_places_that_cannot_be_are_refused(options, words):
     with pytest.raises(ConfigError, match=r".*") as raised:
-        ClusterPaths.of(request(**options))
+        ClusterPaths.from_request(request(**options))
     assert words in str(raised.value)

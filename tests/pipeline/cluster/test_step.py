@@ -53,8 +53,8 @@ def message(kind=None, parameters=None, uri="/mnt"):
     ],
 )
 def test_artifacts_have_the_steps_types_whatever_the_launcher_says(kind):
-    work = StepInvocation.read(message(kind), TYPES)
-    (examples,), (judge,) = work.inputs["examples"], work.outputs["judge"]
+    invocation = StepInvocation.from_json(message(kind), TYPES)
+    (examples,), (judge,) = invocation.inputs["examples"], invocation.outputs["judge"]
     assert type(examples) is standard_artifacts.Examples
     assert type(judge) is standard_artifacts.Model
     assert (examples.uri, examples.split_names, examples.span) == ("/mnt/examples", '["train"]', 3)
@@ -69,25 +69,27 @@ def test_artifacts_have_the_steps_types_whatever_the_launcher_says(kind):
     ],
 )
 def test_parameters_of_both_schemas_are_the_same(parameters):
-    properties = StepInvocation.read(message(parameters=parameters), TYPES).properties
+    properties = StepInvocation.from_json(message(parameters=parameters), TYPES).properties
     assert properties == {"timeout_seconds": 300, "settings": "{}"}
     assert type(properties["timeout_seconds"]) is int
 
 
 def test_types_are_a_components_own():
     examples = types.Channel(type=standard_artifacts.Examples)
-    judge = StepTypes.of(JudgeTrainer(examples=examples, settings="{}"))
+    judge = StepTypes.from_component(JudgeTrainer(examples=examples, settings="{}"))
     assert judge == StepTypes(TYPES.inputs, TYPES.outputs, [])
-    check = StepTypes.of(ServingCheck(model=types.Channel(type=standard_artifacts.Model), examples=examples))
+    check = StepTypes.from_component(
+        ServingCheck(model=types.Channel(type=standard_artifacts.Model), examples=examples)
+    )
     assert check.integers == ["timeout_seconds"]
     assert StepTypes.from_json(check.to_json()) == check
 
 
 def test_what_was_made_is_told_with_its_properties(tmp_path):
-    work = StepInvocation.read(message(uri=str(tmp_path)), TYPES)
-    work.outputs["judge"][0].set_string_custom_property("what", "a judge")
-    work.outputs["judge"][0].set_int_custom_property("number", 7)
-    work.tell()
+    invocation = StepInvocation.from_json(message(uri=str(tmp_path)), TYPES)
+    invocation.outputs["judge"][0].set_string_custom_property("what", "a judge")
+    invocation.outputs["judge"][0].set_int_custom_property("number", 7)
+    invocation.write_output()
     (told,) = json.loads((tmp_path / "told/output.json").read_text())["artifacts"]["judge"]["artifacts"]
     assert (told["uri"], told["name"]) == (f"{tmp_path}/judge", "artifacts/17")
     assert (told["metadata"]["what"], told["metadata"]["number"]) == ("a judge", 7)
@@ -96,8 +98,11 @@ def test_what_was_made_is_told_with_its_properties(tmp_path):
 @pytest.mark.parametrize(
     ("read", "words"),
     [
-        (lambda: StepInvocation.read("{", TYPES), "--input"),
-        (lambda: StepInvocation.read(message(), StepTypes({}, {})), "found artifacts 'examples', expected only none"),
+        (lambda: StepInvocation.from_json("{", TYPES), "--input"),
+        (
+            lambda: StepInvocation.from_json(message(), StepTypes({}, {})),
+            "found artifacts 'examples', expected only none",
+        ),
         (lambda: StepTypes.from_json("{}"), "--types"),
         (lambda: StepTypes.from_json("["), "--types"),
     ],
@@ -108,18 +113,20 @@ def test_what_cannot_be_read_is_told(read, words):
 
 
 def test_within_a_step_artifacts_are_where_the_launcher_has_them(tmp_path):
-    work = StepInvocation.read(message(uri="minio://bucket/run"), TYPES)
-    with local_artifact_paths(work.inputs, work.outputs, mirrored=True, mirrors={"minio://": f"{tmp_path}/"}):
-        assert work.inputs["examples"][0].uri == f"{tmp_path}/bucket/run/examples"
+    invocation = StepInvocation.from_json(message(uri="minio://bucket/run"), TYPES)
+    with local_artifact_paths(
+        invocation.inputs, invocation.outputs, mirrored=True, mirrors={"minio://": f"{tmp_path}/"}
+    ):
+        assert invocation.inputs["examples"][0].uri == f"{tmp_path}/bucket/run/examples"
         assert (tmp_path / "bucket/run/judge").is_dir()
-    assert work.outputs["judge"][0].uri == "minio://bucket/run/judge"
-    with local_artifact_paths(work.inputs, work.outputs, mirrored=False):
-        assert work.inputs["examples"][0].uri == "minio://bucket/run/examples"
+    assert invocation.outputs["judge"][0].uri == "minio://bucket/run/judge"
+    with local_artifact_paths(invocation.inputs, invocation.outputs, mirrored=False):
+        assert invocation.inputs["examples"][0].uri == "minio://bucket/run/examples"
 
 
 def test_an_output_in_a_local_folder_finds_it_made_whatever_the_launcher(tmp_path):
-    work = StepInvocation.read(message(uri=str(tmp_path / "run")), TYPES)
-    with local_artifact_paths(work.inputs, work.outputs, mirrored=False):
+    invocation = StepInvocation.from_json(message(uri=str(tmp_path / "run")), TYPES)
+    with local_artifact_paths(invocation.inputs, invocation.outputs, mirrored=False):
         assert (tmp_path / "run/judge").is_dir()
         assert not (tmp_path / "run/examples").exists()
 
