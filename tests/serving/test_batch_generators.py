@@ -62,19 +62,19 @@ def test_a_model_in_this_process_draws_what_it_can(tasks, saved):
 def test_a_server_draws_the_same(tasks, saved, blocks_server):
     source = ServedSource(blocks_server.target, concurrency=2).pinned()
     assert source.identity() == {"version": "1", "served_name": "storygan"}
-    check(list(draw_all(source.opened(), halves(tasks))), tasks, saved)
+    check(list(draw_all(source.open(), halves(tasks))), tasks, saved)
 
 
 def test_a_batch_that_a_server_refuses_as_a_whole_is_told_story_by_story(blocks_server):
     blank = DrawTask("s", (" ",) * 4, 1, 0, "")
-    drawn = list(draw_all(ServedSource(blocks_server.target).opened(), [[blank, blank]]))
+    drawn = list(draw_all(ServedSource(blocks_server.target).open(), [[blank, blank]]))
     assert [outcome.error for _, outcome in drawn] == ["sentence 1 is blank; write at least one word."] * 2
 
 
 def test_a_version_that_the_server_has_not_is_an_error(blocks_server):
     source = ServedSource(blocks_server.target, number=7)
     with pytest.raises(ServingError, match="NOT_FOUND"):
-        source.opened()
+        source.open()
 
 
 def test_no_server_is_an_error(port_finder):

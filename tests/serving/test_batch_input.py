@@ -53,7 +53,7 @@ def example(story_id, sentences, seed=None):
 
 
 def entries(given, seed=0, **rules):
-    return list(RowChecker(seed, **rules).checked(InputFiles(str(given)).rows()))
+    return list(RowChecker(seed, **rules).check(InputFiles(str(given)).rows()))
 
 
 def rejected(given, **rules):
@@ -165,7 +165,7 @@ def test_several_files_are_one_input(tmp_path):
         (tmp_path / folder).mkdir()
         write_lines(tmp_path / folder / "a.jsonl", stories)
     found = entries(tmp_path / "*" / "a.jsonl")
-    assert [entry.place for entry in found if isinstance(entry, DrawTask)] == [
+    assert [entry.location for entry in found if isinstance(entry, DrawTask)] == [
         "p/a.jsonl:1",
         "q/a.jsonl:2",
         "q/a.jsonl:3",

@@ -277,7 +277,7 @@ def test_text_files_hold_their_messages():
     (model,) = models.model_config_list.config
     assert (model.name, dict(model.version_labels)) == (DEFAULT_MODEL, {"stable": 1, "canary": 2})
     assert set(model.version_labels.values()) == set(model.model_version_policy.specific.versions)
-    batching = BatchingOptions.of(read_text(CONFIG / "batching.config", BatchingParameters, "batching.config"))
+    batching = BatchingOptions.from_proto(read_text(CONFIG / "batching.config", BatchingParameters, "batching.config"))
     assert (batching.max_batch_size, batching.allowed_batch_sizes) == (32, ())
     monitoring = read_text(CONFIG / "monitoring.config", MonitoringConfig, "monitoring.config").prometheus_config
     template = load(KUSTOMIZE / "overlays/deployment/deployment.yaml")["spec"]["template"]
