@@ -148,7 +148,7 @@ def test_a_full_queue_refuses_at_once():
 def test_a_request_of_another_shape_fails_its_whole_batch():
     async def scenario(runner, version, recorder):
         first = await busy(runner, version)
-        others = [asyncio.create_task(runner.run(version, made, None)) for made in (call([1, 2]), call([1, 2, 3]))]
+        others = [asyncio.create_task(runner.run(version, other, None)) for other in (call([1, 2]), call([1, 2, 3]))]
         await asyncio.sleep(0)
         recorder.gate.set()
         await first
@@ -164,7 +164,9 @@ def test_a_request_of_another_shape_fails_its_whole_batch():
 def test_a_request_of_another_type_fails_its_whole_batch():
     async def scenario(runner, version, recorder):
         first = await busy(runner, version)
-        others = [asyncio.create_task(runner.run(version, made, None)) for made in (call(1), call(b"a", dtype=object))]
+        others = [
+            asyncio.create_task(runner.run(version, other, None)) for other in (call(1), call(b"a", dtype=object))
+        ]
         await asyncio.sleep(0)
         recorder.gate.set()
         await first

@@ -64,12 +64,12 @@ def make_manager(**options) -> Manager:
 
 
 def spec(**choice) -> model_pb2.ModelSpec:
-    made = model_pb2.ModelSpec(name="m")
+    message = model_pb2.ModelSpec(name="m")
     if "version" in choice:
-        made.version.value = choice["version"]
+        message.version.value = choice["version"]
     if "label" in choice:
-        made.version_label = choice["label"]
-    return made
+        message.version_label = choice["label"]
+    return message
 
 
 def states(models: Manager) -> dict[int, str]:
@@ -282,14 +282,14 @@ def test_a_new_label_may_wait_for_its_version_where_that_is_allowed(tmp_path):
     ],
 )
 def test_configurations_that_are_refused(text, words):
-    made = text_format.Parse(
+    parsed = text_format.Parse(
         f"model_config_list {{ config {{ {text} }} }}", model_server_config_pb2.ModelServerConfig()
     )
 
     async def main():
         models = make_manager()
         with pytest.raises(StatusError, match=words):
-            await models.configure(made)
+            await models.configure(parsed)
         await models.close()
 
     asyncio.run(main())
