@@ -39,7 +39,7 @@ class DrawnStory(NamedTuple):
 
 
 class Generator(Protocol):
-    """Interface of what draws stories. Several threads may use it at the same time.
+    """Interface of a generator, which draws stories. Several threads may use it at the same time.
 
     Attributes:
         frames: sentences and frames per story, T.

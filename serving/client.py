@@ -106,8 +106,21 @@ class ClientOptions:
         if self.timeout <= 0 or self.backoff <= 0:
             raise ConfigError(f"timeout and backoff: found {self.timeout} and {self.backoff}, expected more than 0.")
 
-    def channel(self) -> list[tuple[str, Any]]:
-        """Returns the arguments of a gRPC channel."""
+    def open_channel(self, target: str, library: Any) -> Any:
+        """Returns a channel to host:port.
+
+        Args:
+            target: host:port of the server.
+            library: `grpc` for a synchronous channel, `grpc.aio` for asyncio.
+
+        Raises:
+            ConfigError: if a TLS file cannot be read.
+        """
+        if self.tls:
+            return library.secure_channel(target, self.tls.credentials(), self._channel_arguments())
+        return library.insecure_channel(target, self._channel_arguments())
+
+    def _channel_arguments(self) -> list[tuple[str, Any]]:
         arguments: list[tuple[str, Any]] = [
             ("grpc.max_receive_message_length", self.max_message_bytes),
             ("grpc.max_send_message_length", self.max_message_bytes),
@@ -198,11 +211,7 @@ class StoryClient(BlockingStoryClient):
     def __init__(self, target: str, **options: Any) -> None:
         super().__init__()
         self._options = ClientOptions(**options)
-        arguments, tls = self._options.channel(), self._options.tls
-        if tls:
-            self._channel = grpc.secure_channel(target, tls.credentials(), arguments)
-        else:
-            self._channel = grpc.insecure_channel(target, arguments)
+        self._channel = self._options.open_channel(target, grpc)
         self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
 
     def __enter__(self) -> StoryClient:
@@ -246,11 +255,7 @@ class AsyncStoryClient:
     def __init__(self, target: str, **options: Any) -> None:
         self._cache = InfoCache()
         self._options = ClientOptions(**options)
-        arguments, tls = self._options.channel(), self._options.tls
-        if tls:
-            self._channel = grpc.aio.secure_channel(target, tls.credentials(), arguments)
-        else:
-            self._channel = grpc.aio.insecure_channel(target, arguments)
+        self._channel = self._options.open_channel(target, grpc.aio)
         self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
 
     async def __aenter__(self) -> AsyncStoryClient:

@@ -139,7 +139,7 @@ class RestStoryClient(BlockingStoryClient):
 
 
 def _reason(error: urllib.error.HTTPError) -> str:
-    """Returns the error message in a response, or what else there is to show."""
+    """Returns the error message in a response; without one, its text or its HTTP status."""
     text = error.read().decode(errors="replace")
     try:
         return str(json.loads(text)["error"])

@@ -238,7 +238,7 @@ class BatchingRunner:
 
     async def _process(self, batch: _Batch) -> None:
         """Runs a batch and sets the results of its tasks."""
-        # The answer of a caller that has given up is done already.
+        # A future that is done already belongs to a caller that has given up.
         waiting = [task for task in batch.tasks if not task.answer.done()]
         parts: list[list[np.ndarray]] = []
         failure = None

@@ -3,8 +3,8 @@
 The short form sends 200 and prints the memory. With `STORYGAN_MALFORMED=5000` as many are sent, and the memory is
 asserted, too. `STORYGAN_MALFORMED_SEED` draws other requests. By default the local server serves the pretrained model.
 With `STORYGAN_SERVING_TARGET=host:port` the requests go to a real server without batching, which serves any StoryGAN as
-`storygan`. `STORYGAN_SERVING_REST=host:port` names its REST and `STORYGAN_SERVING_PID` its process; without them REST or
-memory is left out (docs/serving.md, Load and faults).
+`storygan`. `STORYGAN_SERVING_REST=host:port` names its REST and `STORYGAN_SERVING_PID` its process; without them
+REST or memory is left out (docs/serving.md, Load and faults).
 """
 
 from __future__ import annotations

@@ -258,7 +258,7 @@ def test_selectors_ports_and_names_fit_together():
     ports = {port["name"]: port["containerPort"] for port in pods()["deployment"][1]["ports"]}
     assert {port["targetPort"]: port["port"] for port in load(overlay / "service.yaml")["spec"]["ports"]} == ports
     assert load(overlay / "autoscaler.yaml")["spec"]["scaleTargetRef"]["name"] == deployment["metadata"]["name"]
-    assert "replicas" not in deployment["spec"], "the autoscaler's to say"
+    assert "replicas" not in deployment["spec"], "the autoscaler sets their number"
 
 
 def test_the_image_tag_is_one_setting_and_the_release_of_the_export():
