@@ -67,6 +67,7 @@ DEV = [
     "mypy>=1.10",
     "onnx>=1.16,<1.18",  # 1.18 asks for protobuf 4
     "pytest>=8",
+    "pytest-randomly>=3.15",
     "pytest-timeout>=2.3",
     "pytest-xdist>=3.6",
     "pyyaml>=6",

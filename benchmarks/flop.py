@@ -1,13 +1,13 @@
 """Counts the floating-point operations of layers and of training steps, by the shapes of their multiplications.
 
-The rule: a multiplication and the addition that goes with it are two operations. Convolutions, transposed convolutions
-and matrix products count, with all their taps, those on the padding, too; everything else (normalisation, activations,
-losses, Adam) does not: it takes time, but hardly any multiplications. So a layer's forward pass, its gradient of the
-input and its gradient of the weights cost the same, and the gradient of an input that is data costs nothing, because
-nobody asks for it. Upsampling and a 3x3 convolution count as one transposed convolution of stride 2 with a 4x4 kernel,
-which is what four 2x2 convolutions of the small map cost: 16 taps an input pixel, not 36.
+A multiplication and the addition that follows it count as two operations. Convolutions, transposed convolutions and
+matrix products count with all their taps, including those on the padding. Everything else (normalisation, activations,
+losses, Adam) does not count: it takes time, but hardly any multiplications. So a layer's forward pass, the gradient of
+its input and the gradient of its weights cost the same. The gradient of an input that is data costs nothing, because it
+is never computed. Upsampling with a 3x3 convolution counts as one transposed convolution of stride 2 with a 4x4 kernel,
+which costs as much as four 2x2 convolutions of the small map: 16 taps per input pixel instead of 36.
 
-`executed` counts what a traced function really computes; `needed` adds up what a step of a schedule asks for.
+`executed` counts the operations of a traced function; `needed` computes the minimum that a step of a schedule needs.
 """
 
 from __future__ import annotations
@@ -26,12 +26,13 @@ from storygan_tf.training.storygan import StoryGAN
 
 
 class Passes(NamedTuple):
-    """Operations of a part of the networks, for one story or frame.
+    """Operations of one part of the networks, for one story or frame.
 
     Attributes:
-        forward: of a forward pass.
-        update: of a forward pass and the gradients of its weights and, where they are not data, its inputs.
-        through: of a forward pass and the gradient of its pictures alone: a discriminator in the generator's update.
+        forward: operations of a forward pass.
+        update: operations of a forward pass and of the gradients of its weights and of those inputs that are not data.
+        through: operations of a forward pass and of the gradient of its pictures, as a discriminator has in the
+            generator's update.
     """
 
     forward: int
@@ -43,31 +44,31 @@ def executed(function: Any) -> int:
     """Returns the operations of a traced function.
 
     Args:
-        function: a `tf.types.experimental.ConcreteFunction` of known shapes, without XLA and control flow. What does
-            not lead to a result or a side effect is left out, as it is when the function runs.
+        function: a `tf.types.experimental.ConcreteFunction` with static shapes, without XLA and control flow. Nodes
+            that no result and no side effect depends on are left out, as they are when the function runs.
 
     Raises:
-        ValueError: for a multiplication of unknown shape or of a kind that has no rule here.
+        ValueError: if a multiplication has an unknown shape or is of a kind that has no rule here.
     """
     graph = function.graph
-    wanted = [tensor.op for tensor in graph.outputs] + list(graph.control_outputs)
-    seen: set[tf.Operation] = set()
-    while wanted:
-        operation = wanted.pop()
-        if operation not in seen:
-            seen.add(operation)
-            wanted += [tensor.op for tensor in operation.inputs] + list(operation.control_inputs)
-    _refuse_hidden_multiplications(seen, graph.as_graph_def().library.function)
-    return sum(operations(operation) for operation in seen)
+    pending = [tensor.op for tensor in graph.outputs] + list(graph.control_outputs)
+    reached: set[tf.Operation] = set()
+    while pending:
+        operation = pending.pop()
+        if operation not in reached:
+            reached.add(operation)
+            pending += [tensor.op for tensor in operation.inputs] + list(operation.control_inputs)
+    _refuse_hidden_multiplications(reached, graph.as_graph_def().library.function)
+    return sum(operations(operation) for operation in reached)
 
 
 def operations(node: tf.Operation) -> int:
-    """Returns the operations of one node of a graph; 0 where it does not multiply matrices."""
+    """Returns the operations of one node of a graph; 0 if it does not multiply matrices."""
     return 2 * _RULES[node.type](node) if node.type in _RULES else 0
 
 
 def _refuse_hidden_multiplications(nodes: Iterable[tf.Operation], functions: Iterable[Any]) -> None:
-    """Raises for a multiplication without a rule, or inside a function, which a loop may call any number of times."""
+    """Raises ValueError for a multiplication without a rule, or in a function, which a loop may call many times."""
     inside = {function.signature.name: {node.op for node in function.node_def} for function in functions}
     for node in nodes:
         values = node.node_def.attr.values()
@@ -88,7 +89,7 @@ def _shape(tensor: tf.Tensor) -> list[int]:
 
 
 def _convolution(kernel: list[int], small: list[int]) -> int:
-    """Every pixel of the smaller map, `[N, h, w, out]`, meets the whole kernel, `[h, w, in, out]`."""
+    """Returns the multiplications of a kernel [h, w, in, out] with each pixel of the smaller map [N, h, w, out]."""
     return math.prod(small[:3]) * math.prod(kernel)
 
 
@@ -120,36 +121,40 @@ _MULTIPLIES = re.compile("Conv|MatMul|Einsum")
 
 
 def step_executed(gan: StoryGAN, data: tf.data.Dataset, phase: PhaseConfig) -> int:
-    """Returns the operations of one outer step, as it is executed.
+    """Returns the operations that one outer step of training executes.
 
     Args:
-        gan: compiled for the phase.
-        data: of `training_dataset`.
-        phase: its configuration.
+        gan: the model, compiled for the phase.
+        data: dataset of `training_dataset`; only its `element_spec` is used.
+        phase: configuration of the phase.
     """
     sizes = {"image": phase.image_batch, "story": phase.story_batch}
 
-    def whole(stream: str) -> Any:
+    def full_batch(stream: str) -> Any:
         return tf.nest.map_structure(
             lambda spec: tf.TensorSpec([sizes[stream], *spec.shape[1:]], spec.dtype), data.element_spec[stream]
         )
 
     step = tf.function(gan.train_step, autograph=False)
-    return executed(step.get_concrete_function({stream: whole(stream) for stream in data.element_spec}))
+    return executed(step.get_concrete_function({stream: full_batch(stream) for stream in data.element_spec}))
+
+
+def parts(config: StoryGANConfig) -> dict[str, Passes]:
+    """Returns the cost of each part of the networks, without spectral normalisation and labels.
+
+    Keys: `context` (the recurrent part, per story), `picture` (the image generator, per frame), `image_discriminator`
+    (per frame), `story_discriminator` (per story).
+    """
+    return _parts(dataclasses.replace(config, spectral_norm=False, labels=0))
 
 
 @functools.lru_cache
-def parts(config: StoryGANConfig) -> dict[str, Passes]:
-    """Returns what each part of the networks costs.
-
-    Keys: `context` (the recurrent part, a story), `picture` (the image generator, a frame), `image_discriminator` (a
-    frame), `story_discriminator` (a story).
-    """
-    gan = StoryGAN(dataclasses.replace(config, spectral_norm=False, labels=0))
+def _parts(config: StoryGANConfig) -> dict[str, Passes]:
+    gan = StoryGAN(config)
     generator, picture = gan.generator, gan.generator.image_generator
     vectors = [1, config.frames, config.sentence_size]
     sentence, state, frame = [1, config.sentence_size], [1, config.context_size], [1, IMAGE_SIZE, IMAGE_SIZE, 3]
-    tale = [1, config.frames, *frame[1:]]
+    frames = [1, config.frames, *frame[1:]]
     context_weights = [*generator.story_encoder.trainable_variables, *generator.context_encoder.trainable_variables]
     return {
         "context": _passes(lambda inputs: generator.encode(inputs[0], training=True).gists, context_weights, [vectors]),
@@ -164,7 +169,7 @@ def parts(config: StoryGANConfig) -> dict[str, Passes]:
         "story_discriminator": _passes(
             lambda inputs: gan.story_discriminator(*inputs, training=True),
             gan.story_discriminator.trainable_variables,
-            [tale, vectors],
+            [frames, vectors],
         ),
     }
 
@@ -172,15 +177,15 @@ def parts(config: StoryGANConfig) -> dict[str, Passes]:
 def _passes(
     call: Callable[[list[tf.Tensor]], tf.Tensor], weights: list[Any], shapes: list[list[int]], gists: bool = False
 ) -> Passes:
-    """Counts a part's passes; with `gists` its update needs the gradient of its first input, too."""
+    """Returns the operations of a part's passes; with `gists`, its update includes the gradient of its first input."""
 
     def count(sources: Callable[[list[tf.Tensor]], list[Any]]) -> int:
         def traced(*inputs: tf.Tensor) -> Any:
             with tf.GradientTape() as tape:
                 tape.watch(inputs)
                 outputs = call(list(inputs))
-            wanted = sources(list(inputs))
-            return (outputs, tape.gradient(outputs, wanted)) if wanted else outputs
+            variables = sources(list(inputs))
+            return (outputs, tape.gradient(outputs, variables)) if variables else outputs
 
         specs = [tf.TensorSpec(shape, tf.float32) for shape in shapes]
         return executed(tf.function(traced, autograph=False).get_concrete_function(*specs))
@@ -193,11 +198,11 @@ def _passes(
 
 
 def needed(config: StoryGANConfig, phase: PhaseConfig) -> int:
-    """Returns the operations that one outer step of a phase asks for, were nothing done twice.
+    """Returns the operations that one outer step of a phase needs if nothing is computed twice.
 
-    One pass of the generator serves the discriminator's update and the generator's; a frame passes a trunk once per
-    network update; weights that are not updated get no gradient. The terms are the paper's: mismatched pairs, labels,
-    feature matching and R1 come on top.
+    The discriminator's update and the generator's share one pass of the generator; a frame passes a trunk once per
+    network update; weights that are not updated have no gradient. Only the paper's loss terms count, not mismatched
+    pairs, labels, feature matching and R1.
     """
     part = parts(config)
     context, picture = part["context"].update, part["picture"].update

@@ -1,14 +1,14 @@
-"""Times a served model at 1, 4, 16 and 64 callers, with and without batching, beside calls within this process.
+"""Times a served model with 1, 4, 16 and 64 callers, with and without batching, and compares it with direct calls.
 
     .venv/bin/python benchmarks/serving_load.py [--preset paper] [--weights float16] [--seconds 20] [--callers 1 4 16]
     .venv/bin/python benchmarks/serving_load.py --model M
 
-The floor is the SavedModel called in this process, one caller with one story, and one caller with batches of several
-sizes up to that of batching.config, of which the best counts. Then a server is asked: the local one in a process of its
-own, or, with `STORYGAN_SERVING_TARGET=host:port`, one that runs already and serves the same model. A caller sends one
-story and waits for its pictures before it sends the next; the callers are coroutines of one process, so that they cost
-little beside the server. Stories a second and the 50th and 99th percentile of a request are printed as a table, and
-as a line of JSON.
+The floor is the best rate of direct calls of the SavedModel in this process, with batches of 1 story up to the size in
+batching.config. Then a server is measured: the local one, in a process of its own, or, with
+`STORYGAN_SERVING_TARGET=host:port`, one that is already running and serves the same model. A caller sends one story and
+waits for its pictures before it sends the next. The callers are coroutines of one process, so that they cost little
+compared with the server. Stories a second and the 50th and 99th percentile of the time of a request are printed as a
+table and as a line of JSON.
 """
 
 from __future__ import annotations
@@ -47,20 +47,23 @@ TARGET = "STORYGAN_SERVING_TARGET"
 
 BATCHING = Path(tf_serving.__file__).parent / "kustomize" / "base" / "config" / "batching.config"
 
+REQUEST_TIMEOUT = 120
+"""Seconds after which a request counts as failed."""
+
 WARM_UP = 0.1
-"""Of the seconds, before anything counts."""
+"""Duration of the warm-up, as a fraction of the measured seconds."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """What came of one setting.
+    """Figures of one setting.
 
     Attributes:
-        name: of the setting.
-        stories_per_second: all callers together.
-        p50: milliseconds of a request.
-        p99: the same.
-        failed: requests that did not succeed.
+        name: name of the setting.
+        stories_per_second: stories a second of all callers together.
+        p50: median time of a request, in milliseconds.
+        p99: 99th percentile of the time of a request, in milliseconds.
+        failed: number of requests that failed.
     """
 
     name: str
@@ -70,8 +73,18 @@ class Measured:
     failed: int = 0
 
     @classmethod
-    def of(cls, name: str, requests: Sequence[float], seconds: float, rows: int = 1, failed: int = 0) -> Measured:
-        """Returns the figures of requests that took `requests` seconds each, within `seconds` together."""
+    def from_requests(
+        cls, name: str, requests: Sequence[float], seconds: float, rows: int = 1, failed: int = 0
+    ) -> Measured:
+        """Returns the figures of requests.
+
+        Args:
+            name: name of the setting.
+            requests: duration of each request, in seconds.
+            seconds: duration of the whole measurement.
+            rows: stories in each request.
+            failed: number of requests that failed.
+        """
         p50, p99 = (float(1000 * np.percentile(requests, q)) for q in (50, 99)) if requests else (np.nan, np.nan)
         return cls(name, rows * len(requests) / seconds, p50, p99, failed)
 
@@ -86,12 +99,12 @@ class _Vectorizer(tf.Module):
 
 
 def export_preset(preset: str, path: Path, *, half: bool = False) -> None:
-    """Writes a model of a preset's widths that was never trained: it takes as long as a trained one.
+    """Exports an untrained model of a preset's widths, which is as fast as a trained one.
 
     Args:
-        preset: its name.
-        path: version directory.
-        half: whether weights are kept as float16.
+        preset: name of the preset.
+        path: version directory to write.
+        half: whether to store weights as float16.
     """
     settings = presets.load(preset)
     generator = StoryGenerator(settings.model)
@@ -107,7 +120,7 @@ def megabytes(folder: Path) -> float:
 
 
 def timed(name: str, call: Callable[[], object], seconds: float, rows: int) -> Measured:
-    """Calls again and again for some seconds."""
+    """Calls a function repeatedly for `seconds` after a warm-up, and returns the figures of the calls."""
     end_of_warm_up = time.perf_counter() + WARM_UP * seconds
     while time.perf_counter() < end_of_warm_up:
         call()
@@ -115,11 +128,11 @@ def timed(name: str, call: Callable[[], object], seconds: float, rows: int) -> M
     while (now := time.perf_counter()) - started < seconds:
         call()
         requests.append(time.perf_counter() - now)
-    return Measured.of(name, requests, time.perf_counter() - started, rows)
+    return Measured.from_requests(name, requests, time.perf_counter() - started, rows)
 
 
 def floors(model: Path, story: Sequence[str], sizes: Sequence[int], seconds: float) -> list[Measured]:
-    """Measures the SavedModel within this process, for each batch size."""
+    """Measures direct calls of the SavedModel for each batch size."""
     generate = tf.saved_model.load(str(model)).signatures[GENERATE]
     measured = []
     for size in sizes:
@@ -129,7 +142,7 @@ def floors(model: Path, story: Sequence[str], sizes: Sequence[int], seconds: flo
 
 
 def story_request(story: Sequence[str]) -> predict_pb2.PredictRequest:
-    """Returns what a caller sends."""
+    """Returns the request that a caller sends."""
     request = predict_pb2.PredictRequest()
     request.model_spec.name = DEFAULT_MODEL
     request.model_spec.signature_name = GENERATE
@@ -138,22 +151,24 @@ def story_request(story: Sequence[str]) -> predict_pb2.PredictRequest:
     return request
 
 
-async def ask(name: str, target: str, request: predict_pb2.PredictRequest, callers: int, seconds: float) -> Measured:
-    """Measures a server under the load of some callers."""
+async def measure_server(
+    name: str, target: str, request: predict_pb2.PredictRequest, callers: int, seconds: float
+) -> Measured:
+    """Measures a server under the load of concurrent callers, for `seconds` or until the first request has ended."""
     requests: list[float] = []
     failed = 0
     async with grpc.aio.insecure_channel(target, [("grpc.max_receive_message_length", -1)]) as channel:
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
         # TensorFlow optimises a graph when it first runs.
-        await asyncio.gather(*(stub.Predict(request, timeout=60) for _ in range(callers)))
+        await asyncio.gather(*(stub.Predict(request, timeout=REQUEST_TIMEOUT) for _ in range(callers)))
         begin = time.perf_counter() + WARM_UP * seconds
         end = begin + seconds
 
         async def caller() -> None:
             nonlocal failed
-            while (now := time.perf_counter()) < end:
+            while (now := time.perf_counter()) < end or not (requests or failed):
                 try:
-                    await stub.Predict(request, timeout=60)
+                    await stub.Predict(request, timeout=REQUEST_TIMEOUT)
                 except grpc.RpcError:
                     failed += 1
                     await asyncio.sleep(0.01)
@@ -162,24 +177,25 @@ async def ask(name: str, target: str, request: predict_pb2.PredictRequest, calle
                     requests.append(time.perf_counter() - now)
 
         await asyncio.gather(*(caller() for _ in range(callers)))
-        return Measured.of(f"{name}, {callers} callers", requests, time.perf_counter() - begin, failed=failed)
+        taken = time.perf_counter() - begin
+        return Measured.from_requests(f"{name}, {callers} callers", requests, taken, failed=failed)
 
 
 def free_port() -> int:
-    """Returns a port that nothing listens at."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+    """Returns a port on which nothing listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 @contextlib.contextmanager
 def local_server(model: Path, flags: Sequence[str]) -> Iterator[str]:
-    """Gives the target of the local server in a process of its own."""
+    """Starts the local server in a process of its own and yields its target, `host:port`."""
     port = free_port()
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "1").symlink_to(model, target_is_directory=True)
-        given = [f"--port={port}", f"--model_name={DEFAULT_MODEL}", f"--model_base_path={folder}", *flags]
-        command = [sys.executable, "-W", "ignore", "-m", "serving.local_server", *given]
+        options = [f"--port={port}", f"--model_name={DEFAULT_MODEL}", f"--model_base_path={folder}", *flags]
+        command = [sys.executable, "-W", "ignore", "-m", "serving.local_server", *options]
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
             try:
                 with grpc.insecure_channel(f"localhost:{port}") as channel:
@@ -190,20 +206,20 @@ def local_server(model: Path, flags: Sequence[str]) -> Iterator[str]:
 
 
 def served(model: Path, story: Sequence[str], callers: Sequence[int], seconds: float) -> list[Measured]:
-    """Measures the server named in the environment, or the local one with and without batching."""
+    """Measures the server that the environment names, or the local one with and without batching."""
     request = story_request(story)
     if target := os.environ.get(TARGET):
-        return [asyncio.run(ask(target, target, request, count, seconds)) for count in callers]
+        return [asyncio.run(measure_server(target, target, request, count, seconds)) for count in callers]
     measured = []
     batching = ["--enable_batching", f"--batching_parameters_file={BATCHING}"]
     for name, flags in (("local server", []), ("local server, batching", batching)):
         with local_server(model, flags) as local:
-            measured += [asyncio.run(ask(name, local, request, count, seconds)) for count in callers]
+            measured += [asyncio.run(measure_server(name, local, request, count, seconds)) for count in callers]
     return measured
 
 
 def table(measured: Sequence[Measured]) -> str:
-    """Returns the figures as a Markdown table; the last column is the share of the best floor."""
+    """Returns the figures as a Markdown table; the last column is the rate divided by that of the best direct calls."""
     best = max(row.stories_per_second for row in measured if row.name.startswith("in process"))
     lines = ["| setting | stories/s | p50 ms | p99 ms | failed | of the floor |", "|---|---|---|---|---|---|"]
     for row in measured:
@@ -213,15 +229,15 @@ def table(measured: Sequence[Measured]) -> str:
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Measures all settings and prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", help="as in every command; by default an untrained one of the preset's widths")
-    parser.add_argument("--preset", default="paper")
+    parser.add_argument("--model", help="model as in every command; by default an untrained one of the preset's widths")
+    parser.add_argument("--preset", default="paper", help="preset whose widths an untrained model has")
     parser.add_argument(
-        "--weights", choices=["float32", "float16"], default="float32", help="how the preset's model keeps them"
+        "--weights", choices=["float32", "float16"], default="float32", help="type of the untrained model's weights"
     )
-    parser.add_argument("--callers", type=int, nargs="+", default=[1, 4, 16, 64])
-    parser.add_argument("--seconds", type=float, default=20, help="for each setting")
+    parser.add_argument("--callers", type=int, nargs="+", default=[1, 4, 16, 64], help="numbers of callers")
+    parser.add_argument("--seconds", type=float, default=20, help="seconds for each setting")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         if not given.model:
@@ -229,11 +245,11 @@ def main() -> None:
         saved = SavedStoryGAN(given.model or Path(folder) / "1")
         story, model = saved.info["examples"][0], saved.path
         del saved
-        what = f"{given.model or f'{given.preset}, {given.weights}'}, {megabytes(model):.1f} MB"
+        title = f"{given.model or f'{given.preset}, {given.weights}'}, {megabytes(model):.1f} MB"
         most = read_text(BATCHING, BatchingParameters, "batching.config").max_batch_size.value
         sizes = [2**power for power in range(most.bit_length()) if 2**power <= most]
         measured = floors(model, story, sizes, given.seconds) + served(model, story, given.callers, given.seconds)
-    print(f"{what}, {os.cpu_count()} CPU cores ({platform.processor() or platform.machine()})")
+    print(f"{title}, {os.cpu_count()} CPU cores ({platform.processor() or platform.machine()})")
     print(table(measured))
     print(json.dumps([dataclasses.asdict(row) for row in measured]))
 

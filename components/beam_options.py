@@ -1,32 +1,25 @@
-"""Beam's options, made of the command line's: which runner, how many workers, and what is passed through.
+"""Beam's pipeline options from those of the command line: the runner, the number of workers, and other Beam options.
 
-It imports nothing heavy, so that a wrong option is told before TFX is loaded.
+This module imports nothing heavy, so that a wrong option is reported before TFX is loaded.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from components.compat import FN_API_RUNNER, NO_SDK_PACKAGE, PROCESS_WORKERS
 from storygan_tf.common.errors import ConfigError, nearest
 
-FN_API_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
-"""Beam's default would first try to download another runner; this one runs in this process, or starts its own."""
-
 MODES = {"in-memory": "in_memory", "multi-threading": "multi_threading", "multi-processing": "multi_processing"}
-"""How FnApiRunner works: by the name of the command line, Beam's name."""
-
-NO_SDK_PACKAGE = "--sdk_container_image=none"
-"""Keeps TFX from packing itself once a Beam step, which only other machines need."""
+"""Running modes of FnApiRunner: the command line's name to Beam's name."""
 
 LOOPBACK = "--environment_type=LOOPBACK"
-"""Runs Python in this process, whatever the runner."""
+"""Beam's option that runs Python workers in this process, whatever the runner is."""
 
-PROCESS_WORKERS = "use_loopback_process_worker"
-"""Beam's experiment: processes instead, which Beam's own pool starts."""
-
+_RUNNER = "--runner"
 _ENVIRONMENT = "--environment_type"
 
-_NEEDED = {
+_REQUIRED = {
     "DataflowRunner": {
         "--project": "a project of Google Cloud",
         "--region": "such as europe-west4",
@@ -35,118 +28,149 @@ _NEEDED = {
     },
     "PortableRunner": {"--job_endpoint": "HOST:PORT of Beam's job server", _ENVIRONMENT: "EXTERNAL"},
 }
-"""Options that a runner cannot do without, and what they say."""
+"""The options that each runner requires, with a description of their values."""
 
-_LOCAL = ("FnApiRunner", "DirectRunner")
+_LOCAL_RUNNERS = ("FnApiRunner", "DirectRunner")
 """Runners whose workers are on this machine."""
 
-_WORKERS = {"FlinkRunner": "--parallelism"}
-"""The option that says how many workers, where it is not FnApiRunner's."""
+_WORKER_OPTIONS = {"FlinkRunner": "--parallelism"}
+"""The option for the number of workers, of runners other than FnApiRunner."""
 
 
-def runner_arguments(runner: str | None, workers: int | None, given: Sequence[str] = ()) -> list[str]:
-    """Returns Beam's options for what a command was told.
+def runner_arguments(runner: str | None, workers: int | None, options: Sequence[str] = ()) -> list[str]:
+    """Returns Beam options for the values of the options `--beam-runner`, `--beam-workers` and `--beam`.
 
     Args:
-        runner: a mode of FnApiRunner (`MODES`), or another runner's name or dotted class; None where none was named.
-        workers: how many; None where it was not said.
-        given: Beam's own options, passed on as they are.
+        runner: a mode of FnApiRunner (a key of `MODES`), or another runner's name or dotted class; None if not set.
+        workers: the number of workers; None for the runner's default.
+        options: Beam options, passed on unchanged.
 
     Raises:
-        ConfigError: where they contradict each other, what is to be passed on is no option, or one is missing.
+        ConfigError: if the values contradict each other, an element of `options` is no option, or a required option
+            is missing.
     """
-    _check_given(runner, given)
-    check_beam_options([*([f"--runner={runner}"] if runner else ()), *given])
+    _check_options(runner, options)
+    check_beam_options([*([f"{_RUNNER}={runner}"] if runner else ()), *options])
     if runner is not None and runner not in MODES:
-        return [f"--runner={_checked_runner(runner)}", *_other_workers(runner, workers), *given]
-    if runner is None and _named(given, "--runner"):
-        return [*_other_workers("", workers), *given]
-    return [*_fn_api_mode(runner, workers), *given]
+        return [f"{_RUNNER}={_checked_runner(runner)}", *_worker_options(runner, workers), *options]
+    if runner is None and _has_option(options, _RUNNER):
+        return [*_worker_options("", workers), *options]
+    return [*_fn_api_options(runner, workers), *options]
 
 
-def check_beam_options(given: Sequence[str]) -> None:
-    """Refuses Beam's options where the runner that they name needs another: else it is told late, or never.
+def check_beam_options(options: Sequence[str]) -> None:
+    """Checks that all options that the selected runner requires are present.
+
+    Beam itself reports a missing option late, or not at all.
+
+    Args:
+        options: Beam options.
 
     Raises:
-        ConfigError: says which.
+        ConfigError: if an option is missing.
     """
-    runner = _value(given, "--runner").rpartition(".")[2]
-    needed = dict(_NEEDED.get(runner, {}))
-    if runner == "FlinkRunner" and _value(given, "--flink_master"):
-        # Beam's own default would be Docker on every task manager.
-        needed[_ENVIRONMENT] = "EXTERNAL, with a pool of workers beside each task manager, or LOOPBACK"
-    if _value(given, _ENVIRONMENT) == "EXTERNAL":
-        needed["--environment_config"] = "HOST:PORT of a pool of workers, such as localhost:50000"
-    for option, meaning in needed.items():
-        if not _value(given, option):
+    runner = _short_name(_value(options, _RUNNER))
+    required = dict(_REQUIRED.get(runner, {}))
+    if runner == "FlinkRunner" and _value(options, "--flink_master"):
+        # Beam's default would be Docker on every task manager.
+        required[_ENVIRONMENT] = "EXTERNAL, with a pool of workers next to each task manager, or LOOPBACK"
+    if _value(options, _ENVIRONMENT) == "EXTERNAL":
+        required["--environment_config"] = "HOST:PORT of a pool of workers, such as localhost:50000"
+    for option, meaning in required.items():
+        if not _value(options, option):
             raise ConfigError(f"--beam: found no {option} for {runner or 'Beam'}; expected {option}=VALUE: {meaning}.")
 
 
-def beam_options(given: Sequence[str]) -> list[str]:
-    """Returns all of Beam's options: the given ones, with a runner and with the address of LOOPBACK's workers."""
-    runner = [] if _named(given, "--runner") else [f"--runner={FN_API_RUNNER}"]
-    image = [] if _named(given, "--sdk_container_image") else [NO_SDK_PACKAGE]
-    return [*runner, *image, *_served(given)]
+def beam_options(options: Sequence[str]) -> list[str]:
+    """Returns complete Beam options: `options`, with a default runner, and with LOOPBACK replaced by a worker pool.
+
+    LOOPBACK starts the pool of `components.worker_pool` in this process; its address becomes an option.
+
+    Args:
+        options: Beam options, such as those of `runner_arguments`.
+    """
+    runner = [] if _has_option(options, _RUNNER) else [f"{_RUNNER}={FN_API_RUNNER}"]
+    image = [] if _has_option(options, "--sdk_container_image") else [NO_SDK_PACKAGE]
+    return [*runner, *image, *_without_loopback(options)]
 
 
-def is_local(given: Sequence[str]) -> bool:
-    """Tells whether Beam's workers are on this machine, and reach what it reaches."""
-    runners = [argument.partition("=")[2] for argument in given if argument.startswith("--runner=")]
-    return all(runner.rpartition(".")[2] in _LOCAL for runner in runners)
+def is_local(options: Sequence[str]) -> bool:
+    """Returns whether Beam's workers run on this machine, and so can use its files.
+
+    Args:
+        options: Beam options.
+    """
+    runners = [option.partition("=")[2] for option in options if option.startswith(f"{_RUNNER}=")]
+    return all(_short_name(runner) in _LOCAL_RUNNERS for runner in runners)
 
 
-def _served(given: Sequence[str]) -> list[str]:
-    """Returns options in which LOOPBACK has become the address of this process's own pool of workers."""
-    if LOOPBACK not in given or any(PROCESS_WORKERS in argument for argument in given):
-        return list(given)
+def _without_loopback(options: Sequence[str]) -> list[str]:
+    """Returns options in which LOOPBACK is replaced by the address of this process's worker pool.
+
+    LOOPBACK with Beam's experiment `PROCESS_WORKERS` stays: Beam starts these workers.
+    """
+    if LOOPBACK not in options or any(PROCESS_WORKERS in option for option in options):
+        return list(options)
     from components.worker_pool import serve_workers
 
-    others = [argument for argument in given if argument != LOOPBACK]
-    return [*others, "--environment_type=EXTERNAL", f"--environment_config={serve_workers()}"]
+    others = [option for option in options if option != LOOPBACK]
+    return [*others, f"{_ENVIRONMENT}=EXTERNAL", f"--environment_config={serve_workers()}"]
 
 
-def _value(given: Sequence[str], option: str) -> str:
-    """Returns an option's value, the last where it is given more than once; empty where it is not."""
-    return next((text.partition("=")[2] for text in reversed(given) if text.startswith(f"{option}=")), "")
+def _short_name(runner: str) -> str:
+    """Returns a runner's class name without its module."""
+    return runner.rpartition(".")[2]
 
 
-def _named(given: Sequence[str], option: str) -> bool:
-    return any(argument.partition("=")[0] == option for argument in given)
+def _value(options: Sequence[str], option: str) -> str:
+    """Returns the value of an option, the last one if it is repeated; empty if it is missing."""
+    return next((text.partition("=")[2] for text in reversed(options) if text.startswith(f"{option}=")), "")
 
 
-def _check_given(runner: str | None, given: Sequence[str]) -> None:
-    for argument in given:
-        if not argument.startswith("--"):
-            raise ConfigError(f"--beam {argument}: expected an option of Beam, such as --beam=--parallelism=2.")
-    if runner is not None and _named(given, "--runner"):
+def _has_option(options: Sequence[str], option: str) -> bool:
+    return any(text.partition("=")[0] == option for text in options)
+
+
+def _check_options(runner: str | None, options: Sequence[str]) -> None:
+    """Raises ConfigError if an element of `options` is not an option, or if the runner is set twice."""
+    for option in options:
+        if not option.startswith("--"):
+            raise ConfigError(f"--beam {option}: expected an option of Beam, such as --beam=--parallelism=2.")
+    if runner is not None and _has_option(options, _RUNNER):
         raise ConfigError(f"--beam-runner {runner}: found --beam=--runner, too; expected one of them.")
 
 
 def _checked_runner(runner: str) -> str:
-    """Returns another runner's name; one that is neither a mode nor a runner's name is refused."""
+    """Returns the name of a runner other than FnApiRunner; raises ConfigError if it cannot be a runner's name."""
     if runner.endswith("Runner"):
         return runner
     known = (*MODES, "FlinkRunner", "SparkRunner", "DataflowRunner")
     raise ConfigError(f"--beam-runner {runner}: expected one of {', '.join(known)}{nearest(runner, known)}.")
 
 
-def _fn_api_mode(runner: str | None, workers: int | None) -> list[str]:
+def _fn_api_options(mode: str | None, workers: int | None) -> list[str]:
+    """Returns FnApiRunner's options for a mode and a number of workers; raises ConfigError if they do not fit."""
     if workers is not None and workers < 1:
         raise ConfigError(f"--beam-workers {workers}: expected at least 1.")
-    mode = runner or ("multi-processing" if (workers or 1) > 1 else None)
+    mode = mode or ("multi-processing" if (workers or 1) > 1 else None)
     if mode == "in-memory" and (workers or 1) > 1:
         raise ConfigError(
             f"--beam-workers {workers}: in-memory has one worker; expected --beam-runner multi-processing or "
             "multi-threading."
         )
-    told = [f"--direct_running_mode={MODES[mode]}"] if mode else []
-    return told + ([f"--direct_num_workers={workers}"] if workers else [])
+    options = [f"--direct_running_mode={MODES[mode]}"] if mode else []
+    return options + ([f"--direct_num_workers={workers}"] if workers else [])
 
 
-def _other_workers(runner: str, workers: int | None) -> list[str]:
+def _worker_options(runner: str, workers: int | None) -> list[str]:
+    """Returns the option for the number of workers of a runner other than FnApiRunner.
+
+    Raises:
+        ConfigError: if the runner has no such option.
+    """
     if workers is None:
         return []
-    option = _WORKERS.get(runner.rpartition(".")[2])
+    option = _WORKER_OPTIONS.get(_short_name(runner))
     if option is None:
         raise ConfigError(
             f"--beam-workers {workers}: is for FnApiRunner and FlinkRunner; expected this runner's own option, as "

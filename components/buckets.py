@@ -1,12 +1,13 @@
-"""Folders in object storage: `s3://` and `gs://` URIs, copied to this machine and back.
+"""Folders in object storage (`s3://` and `gs://` URIs), which are copied to this machine and back.
 
-TensorFlow reads no `s3://`, and most of this project's code reads files of this machine. So a folder in a bucket is
-fetched, worked on as a local one, and stored again. Amazon's and Google's own clients do it: Beam's file systems, which
-Beam's workers use (`components.record_files`), connect anew for each file, cannot write an empty one to S3, and try for
-minutes where there are no credentials.
+TensorFlow cannot read `s3://`, and most of this project's code reads local files. So a folder in a bucket is fetched,
+used as a local folder, and stored again, with the clients of Amazon and Google. Beam's file systems, which Beam workers
+use (`components.record_files`), would open a new connection for each file, cannot write an empty file to S3, and retry
+for minutes if there are no credentials.
 
-An object appears whole or not at all, a folder does not. While one is stored, an object `.storing` stands in it, and
-`fetch` refuses what has one; and what others wait for (`LAST`) is stored after everything that it stands for.
+An object appears complete or not at all, but a folder does not. While a folder is stored, it contains an object
+`.storing`, and `fetch` refuses a folder that contains one. Files that mark others as complete (`LAST`) are stored after
+the files that they mark.
 """
 
 from __future__ import annotations
@@ -24,15 +25,16 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 from storygan_tf.common.errors import ConfigError, DataError, StoryGANError
+from storygan_tf.common.model_paths import newest_version_among
 
 STORING = ".storing"
-"""In a folder that is being stored, or whose storing was cut off."""
+"""Name of the object in a folder that is being stored, or whose storing was interrupted."""
 
 LAST = (("state.json",), ("saved_model.pb",), ("made_of.json", "ended.json"))
-"""Files that say that others are whole: of a checkpoint, a model, a preparation and a training; in this order."""
+"""Files that mark a checkpoint, a model, and a preparation or training as complete; stored last, in this order."""
 
 STORE_SECONDS = 60.0
-"""So often a folder that is kept is stored while it is worked on."""
+"""Default interval at which `kept` stores a folder."""
 
 _THREADS = 8
 
@@ -40,37 +42,37 @@ _SCHEMES = ("s3://", "gs://")
 
 
 class BucketError(StoryGANError):
-    """A bucket cannot be used, or does not hold what it should."""
+    """A bucket cannot be used."""
 
 
 def is_remote(uri: str) -> bool:
-    """Tells whether something lies in a bucket."""
+    """Returns whether a URI is that of an object or a folder in a bucket."""
     return uri.startswith(_SCHEMES)
 
 
 def list_files(uri: str) -> list[str]:
-    """Returns the files of a folder and of its folders, named from there, sorted; empty where there is none.
+    """Returns the sorted paths of all files below a folder, relative to the folder; empty if it does not exist.
 
     Raises:
-        BucketError: where the bucket cannot be read.
+        BucketError: if the bucket cannot be read.
     """
     bucket, key = _parse(uri)
     prefix = f"{key}/" if key else ""
-    with _told(uri):
+    with _bucket_errors(uri):
         keys = _store(uri).keys(bucket, prefix)
-    return sorted(found.removeprefix(prefix) for found in keys if not found.endswith("/"))
+    return sorted(key.removeprefix(prefix) for key in keys if not key.endswith("/"))
 
 
 def fetch(uri: str, local: Path) -> None:
-    """Copies a whole folder, or a file, to this machine.
+    """Copies a folder or a file from a bucket to this machine.
 
     Args:
-        uri: of a folder or a file.
-        local: what it becomes.
+        uri: URI of the folder or the file.
+        local: path of the copy.
 
     Raises:
-        DataError: where there is none, or only a part of one.
-        BucketError: where the bucket cannot be read.
+        DataError: if it does not exist, or is a folder that is not completely stored.
+        BucketError: if the bucket cannot be read.
     """
     names = list_files(uri)
     if STORING in names:
@@ -82,7 +84,7 @@ def fetch(uri: str, local: Path) -> None:
         _fetch_files(uri, names, local)
         return
     bucket, key = _parse(uri)
-    with _told(uri):
+    with _bucket_errors(uri):
         if not key or key not in _store(uri).keys(bucket, key):
             raise DataError(f"{uri}: holds nothing; expected a folder or a file. Look whether the name is right.")
         local.parent.mkdir(parents=True, exist_ok=True)
@@ -90,51 +92,49 @@ def fetch(uri: str, local: Path) -> None:
 
 
 def store_file(local: Path, uri: str) -> None:
-    """Stores a file; it is there whole or not at all.
+    """Stores a file; the object appears complete or not at all.
 
     Raises:
-        BucketError: where the bucket cannot be written.
+        BucketError: if the bucket cannot be written.
     """
     bucket, key = _parse(uri)
-    with _told(uri):
+    with _bucket_errors(uri):
         _store(uri).put(local, bucket, key)
 
 
 def store(local: Path, uri: str) -> None:
-    """Stores a folder in place of what is there; see `Copy.store`."""
+    """Stores a folder and removes all other files below its URI; see `Copy.store`."""
     copy = Copy(uri, local)
     copy.replace()
     copy.store()
 
 
 def remove_folder(uri: str) -> None:
-    """Removes everything below a folder.
+    """Removes all files below a folder.
 
     Raises:
-        BucketError: where the bucket cannot be written.
+        BucketError: if the bucket cannot be written.
     """
     bucket, key = _parse(uri)
     names = list_files(uri)
-    with _told(uri):
+    with _bucket_errors(uri):
         _store(uri).delete(bucket, [f"{key}/{name}" if key else name for name in names])
 
 
 def newest_version(base: str) -> str:
-    """Returns the name of the newest whole version in a model base directory; empty where there is none."""
-    paths = [PurePosixPath(name) for name in list_files(base)]
-    whole = [path.parts[0] for path in paths if len(path.parts) == 2 and path.name == "saved_model.pb"]
-    return max((name for name in whole if name.isdigit()), key=int, default="")
+    """Returns the name of the newest complete version in a model base directory; empty if there is none."""
+    return newest_version_among(list_files(base))
 
 
 class Copy:
-    """A copy of a folder in a bucket, on this machine; what changes there is stored.
+    """A local copy of a folder in a bucket, which stores the files that change.
 
     Args:
-        uri: of the folder in the bucket.
-        local: of this machine.
+        uri: URI of the folder in the bucket.
+        local: path of the copy.
 
     Attributes:
-        cut_off: whether storing it was cut off, the last time.
+        cut_off: whether the last attempt to store the folder was interrupted.
     """
 
     def __init__(self, uri: str, local: Path) -> None:
@@ -145,10 +145,10 @@ class Copy:
         self._lock = threading.Lock()
 
     def fetch(self) -> None:
-        """Fetches what is there, whole or not, for the one who goes on with it; nothing where nothing is there.
+        """Fetches the folder, complete or not, so that the work in it can continue; it may be missing.
 
         Raises:
-            BucketError: where the bucket cannot be read.
+            BucketError: if the bucket cannot be read.
         """
         self.replace()
         self.local.mkdir(parents=True, exist_ok=True)
@@ -156,25 +156,26 @@ class Copy:
         self._stored |= {name: state for name, state in self._states().items() if name in self._stored}
 
     def replace(self) -> None:
-        """Takes note of what is there, so that it goes where this machine's folder does not have it.
+        """Lists the files in the bucket, so that `store` removes those that the local folder does not have.
 
         Raises:
-            BucketError: where the bucket cannot be read.
+            BucketError: if the bucket cannot be read.
         """
         names = list_files(self.uri)
         self.cut_off = STORING in names
         self._stored = {name: (-1, -1) for name in names if name != STORING}
 
     def store(self, *, whole: bool = True) -> None:
-        """Stores what changed, and removes what is gone; files of `LAST` after all others.
+        """Stores changed files, and removes files that the local folder no longer has; files of `LAST` come last.
 
-        Left out is what is still being written. What others put into the folder meanwhile stays.
+        Files that are still being written are not stored. Files that others added to the bucket meanwhile stay.
 
         Args:
-            whole: whether this makes good what was cut off; else the folder stays marked.
+            whole: whether the folder counts as complete afterwards; otherwise a folder that was marked as interrupted
+                stays so.
 
         Raises:
-            BucketError: where the bucket cannot be written.
+            BucketError: if the bucket cannot be written.
         """
         with self._lock:
             states = self._states()
@@ -187,7 +188,7 @@ class Copy:
             self.cut_off = self.cut_off and not whole
 
     def _store(self, states: dict[str, tuple[int, int]], changed: list[str], gone: list[str]) -> None:
-        # What says that others are whole goes before they change.
+        # Files that mark others as complete are removed before those change.
         folders = {folder for name in changed for folder in PurePosixPath(name).parents}
         stale = [name for name in (*changed, *gone) if _rank(name) and PurePosixPath(name).parent in folders]
         self._remove([name for name in stale if name in self._stored])
@@ -198,18 +199,18 @@ class Copy:
             self._remove(sorted((name for name in gone if name in self._stored), key=_rank, reverse=True))
 
     def _states(self) -> dict[str, tuple[int, int]]:
-        """Returns size and time of each file that is not being written."""
+        """Returns size and modification time of each file that is not being written."""
         states = {}
         for folder, folders, names in os.walk(self.local):
             folders[:] = [name for name in folders if not _unfinished(name)]
             for path in (Path(folder, name) for name in names if not _unfinished(name)):
                 with contextlib.suppress(FileNotFoundError):
-                    told = path.stat()
-                    states[path.relative_to(self.local).as_posix()] = (told.st_size, told.st_mtime_ns)
+                    stat = path.stat()
+                    states[path.relative_to(self.local).as_posix()] = (stat.st_size, stat.st_mtime_ns)
         return states
 
     def _put(self, names: list[str], states: dict[str, tuple[int, int]]) -> bool:
-        """Stores files; tells whether all were still there, and not gone like a checkpoint that made room."""
+        """Stores files, and returns whether all still existed; an old checkpoint may be removed meanwhile."""
 
         def put(name: str) -> None:
             with contextlib.suppress(FileNotFoundError):
@@ -221,7 +222,7 @@ class Copy:
 
     def _remove(self, names: list[str]) -> None:
         bucket, key = _parse(self.uri)
-        with _told(self.uri):
+        with _bucket_errors(self.uri):
             _store(self.uri).delete(bucket, [f"{key}/{name}" if key else name for name in names])
         for name in names:
             del self._stored[name]
@@ -229,14 +230,15 @@ class Copy:
 
 @contextlib.contextmanager
 def kept(uri: str, seconds: float | None = STORE_SECONDS) -> Iterator[Copy]:
-    """Gives a copy of a folder in a bucket, and stores what becomes of it, also after an error.
+    """Yields a local copy of a folder in a bucket, and stores its changes at the end, also after an error.
 
     Args:
-        uri: of the folder; empty at first.
-        seconds: so often it is stored meanwhile, too, so that work that is killed goes on elsewhere; None for never.
+        uri: URI of the folder, which may be missing.
+        seconds: interval at which changes are stored before the end, so that work that is killed can continue on
+            another machine; None for never.
 
     Raises:
-        BucketError: where the bucket cannot be used.
+        BucketError: if the bucket cannot be used.
     """
     with tempfile.TemporaryDirectory(prefix="storygan-") as folder:
         copy = Copy(uri, Path(folder, "copy"))
@@ -256,19 +258,19 @@ def kept(uri: str, seconds: float | None = STORE_SECONDS) -> Iterator[Copy]:
 
 def _keep_storing(copy: Copy, ended: threading.Event, seconds: float | None) -> None:
     while not ended.wait(seconds):
-        # A bucket that is out of reach for a while may be back the next time; the last time tells the error.
+        # The next attempt may succeed; `kept` raises the error of the last one.
         with contextlib.suppress(BucketError, OSError):
             copy.store(whole=False)
 
 
 def _unfinished(name: str) -> bool:
-    """Tells whether a file or folder has a name of what is still being written."""
+    """Returns whether the name of a file or folder marks it as still being written."""
     hidden = name.startswith(".") and name.endswith(".writing")
     return hidden or name == "unfinished" or name.endswith(".part") or name.startswith("writing-")
 
 
 def _rank(name: str) -> int:
-    """Returns when a file's turn is: 0 for those that say nothing of others."""
+    """Returns a file's position in the order of storing: 0, or higher for the files of `LAST`."""
     own = PurePosixPath(name).name
     return next((turn for turn, names in enumerate(LAST, start=1) if own in names), 0)
 
@@ -279,7 +281,7 @@ def _fetch_files(uri: str, names: Iterable[str], local: Path) -> None:
     def get(name: str) -> None:
         path = local / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _told(uri):
+        with _bucket_errors(uri):
             _store(uri).get(bucket, f"{key}/{name}" if key else name, path)
 
     _all(get, names)
@@ -287,18 +289,18 @@ def _fetch_files(uri: str, names: Iterable[str], local: Path) -> None:
 
 @contextlib.contextmanager
 def _marked(uri: str, *, stays: bool) -> Iterator[None]:
-    """Marks a folder as not whole; after an error, or where it is to, the mark stays."""
+    """Marks a folder as incomplete until the context ends; the mark stays after an error, or if `stays` is true."""
     bucket, key = _parse(f"{uri}/{STORING}")
     with tempfile.NamedTemporaryFile(prefix="storygan-") as empty:
         store_file(Path(empty.name), f"{uri}/{STORING}")
     yield
     if not stays:
-        with _told(uri):
+        with _bucket_errors(uri):
             _store(uri).delete(bucket, [key])
 
 
 def _all(function: Callable[[str], None], names: Iterable[str]) -> None:
-    """Calls a function for all names, some at a time; the first error ends it."""
+    """Calls a function for all names in several threads; raises the first error."""
     with ThreadPoolExecutor(_THREADS) as pool:
         try:
             list(pool.map(function, names))
@@ -308,7 +310,7 @@ def _all(function: Callable[[str], None], names: Iterable[str]) -> None:
 
 
 def _parse(uri: str) -> tuple[str, str]:
-    """Returns bucket and key."""
+    """Returns the bucket and the key of a URI; raises ConfigError if it is not one of a bucket."""
     bucket, _, key = uri.partition("://")[2].partition("/")
     if not is_remote(uri) or not bucket:
         raise ConfigError(f"{uri}: expected s3://BUCKET/FOLDER or gs://BUCKET/FOLDER.")
@@ -329,7 +331,7 @@ class _Store(Protocol):
 
 
 class _S3:
-    """S3, or what speaks its language; `AWS_ENDPOINT_URL` says where, as Amazon's own tools read it."""
+    """S3, or a service with the same interface at the environment variable `AWS_ENDPOINT_URL`."""
 
     def __init__(self) -> None:
         import boto3
@@ -360,7 +362,7 @@ class _S3:
 
 
 class _GCS:
-    """Google Cloud Storage; `STORAGE_EMULATOR_HOST` says where, as Google's own client reads it."""
+    """Google Cloud Storage, or a service with the same interface at the variable `STORAGE_EMULATOR_HOST`."""
 
     def __init__(self) -> None:
         from google.cloud import storage
@@ -383,7 +385,7 @@ class _GCS:
 
 
 def _pass(blob: Any) -> None:
-    """Takes what is not there as removed."""
+    """Ignores that an object to delete does not exist."""
 
 
 _making = threading.Lock()
@@ -396,7 +398,7 @@ def _store(uri: str) -> _Store:
 
 @functools.cache
 def _connect(scheme: str) -> _Store:
-    """Returns the connection, one for all threads."""
+    """Returns the connection to a kind of object storage; all threads share it."""
     module, extra = {"s3": ("boto3", "s3"), "gs": ("google.cloud.storage", "pipeline")}[scheme]
     if importlib.util.find_spec(module.partition(".")[0]) is None:
         raise BucketError(f"{scheme}://: needs the package {module}. Install it: pip install 'storygan[{extra}]'")
@@ -404,23 +406,23 @@ def _connect(scheme: str) -> _Store:
 
 
 def check_access(uri: str) -> None:
-    """Tells at once what Beam's workers would try for minutes: that there are no credentials, or no client.
+    """Checks that credentials and the client for a bucket exist; Beam's workers would retry for minutes.
 
     Raises:
-        BucketError: where one of them is missing.
+        BucketError: if the credentials or the client are missing.
     """
     if is_remote(uri):
         _store(uri)
 
 
 def forget_connections() -> None:
-    """Connects anew the next time: with other credentials, or to another endpoint."""
+    """Drops all connections, so that the next use connects with the current credentials and endpoint."""
     _connect.cache_clear()
 
 
 @contextlib.contextmanager
-def _told(uri: str) -> Iterator[None]:
-    """Tells in one line what is wrong with a bucket; files of this machine have errors of their own."""
+def _bucket_errors(uri: str) -> Iterator[None]:
+    """Converts errors of the clients to a BucketError of one line; errors of local files pass."""
     try:
         yield
     except StoryGANError:

@@ -1,7 +1,7 @@
-"""Files that Beam's workers write and read, through Beam's file systems.
+"""Files that Beam workers write and read, through Beam's file systems.
 
-A path is a local one or a URL of any file system that Beam knows (`docs/scale.md`). What is written appears whole or
-not at all: a worker that is killed, or does the same work twice, leaves nothing that anybody takes for stories.
+A path is a local path or a URL of any file system that Beam supports (`docs/scale.md`). A file appears complete or not
+at all: a worker that is killed, or repeats work, leaves no partial file under the final name.
 """
 
 from __future__ import annotations
@@ -16,69 +16,89 @@ from pathlib import Path
 import tensorflow as tf
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
-from apache_beam.options.pipeline_options import PipelineOptions
 
 from components.buckets import is_remote, store_file
 from components.buckets import remove_folder as remove_from_bucket
+from components.compat import set_default_file_system_options
 
 _RAW = CompressionTypes.UNCOMPRESSED
-"""Files pass through as they are: TensorFlow compresses and reads them."""
+"""Beam neither compresses nor decompresses files here; TensorFlow does."""
 
-# A worker's are set before this is imported. S3's file system refuses to work without any.
-if FileSystems._pipeline_options is None:
-    FileSystems.set_options(PipelineOptions([]))
+set_default_file_system_options()
 
 
-def write_records(path: str, contents: Iterable[bytes], aside: str) -> int:
-    """Writes gzipped TFRecords, a record at a time, and returns how many; no file where there are none.
+def write_records(path: str, contents: Iterable[bytes], scratch: str) -> int:
+    """Writes a gzipped TFRecord file, one record at a time, and returns the number of records.
+
+    Writes no file if there are no records.
 
     Args:
-        path: the file; its folder is made.
+        path: the file; its folder is created.
         contents: serialized tf.Examples.
-        aside: folder on the same file system for what is not whole yet, made where it is not there.
+        scratch: folder for the incomplete file, on the same file system as `path`; created if it is missing.
     """
-    with _spool(aside) as spool:
+    with _temporary_file(scratch) as file:
         count = 0
-        with tf.io.TFRecordWriter(str(spool), tf.io.TFRecordOptions(compression_type="GZIP")) as writer:
+        with tf.io.TFRecordWriter(str(file), tf.io.TFRecordOptions(compression_type="GZIP")) as writer:
             for content in contents:
                 writer.write(content)
                 count += 1
         if count:
-            _publish(spool, path, aside)
+            _publish(file, path, scratch)
     return count
 
 
-def write_file(path: str, content: bytes, aside: str) -> None:
-    """Writes a file; as `write_records`."""
-    write_files([(path, content)], aside)
+def write_file(path: str, content: bytes, scratch: str) -> None:
+    """Writes one file.
+
+    Args:
+        path: the file; its folder is created.
+        content: the whole content.
+        scratch: folder for the incomplete file, on the same file system as `path`; created if it is missing.
+    """
+    write_files([(path, content)], scratch)
 
 
-def write_files(contents: Iterable[tuple[str, bytes]], aside: str) -> None:
-    """Writes files of (path, content), each whole or not at all; as `write_records`."""
-    with _spool(aside) as spool:
+def write_files(contents: Iterable[tuple[str, bytes]], scratch: str) -> None:
+    """Writes several files, each of which appears complete or not at all.
+
+    Args:
+        contents: pairs of a path and the file's whole content; the folders of the paths are created.
+        scratch: folder for incomplete files, on the same file system as the paths; created if it is missing.
+    """
+    with _temporary_file(scratch) as file:
         for path, content in contents:
-            spool.write_bytes(content)
-            _publish(spool, path, aside)
+            file.write_bytes(content)
+            _publish(file, path, scratch)
 
 
-def write_lines(path: str, lines: Iterable[bytes], aside: str) -> None:
-    """Writes a file, a line at a time; as `write_records`."""
-    with _spool(aside) as spool:
-        with spool.open("wb") as file:
-            file.writelines(lines)
-        _publish(spool, path, aside)
+def write_lines(path: str, lines: Iterable[bytes], scratch: str) -> None:
+    """Writes one file, a line at a time.
+
+    Args:
+        path: the file; its folder is created.
+        lines: the lines, with their line ends.
+        scratch: folder for the incomplete file, on the same file system as `path`; created if it is missing.
+    """
+    with _temporary_file(scratch) as file:
+        with file.open("wb") as output:
+            output.writelines(lines)
+        _publish(file, path, scratch)
 
 
 def read_records(path: str) -> Iterator[bytes]:
-    """Yields what `write_records` wrote, a record at a time."""
+    """Yields the records of a gzipped TFRecord file, such as `write_records` writes."""
     with local_file(path) as local:
         yield from tf.data.TFRecordDataset(local, compression_type="GZIP").as_numpy_iterator()
 
 
 @contextlib.contextmanager
 def local_file(path: str) -> Iterator[str]:
-    """Gives a file's path on this machine; one that lies elsewhere is copied, and the copy goes with the context."""
-    if not _is_remote(path):
+    """Yields a local path to a file: `path` itself, or a temporary copy if the file is on another file system.
+
+    The copy is removed when the context ends.
+    """
+    if not _has_scheme(path):
         yield path
         return
     with tempfile.TemporaryDirectory(prefix="storygan-") as folder:
@@ -89,18 +109,18 @@ def local_file(path: str) -> Iterator[str]:
 
 
 def list_files(pattern: str) -> list[str]:
-    """Returns the files that fit a pattern, sorted."""
+    """Returns the sorted paths of the files that match a glob pattern."""
     return sorted(entry.path for match in FileSystems.match([pattern]) for entry in match.metadata_list)
 
 
 def read_file(path: str) -> bytes:
-    """Returns a file's content."""
+    """Returns the content of a file."""
     with FileSystems.open(path, compression_type=_RAW) as file:
         return file.read()
 
 
 def remove_folder(folder: str) -> None:
-    """Removes a folder and everything in it, where it is there."""
+    """Removes a folder and everything in it, if it exists."""
     if is_remote(folder):
         remove_from_bucket(folder)
         return
@@ -108,32 +128,36 @@ def remove_folder(folder: str) -> None:
         FileSystems.delete([folder])
 
 
-def _is_remote(path: str) -> bool:
+def _has_scheme(path: str) -> bool:
+    """Returns whether a path is a URL of one of Beam's file systems, and not a local path."""
     return FileSystems.get_scheme(path) is not None
 
 
 @contextlib.contextmanager
-def _spool(aside: str) -> Iterator[Path]:
-    """Gives a local file to write; it goes with the context."""
-    _make_folder(aside)
-    with tempfile.TemporaryDirectory(prefix="storygan-", dir=None if _is_remote(aside) else aside) as folder:
+def _temporary_file(scratch: str) -> Iterator[Path]:
+    """Yields the path of a local file to write, which is removed when the context ends.
+
+    The file is in the folder `scratch` if that is a local one, so that it can be renamed to a final path there.
+    """
+    _make_folder(scratch)
+    with tempfile.TemporaryDirectory(prefix="storygan-", dir=None if _has_scheme(scratch) else scratch) as folder:
         yield Path(folder, "spool")
 
 
-def _publish(spool: Path, path: str, aside: str) -> None:
-    """Gives a written file its place and name."""
+def _publish(file: Path, path: str, scratch: str) -> None:
+    """Moves or uploads a complete local file to its final path."""
     if is_remote(path):
-        store_file(spool, path)
+        store_file(file, path)
         return
-    written = str(spool)
-    if _is_remote(path):
-        written = FileSystems.join(aside, uuid.uuid4().hex)
-        with spool.open("rb") as source, FileSystems.create(written, compression_type=_RAW) as target:
+    complete = str(file)
+    if _has_scheme(path):
+        complete = FileSystems.join(scratch, uuid.uuid4().hex)
+        with file.open("rb") as source, FileSystems.create(complete, compression_type=_RAW) as target:
             shutil.copyfileobj(source, target)
     _make_folder(FileSystems.split(path)[0])
-    FileSystems.rename([written], [path])
+    FileSystems.rename([complete], [path])
 
 
 def _make_folder(folder: str) -> None:
-    with contextlib.suppress(OSError):  # it is there, or another worker makes it
+    with contextlib.suppress(OSError):  # It exists, or another worker creates it at the same time.
         FileSystems.mkdirs(folder)

@@ -1,8 +1,8 @@
-"""A step's artifacts and folders in buckets, copied to this machine for the step and back.
+"""Copies of a step's artifacts and folders in buckets, made on this machine for the step and stored after it.
 
-Steps read and write files. Where their URIs are `s3://` or `gs://`, inputs are fetched before the step, and outputs and
-what it pushed are stored after it has succeeded; a training's working folder is stored now and then, so that a step
-that was killed goes on on another machine. A step that fails leaves nothing in the buckets but that.
+Steps read and write local files. If a URI is `s3://` or `gs://`, inputs are fetched before the step, and outputs and
+pushed models are stored after it has succeeded. A training's working folder is stored at intervals, so that a step that
+was killed can continue on another machine. A step that fails stores its working folder and its list of rejects only.
 """
 
 from __future__ import annotations
@@ -22,30 +22,30 @@ from components.buckets import STORE_SECONDS, fetch, is_remote, kept, newest_ver
 Artifacts = Mapping[str, Sequence[types.Artifact]]
 
 DATA, REJECTS, SERVING = "data_dir", "rejects_path", "serving_dir"
-"""Properties of our own components that are paths: a folder that is read, a file that is written, a model base."""
+"""Properties of our components that are paths: a folder to read, a file to write, a model base directory."""
 
 PUSH, CUSTOM = "push_destination", "custom_config"
-"""Properties of TFX's: JSON with the model base directory that is pushed to, and with the Trainer's `work_dir`."""
+"""Properties of TFX's components: JSON with Pusher's model base directory, and with the Trainer's `work_dir`."""
 
 
 @contextlib.contextmanager
 def staged(
     inputs: Artifacts, outputs: Artifacts, properties: Mapping[str, Any], seconds: float = STORE_SECONDS
 ) -> Iterator[dict[str, Any]]:
-    """Within the context nothing that a step is given lies in a bucket; afterwards artifacts have their URIs again.
+    """Replaces all URIs of buckets by local paths within the context; afterwards artifacts have their URIs again.
 
     Args:
-        inputs: artifacts of the step.
-        outputs: the same.
-        properties: its execution properties.
-        seconds: between two times that a training's working folder is stored.
+        inputs: input artifacts of the step.
+        outputs: output artifacts of the step.
+        properties: execution properties of the step.
+        seconds: interval at which a training's working folder is stored.
 
     Yields:
-        The execution properties for the step, with paths of this machine.
+        The execution properties for the step, with local paths.
 
     Raises:
-        DataError: where an input is not there, or not whole.
-        BucketError: where a bucket cannot be used.
+        DataError: if an input does not exist or is not complete.
+        BucketError: if a bucket cannot be used.
     """
     with contextlib.ExitStack() as stack:
         staging = _Staging(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="storygan-"))), stack, seconds)
@@ -61,9 +61,9 @@ class _Staging:
     """The copies of one step.
 
     Args:
-        folder: for them.
-        stack: what is to be done when the step has ended, however it ends.
-        seconds: see `staged`.
+        folder: the folder for the copies.
+        stack: callbacks for the end of the step, whether it succeeds or fails.
+        seconds: interval at which a training's working folder is stored.
     """
 
     def __init__(self, folder: Path, stack: contextlib.ExitStack, seconds: float) -> None:
@@ -76,7 +76,7 @@ class _Staging:
         self._pushed: tuple[Path, str] | None = None
 
     def properties(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Returns a step's properties with local paths, what is read of them fetched."""
+        """Returns a step's properties with local paths, and fetches those that are read."""
         local = dict(given)
         if _in_bucket(given.get(DATA)):
             local[DATA] = self._fetched(given[DATA])
@@ -93,19 +93,19 @@ class _Staging:
         return local
 
     def fetch(self, inputs: Artifacts) -> None:
-        """Fetches artifacts, and gives them local paths."""
+        """Fetches artifacts and sets their URIs to the local paths."""
         for artifact in _remote(inputs):
             self._replace(artifact, self._fetched(artifact.uri))
 
     def make(self, outputs: Artifacts) -> None:
-        """Gives artifacts local folders, empty."""
+        """Sets the URIs of artifacts to new empty folders on this machine."""
         for artifact in _remote(outputs):
             folder = self._place(artifact.uri)
             folder.mkdir()
             self._replace(artifact, str(folder))
 
     def store(self, outputs: Artifacts) -> None:
-        """Stores what the step made: artifacts first, and what is to be served last."""
+        """Stores the outputs of a step that succeeded: artifacts first, pushed models last."""
         made = [artifact for listed in outputs.values() for artifact in listed]
         for artifact, uri in self._artifacts:
             if any(artifact is output for output in made):
@@ -115,10 +115,10 @@ class _Staging:
             for version in sorted(path for path in base.iterdir() if path.is_dir()):
                 store(version, f"{uri}/{version.name}")
         for artifact in made:
-            self._tell_uris(artifact)
+            self._replace_paths(artifact)
 
     def give_back(self) -> None:
-        """Gives artifacts their URIs again."""
+        """Sets the URIs of artifacts back to those of the buckets."""
         for artifact, uri in self._artifacts:
             artifact.uri = uri
 
@@ -144,7 +144,7 @@ class _Staging:
         return str(json_utils.dumps(config))
 
     def _newest(self, base: str) -> str:
-        """Fetches the newest version of a model base directory, and returns where the base is now."""
+        """Fetches the newest version of a model base directory, and returns the path of the local base directory."""
         folder, version = self._place(base), newest_version(base)
         folder.mkdir()
         if version:
@@ -166,12 +166,12 @@ class _Staging:
         artifact.uri = local
 
     def _store_rejects(self) -> None:
-        """Stores them also where the step failed: they say why."""
+        """Stores the list of rejects, also after a failure, whose reasons it contains."""
         if self._rejects and self._rejects[0].is_file():
             store_file(*self._rejects)
 
-    def _tell_uris(self, artifact: types.Artifact) -> None:
-        """Puts URIs in the place of local paths that a step noted in an artifact's properties."""
+    def _replace_paths(self, artifact: types.Artifact) -> None:
+        """Replaces local paths in an artifact's custom properties by their URIs."""
         for value in artifact.mlmd_artifact.custom_properties.values():
             for local, uri in self._copies.items():
                 if value.string_value == local or value.string_value.startswith(f"{local}/"):

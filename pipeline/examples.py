@@ -9,6 +9,7 @@ from typing import Any
 from tfx.types import standard_artifacts
 
 from components.beam_options import beam_options
+from components.step_names import DATA_DIR, EXAMPLES, REJECTS_PATH, SETTINGS
 from components.story_example_gen import executor
 from pipeline.code_fingerprint import code_fingerprint
 from pipeline.step_inputs import EXAMPLE_GEN_SETTINGS
@@ -43,10 +44,10 @@ def make_examples(data: Path, settings: Settings, out: Path, rejects: Path, beam
     context = executor.Executor.Context(beam_pipeline_args=beam_options(beam_args))
     executor.Executor(context).Do(
         {},
-        {executor.EXAMPLES: [artifact]},
+        {EXAMPLES: [artifact]},
         {
-            executor.DATA_DIR: str(data),
-            executor.SETTINGS: settings.to_json(*EXAMPLE_GEN_SETTINGS),
-            executor.REJECTS_PATH: str(rejects),
+            DATA_DIR: str(data),
+            SETTINGS: settings.to_json(*EXAMPLE_GEN_SETTINGS),
+            REJECTS_PATH: str(rejects),
         },
     )

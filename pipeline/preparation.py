@@ -21,12 +21,12 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from components.beam_options import FN_API_RUNNER, beam_options
 from pipeline.beam_preparation import GRAPH, SCHEMA_FILE, STATISTICS, add_vectors
-from pipeline.build_stamp import STAMP, build_once, is_up_to_date, write_stamp
 from pipeline.code_fingerprint import code_fingerprint
 from pipeline.examples import example_dependencies, make_examples
 from pipeline.log_file import log_to_file, stderr_to_file
 from pipeline.step_inputs import TRANSFORM_SETTINGS
 from storygan_tf.common.atomic_files import write_atomically
+from storygan_tf.common.cache import STAMP, build_once, is_up_to_date, write_stamp
 from storygan_tf.common.errors import ConfigError, StoryGANError
 from storygan_tf.config.schema import Settings
 from storygan_tf.data.example_schema import COUNTS_FILE, LABELS_FILE, REJECTS_FILE

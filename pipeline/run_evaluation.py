@@ -17,12 +17,12 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from components.beam_options import beam_options
 from components.story_evaluator.beam_evaluation import evaluate_on_beam
-from pipeline.build_stamp import STAMP, build_once
 from pipeline.code_fingerprint import code_fingerprint
 from pipeline.evaluation_inputs import INPUTS_FILE, EvaluationInputs, judge_fingerprint
 from pipeline.examples import example_dependencies, make_examples
 from pipeline.run_directory import SETTINGS_FILE
 from pipeline.step_inputs import JUDGE_SETTINGS
+from storygan_tf.common.cache import STAMP, build_once
 from storygan_tf.common.errors import ConfigError, DataError
 from storygan_tf.common.model_paths import BASE_DIRECTORY
 from storygan_tf.common.progress import counted_progress, progress

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipeline.code_fingerprint import code_fingerprint
-from storygan_tf.config.schema import Settings, from_dict
+from storygan_tf.config.parsing import from_dict
+from storygan_tf.config.schema import Settings
 
 EXAMPLE_GEN_SETTINGS = (
     "model.frames",

@@ -1,11 +1,11 @@
 #!/bin/sh
-# Makes .venv with the locked packages and the project in it; called by the Makefile.
+# Installs the locked packages and the project into .venv. The Makefile calls it before every target that needs them.
 #
 #   PYTHON=/path/to/python3.10 scripts/setup_env.sh
 #
-# What could be in the way is looked at before anything is downloaded. A finished environment is stamped with what it
-# was made from, so that a second call does nothing; the stamp is written last, so that an interrupted call is made good
-# by the next one.
+# It checks the machine before it downloads anything. It prints what it does, how long that takes and where downloads are
+# cached, and prints nothing if the environment is up to date. A stamp in the environment holds a checksum of the files
+# that it was built from. The stamp is written last, so that the next call finishes an interrupted one.
 set -eu
 
 PYTHON_VERSION=3.10
@@ -26,7 +26,7 @@ fail() {
     exit 1
 }
 
-# Like fail, followed by the way that works on any machine with Docker.
+# Like fail, and also prints the commands that work on any machine with Docker.
 fail_or_docker() {
     # shellcheck disable=SC2016  # for the user's shell to expand
     fail "$@" "" \
@@ -47,7 +47,7 @@ check_system() {
     fi
 }
 
-# Prints the version of glibc, nothing where the C library is another one.
+# Prints the version of glibc, or nothing if the C library is another one.
 glibc_version() {
     text=$(getconf GNU_LIBC_VERSION 2>/dev/null) || text=$(ldd --version 2>&1 | head -n 1) || text=
     case $text in
@@ -67,7 +67,7 @@ check_libc() {
     fi
 }
 
-# pyfarmhash, which TensorFlow Data Validation imports, is published as C++ source only.
+# TensorFlow Data Validation imports pyfarmhash, which is published only as C++ source.
 check_compiler() {
     for compiler in c++ g++ clang++; do
         if command -v "$compiler" >/dev/null 2>&1; then
@@ -90,7 +90,7 @@ find_python() {
             "uv python install 3.10                                  (uv)" \
             "apt-get install python3.10 python3.10-venv python3.10-dev   (Ubuntu 22.04)" \
             "dnf install python3.10-devel                            (Fedora)" \
-            "or name one: make run PYTHON=/path/to/python3.10"
+            "or set PYTHON: make run PYTHON=/path/to/python3.10"
     fi
 }
 
@@ -115,21 +115,23 @@ print("" if importlib.util.find_spec("ensurepip") else "ensurepip", "" if os.pat
     esac
 }
 
-# What the environment is made from, and where it lies: its scripts name their folder.
+# Prints the checksum of the files that the environment is built from and of its path, which its scripts contain.
 wanted_stamp() {
     { cat requirements.lock setup.py && printf '%s %s\n' "$PYTHON_VERSION" "$venv"; } | sha256sum | cut -d ' ' -f 1
 }
 
+# Succeeds if the environment has a Python of the right version that runs.
 runs() {
     [ -x "$venv/bin/python" ] &&
         "$venv/bin/python" -c "import sys; sys.exit('%d.%d' % sys.version_info[:2] != '$PYTHON_VERSION')" >/dev/null 2>&1
 }
 
-# Tells whether packages can be put into the environment; not where its making was interrupted.
+# Succeeds if packages can be installed into the environment, which an interrupted make_venv may not allow.
 usable() {
     runs && { "$venv/bin/python" -c 'import pip' 2>/dev/null || command -v uv >/dev/null 2>&1; }
 }
 
+# Succeeds if the environment is complete and up to date.
 finished() {
     [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$(wanted_stamp)" ] && runs
 }
@@ -148,7 +150,7 @@ make_venv() {
     fi
 }
 
-# Sets `uv` to the locked uv in the environment, or the one on PATH where the environment was made without pip.
+# Sets `uv` to the locked uv in the environment, or to the one on PATH if the environment has no pip to install it with.
 get_uv() {
     uv=$venv/bin/uv
     version=$(sed -n 's/^uv==\([^ ]*\).*/\1/p' requirements.lock)
@@ -163,9 +165,22 @@ get_uv() {
 }
 
 install() {
-    # The lock also pins the tools that build what is published as source only.
+    # The lock also pins the tools that build the packages that are published only as source.
     "$uv" pip sync --quiet --python "$venv/bin/python" --build-constraints requirements.lock requirements.lock &&
         "$uv" pip install --quiet --python "$venv/bin/python" --no-deps --no-build-isolation --editable .
+}
+
+# Prints what is about to happen, how long it takes and how much it downloads.
+announce() {
+    caches=${XDG_CACHE_HOME:-${HOME:-}/.cache}
+    if usable; then
+        echo "storygan: updating .venv to the packages of requirements.lock; only what has changed is downloaded."
+    else
+        echo "storygan: creating .venv with $python and installing the packages of requirements.lock."
+        echo "storygan: this downloads about 1 GB and needs 3.3 GB of disk. It takes a few minutes with a fast network,"
+        echo "storygan: and about a minute if the packages are cached."
+    fi
+    echo "storygan: downloads are cached in ${UV_CACHE_DIR:-$caches/uv} (uv itself in ${PIP_CACHE_DIR:-$caches/pip})."
 }
 
 check_system
@@ -176,15 +191,15 @@ fi
 check_compiler
 find_python
 check_python
-echo "storygan: making .venv with $python (about 2.6 GB, a few minutes with a fast network) ..."
+announce
 rm -f "$stamp"
 if ! usable; then
     make_venv
 fi
 if ! { get_uv && install; }; then
     fail "the packages could not be installed; the reason is above." \
-        "Where the network or the disk was at fault, run the same command again: it goes on from here." \
-        "To begin anew: make clean-env"
+        "If the network or the disk was the cause, run the same command again: it continues from here." \
+        "To start from the beginning: make clean-env"
 fi
 wanted_stamp >"$stamp.new"
 mv "$stamp.new" "$stamp"

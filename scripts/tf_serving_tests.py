@@ -2,9 +2,9 @@
 
 `python scripts/tf_serving_tests.py CHECKOUT [TEST ...]`
 
-CHECKOUT is a clone of TensorFlow Serving, at 2.15.1, with its test data. They are run as they are, each in a process
-of its own, for some set up TensorFlow in their own way; by default those of what the local server implements. They need
-`portpicker`.
+CHECKOUT is a clone of TensorFlow Serving at 2.15.1, with its test data. The tests run unchanged, each in a process of
+its own because some configure TensorFlow globally. By default these are the tests of what the local server implements.
+They need the package `portpicker`.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ exec {sys.executable} -W ignore -m serving.local_server "$@"
 
 
 def prepare(checkout: Path, folder: Path) -> None:
-    """Lays the test data and an executable out where the tests look for them."""
+    """Puts the test data and an executable into `folder`, laid out as the tests expect them."""
     source = folder / "tf_serving" / "tensorflow_serving"
     (source / "model_servers").mkdir(parents=True)
     (source / "servables").symlink_to(checkout / "tensorflow_serving" / "servables")
@@ -59,7 +59,7 @@ def prepare(checkout: Path, folder: Path) -> None:
 
 
 def run_test(checkout: Path) -> None:
-    """Runs the test that the command line names, in this process."""
+    """Runs the test that the command line names in this process, with the packages of the checkout."""
     import tensorflow_serving
 
     tensorflow_serving.__path__.append(str(checkout / "tensorflow_serving"))
@@ -67,12 +67,12 @@ def run_test(checkout: Path) -> None:
 
 
 def main() -> None:
-    """Runs the tests, one after the other; exit code 1 where one fails."""
+    """Runs the tests one after the other. Exits with code 1 if one fails."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkout", type=Path)
     parser.add_argument("tests", nargs="*", default=TESTS)
-    given = parser.parse_args()
-    checkout = given.checkout.resolve()
+    arguments = parser.parse_args()
+    checkout = arguments.checkout.resolve()
     failed = []
     with tempfile.TemporaryDirectory() as folder:
         prepare(checkout, Path(folder))
@@ -81,14 +81,14 @@ def main() -> None:
             "TF_CPP_MIN_LOG_LEVEL": "3",
             "TF_SERVING_CHECKOUT": str(checkout),
         }
-        for test in given.tests:
+        for test in arguments.tests:
             command = [sys.executable, "-W", "ignore", __file__, f"TensorflowModelServerTest.{test}"]
             done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
             print(f"{'passed' if done.returncode == 0 else 'FAILED'}  {test}", flush=True)
             if done.returncode:
                 failed.append(test)
                 print(done.stderr[-3000:], file=sys.stderr)
-    print(f"{len(given.tests) - len(failed)} passed, {len(failed)} failed")
+    print(f"{len(arguments.tests) - len(failed)} passed, {len(failed)} failed")
     sys.exit(bool(failed))
 
 

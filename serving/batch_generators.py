@@ -1,6 +1,6 @@
-"""Who draws the stories of a batch: an exported model in the worker's process, or a server.
+"""Draws the stories of a batch with an exported model in the worker's process, or with a server.
 
-A source is what travels to workers; a generator is what it opens there, once a process.
+A source describes the model and is sent to the workers; there it opens a generator, once per process.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from storygan_tf.export.loaded_model import SavedStoryGAN
 
 
 class DrawnStory(NamedTuple):
-    """What became of a story.
+    """The pictures of a story, or the reason why it was refused.
 
     Attributes:
-        frames: T PNGs; none where it was refused.
-        error: why it was refused; empty where it was drawn.
+        frames: T PNGs; empty if the story was refused.
+        error: why the story was refused; empty if it was drawn.
     """
 
     frames: list[bytes]
@@ -39,47 +39,54 @@ class DrawnStory(NamedTuple):
 
 
 class Generator(Protocol):
-    """Draws stories; may be asked from several threads.
+    """Interface of what draws stories. Several threads may use it at the same time.
 
     Attributes:
-        frames: sentences and frames a story, T.
-        concurrency: batches that it is asked for at a time.
+        frames: sentences and frames per story, T.
+        concurrency: number of batches processed at the same time.
     """
 
     frames: int
     concurrency: int
 
     def draw(self, stories: Sequence[Sequence[str]], seeds: Sequence[int]) -> list[DrawnStory]:
-        """Draws stories of T sentences each.
+        """Draws a batch of stories.
+
+        Args:
+            stories: [batch] of T sentences each.
+            seeds: [batch] integers of 64 bits.
+
+        Returns:
+            [batch] pictures, or reasons for refused stories.
 
         Raises:
-            StoryGANError: where it cannot draw any.
+            StoryGANError: if the batch as a whole cannot be drawn.
         """
 
 
 class GeneratorSource(Protocol):
-    """Where the pictures come from; small enough to travel to a worker."""
+    """Interface of a description of a model. It is pickled and sent to the workers."""
 
     @property
     def version(self) -> str:
-        """Of the model."""
+        """Version of the model."""
 
     def __hash__(self) -> int:
-        """Tells sources apart, of which a process opens each once."""
+        """Returns a hash, by which `open_generator` caches the generator."""
 
     def identity(self) -> dict[str, Any]:
-        """Returns what must be the same for pictures to be the same: JSON values."""
+        """Returns JSON values that are equal only for sources that draw the same pictures."""
 
-    def opened(self) -> Generator:
-        """Returns the generator."""
+    def open(self) -> Generator:
+        """Loads the model or connects to the server."""
 
 
 @dataclasses.dataclass(frozen=True)
 class SavedSource:
-    """An exported model.
+    """An exported model on disk.
 
     Attributes:
-        path: its version directory.
+        path: the model's version directory.
     """
 
     path: str
@@ -90,16 +97,16 @@ class SavedSource:
         return Path(self.path).name
 
     def identity(self) -> dict[str, Any]:
-        """Returns version and fingerprint; see `Source`."""
+        """Returns the version and the SHA-256 of the model's files; see `GeneratorSource`."""
         return {"version": self.version, "model_sha256": model_fingerprint(self.path)}
 
-    def opened(self) -> Generator:
-        """Loads the model; see `Source`."""
+    def open(self) -> Generator:
+        """Loads the model."""
         return _SavedGenerator(self.path)
 
 
 class _SavedGenerator:
-    """A model in this process, which takes all of its cores by itself."""
+    """A model in this process. One batch at a time uses all cores."""
 
     concurrency = 1
 
@@ -108,13 +115,13 @@ class _SavedGenerator:
         self.frames = self._saved.frames
 
     def draw(self, stories: Sequence[Sequence[str]], seeds: Sequence[int]) -> list[DrawnStory]:
-        """See `Generator`."""
+        """Draws a batch; see `Generator.draw`."""
         try:
             pictures, errors = self._saved.pictures(stories, seeds)
         except tf.errors.OpError as error:
             raise ModelError(
                 f"model {self._saved.path}: cannot draw a batch of {len(stories)} ({error.message})."
-            ) from (error)
+            ) from error
         return [
             DrawnStory([], error) if error else DrawnStory(row) for row, error in zip(pictures, errors, strict=True)
         ]
@@ -125,11 +132,11 @@ class ServedSource:
     """A model behind TensorFlow Serving's gRPC.
 
     Attributes:
-        target: host:port.
-        model: its name there.
-        label: of a version; by default the newest one.
-        number: of the version that draws all of a batch; see `pinned`.
-        concurrency: requests that a worker has under way at a time.
+        target: host:port of the server.
+        model: name of the served model.
+        label: label of a version; None for the newest version.
+        number: number of the version that draws the whole job; None before `pinned`.
+        concurrency: number of requests that a worker sends at the same time.
         timeout: seconds for a request.
         tls_ca: PEM file of the certificates to trust; None for a channel without encryption.
     """
@@ -144,37 +151,37 @@ class ServedSource:
 
     @property
     def version(self) -> str:
-        """The number of the version."""
+        """The version number; empty before `pinned`."""
         return str(self.number or "")
 
     def pinned(self) -> ServedSource:
-        """Returns the same with the version that answers now, so that a batch is of one version.
+        """Returns a copy with the number of the version that answers now, so that one version draws the whole job.
 
         Raises:
-            ServingError: where the server does not answer.
+            ServingError: if the server does not answer.
         """
         with self.client() as client:
             return dataclasses.replace(self, number=client.info().version or None)
 
     def identity(self) -> dict[str, Any]:
-        """Returns the model's name and version; see `Source`."""
+        """Returns the model's name and version; see `GeneratorSource`."""
         return {"version": self.version, "served_name": self.model}
 
     def client(self) -> StoryClient:
-        """Returns a client of that version."""
+        """Returns a client of the version `number`, or of `label` if there is no number."""
         label = self.label if self.number is None else None
         tls = Tls(ca=Path(self.tls_ca)) if self.tls_ca else None
         return StoryClient(
             self.target, model=self.model, label=label, version=self.number, timeout=self.timeout, tls=tls
         )
 
-    def opened(self) -> Generator:
-        """Connects; see `Source`."""
+    def open(self) -> Generator:
+        """Connects to the server."""
         return _ServedGenerator(self)
 
 
 class _ServedGenerator:
-    """A server, which draws several batches at a time."""
+    """A server, which draws several batches at the same time."""
 
     def __init__(self, source: ServedSource) -> None:
         self.concurrency = source.concurrency
@@ -182,20 +189,20 @@ class _ServedGenerator:
         self.frames = self._client.info().frames
 
     def draw(self, stories: Sequence[Sequence[str]], seeds: Sequence[int]) -> list[DrawnStory]:
-        """Asks for all, and where the server refuses some, once more for the others; see `Generator`."""
+        """Requests all stories, and if the server refuses some, the others once more; see `Generator.draw`."""
         drawn = [DrawnStory([])] * len(stories)
-        left = list(range(len(stories)))
-        while left:
+        pending = list(range(len(stories)))
+        while pending:
             try:
-                answer = self._client.generate_many([stories[row] for row in left], [seeds[row] for row in left])
+                answer = self._client.generate_many([stories[row] for row in pending], [seeds[row] for row in pending])
             except ServingError as error:
                 if not error.rows:
                     raise
                 for number, reason in error.rows.items():
-                    drawn[left[number]] = DrawnStory([], reason)
-                left = [row for number, row in enumerate(left) if number not in error.rows]
+                    drawn[pending[number]] = DrawnStory([], reason)
+                pending = [row for number, row in enumerate(pending) if number not in error.rows]
                 continue
-            for row, story in zip(left, answer, strict=True):
+            for row, story in zip(pending, answer, strict=True):
                 drawn[row] = DrawnStory([to_png(frame) for frame in story.frames])
             break
         return drawn
@@ -205,26 +212,33 @@ _OPENING = threading.Lock()
 
 
 def open_generator(source: GeneratorSource) -> Generator:
-    """Returns a source's generator, opened once a process, however many threads and shards that has."""
+    """Returns the generator of a source. A process opens it once, however many threads and shards it has."""
     with _OPENING:
         return _open(source)
 
 
 @functools.lru_cache(maxsize=1)
 def _open(source: GeneratorSource) -> Generator:
-    return source.opened()
+    return source.open()
 
 
 def close_generators() -> None:
-    """Lets go of what this process has opened."""
+    """Drops the generators that this process has opened."""
     with _OPENING:
         _open.cache_clear()
 
 
 def draw_all(generator: Generator, batches: Iterable[Sequence[DrawTask]]) -> Iterator[tuple[DrawTask, DrawnStory]]:
-    """Yields each story and what became of it, in their order.
+    """Draws batches in threads and yields each task with its pictures, in the order of the tasks.
 
-    While the caller deals with a batch the next ones are drawn, as many at a time as the generator takes.
+    While the caller processes a batch, the next `generator.concurrency` batches are drawn.
+
+    Args:
+        generator: draws the stories.
+        batches: batches of tasks; read only as far as needed.
+
+    Raises:
+        StoryGANError: if a batch as a whole cannot be drawn.
     """
     waiting: collections.deque[tuple[Sequence[DrawTask], Future[list[DrawnStory]]]] = collections.deque()
     with ThreadPoolExecutor(generator.concurrency) as pool:
@@ -237,13 +251,13 @@ def draw_all(generator: Generator, batches: Iterable[Sequence[DrawTask]]) -> Ite
 
 
 def _draw(generator: Generator, batch: Sequence[DrawTask]) -> list[DrawnStory]:
-    """Draws a batch; a story of another length would fail all others with it."""
+    """Draws a batch. Stories of another length are refused here, because they would fail the whole batch."""
     drawn = [_wrong_length(task, generator.frames) for task in batch]
-    good = [number for number, outcome in enumerate(drawn) if not outcome.error]
-    if good:
-        tasks = [batch[number] for number in good]
+    valid = [number for number, outcome in enumerate(drawn) if not outcome.error]
+    if valid:
+        tasks = [batch[number] for number in valid]
         answer = generator.draw([task.sentences for task in tasks], [task.seed for task in tasks])
-        for number, outcome in zip(good, answer, strict=True):
+        for number, outcome in zip(valid, answer, strict=True):
             drawn[number] = outcome
     return drawn
 

@@ -1,7 +1,7 @@
-"""What a batch is to draw: rows of JSON lines, Parquet or TFRecords, cut into shards.
+"""Reads the stories of a batch job from JSON lines, Parquet or TFRecords, and checks them.
 
-Rows are read once, one after the other, and written down again a shard a file, checked: so every format is read by one
-worker after the other at any place, a story id that comes twice is found, and none of it takes memory that grows.
+One process reads all rows once and writes the checked ones to a file per shard (`batch_inference.py`). Workers can then
+start at any shard whatever the input's format, duplicate story ids are found, and memory does not grow with the input.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from storygan_tf.data.datasets.story_folder import parse_line
 from storygan_tf.evaluation.frame_sources import story_seed
 
 SHARD_ROWS = 256
-"""Rows that one worker draws and writes as a whole: what a killed job repeats at the most, for each of its workers."""
+"""Rows of a shard. A killed job repeats at most one shard for each of its workers."""
 
 MAX_LINE = 1 << 20
-"""Bytes that a line may have."""
+"""Largest number of bytes in a line."""
 
 COLUMNS = (example_schema.STORY_ID, example_schema.SENTENCES, example_schema.SEED, "split")
-"""Of a table; the first two must be there."""
+"""Columns that are read from a table; the first two are required."""
 
 _ROWS = 64
-"""Rows of a table that are read at a time."""
+"""Rows of a table that are read at once."""
 
 _BLOCK = 1 << 20
 
@@ -51,56 +51,60 @@ class DrawTask:
     """A story to draw.
 
     Attributes:
-        story_id: its name.
-        sentences: any number of them.
-        seed: of its noise.
-        position: among the rows that name a story, from 0.
-        place: file and line, row or record.
+        story_id: id of the story.
+        sentences: its sentences, any number.
+        seed: seed of the noise, an integer of 64 bits.
+        position: index among the rows with a story id, from 0.
+        location: file and line, row or record, such as `a.jsonl:3`.
     """
 
     story_id: str
     sentences: tuple[str, ...]
     seed: int
     position: int
-    place: str
+    location: str
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """What a file says at one place.
+    """A row of an input file, unchecked.
 
     Attributes:
-        place: file and line, row or record, from 1.
-        values: what is said there; nothing where it cannot be understood.
-        reason: why not.
+        location: file and line, row or record, counted from 1.
+        values: the row's values by name; empty if it cannot be read.
+        reason: why the row cannot be read; empty otherwise.
     """
 
-    place: str
+    location: str
     values: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     reason: str = ""
 
 
 class InputFiles:
-    """The files that a batch is read from.
+    """The input files of a batch job.
 
     Args:
-        given: a file, or a pattern of files, in any of Beam's file systems.
+        pattern: a file or a pattern of files, in any of Beam's file systems.
 
     Raises:
-        DataError: where there is none, or one of another kind.
+        DataError: if no file fits the pattern, or one is of an unknown format.
     """
 
-    def __init__(self, given: str) -> None:
-        if Path(given).is_dir():
-            raise DataError(f"--input {given}: found a folder, expected files: name one, or a pattern: '{given}/*.gz'.")
-        self._paths = list_files(given)
+    def __init__(self, pattern: str) -> None:
+        if Path(pattern).is_dir():
+            raise DataError(
+                f"--input {pattern}: found a folder, expected files: name one, or a pattern: '{pattern}/*.gz'."
+            )
+        self._paths = list_files(pattern)
         if not self._paths:
-            raise DataError(f"--input {given}: found no such file, expected stories in .jsonl, .parquet or .tfrecord.")
+            raise DataError(
+                f"--input {pattern}: found no such file, expected stories in .jsonl, .parquet or .tfrecord."
+            )
         self._readers = [_reader_of(path) for path in self._paths]
         self._names = _short_names(self._paths)
 
     def sha256(self) -> str:
-        """Returns a digest of the files' names and contents."""
+        """Returns the SHA-256 of the files' names and contents."""
         digest = hashlib.sha256()
         for path, name in zip(self._paths, self._names, strict=True):
             with local_file(path) as local, Path(local).open("rb") as file:
@@ -110,10 +114,10 @@ class InputFiles:
         return digest.hexdigest()
 
     def rows(self) -> Iterator[Row]:
-        """Yields what the files say, row by row.
+        """Yields the rows of all files.
 
         Raises:
-            DataError: where a file cannot be read as a whole.
+            DataError: if a file is damaged as a whole.
         """
         for path, name, read in zip(self._paths, self._names, self._readers, strict=True):
             with local_file(path) as local:
@@ -143,13 +147,13 @@ def _lines(path: Path, name: str) -> Iterator[Row]:
         with path.open("rb") as file:
             for number, line in _bounded_lines(file):
                 if line.strip():
-                    yield _understood(f"{name}:{number}", _line_values, line)
+                    yield _parse_row(f"{name}:{number}", _line_values, line)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}).") from error
 
 
 def _bounded_lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    """Yields each line's number and content; of one that is too long no more than shows that it is."""
+    """Yields the number and content of each line; a line of more than `MAX_LINE` bytes is cut just above that."""
     for number in itertools.count(1):
         line = rest = file.readline(MAX_LINE + 1)
         if not line:
@@ -166,7 +170,7 @@ def _line_values(line: bytes) -> dict[str, Any]:
 
 def _table_rows(path: Path, name: str) -> Iterator[Row]:
     try:
-        # With a buffer, row groups are read piece by piece, and may be as large as the file.
+        # With a buffer, row groups are read piece by piece. A row group may be as large as the file.
         with load_parquet().ParquetFile(path, buffer_size=_BLOCK) as file:
             names = file.schema_arrow.names
             if not set(COLUMNS[:2]) <= set(names):
@@ -174,7 +178,7 @@ def _table_rows(path: Path, name: str) -> Iterator[Row]:
             number = itertools.count(1)
             for batch in file.iter_batches(_ROWS, columns=[name for name in COLUMNS if name in names]):
                 for row in range(len(batch)):
-                    yield _understood(f"{name}:{next(number)}", _cells, batch, row)
+                    yield _parse_row(f"{name}:{next(number)}", _cells, batch, row)
     except DataError:
         raise
     except table_damage() as error:
@@ -195,7 +199,7 @@ def _records(path: Path, name: str) -> Iterator[Row]:
     try:
         for content in tf.data.TFRecordDataset(str(path), compression).as_numpy_iterator():
             number += 1
-            yield _understood(f"{name}:{number}", _features, content)
+            yield _parse_row(f"{name}:{number}", _features, content)
     except tf.errors.OpError as error:
         raise DataError(
             f"{path}: record {number + 1} cannot be read ({error.message}); expected a whole TFRecord file."
@@ -203,7 +207,7 @@ def _records(path: Path, name: str) -> Iterator[Row]:
 
 
 def _features(content: bytes) -> dict[str, Any]:
-    """Returns what a serialized tf.Example says of a story."""
+    """Returns the values of a story in a serialized tf.Example; raises BadValueError if it is none."""
     try:
         features = tf.train.Example.FromString(content).features.feature
     except DecodeError:
@@ -223,20 +227,23 @@ def _features(content: bytes) -> dict[str, Any]:
     return values
 
 
-def _understood(place: str, read: Callable[..., dict[str, Any]], *content: Any) -> Row:
+def _parse_row(location: str, parse: Callable[..., dict[str, Any]], *content: Any) -> Row:
+    """Returns the row that `parse(*content)` returns, or a row with the reason why it cannot be parsed."""
     try:
-        return Row(place, read(*content))
+        return Row(location, parse(*content))
     except BadValueError as error:
-        return Row(place, reason=error.reason)
+        return Row(location, reason=error.reason)
 
 
 class RowChecker:
-    """Makes stories to draw of rows, or says why not. It remembers the ids that it has seen, on disk.
+    """Turns rows into stories to draw, or into rejects with a reason.
+
+    It keeps the story ids on disk to find duplicates.
 
     Args:
-        seed: of stories that have none of their own.
-        split: whose stories are taken; None for all rows.
-        order: by what ids must be in order; None for any order.
+        seed: base of the seeds of stories without a seed of their own.
+        split: the split to draw; None for all rows.
+        order: sort key by which story ids must be in order; None for any order.
     """
 
     def __init__(self, seed: int, split: str | None = None, order: Callable[[str], Any] | None = None) -> None:
@@ -245,60 +252,64 @@ class RowChecker:
         self._order = order
         self._last: str | None = None
         self._position = 0
-        self._seen = sqlite3.connect("")  # a temporary file, which goes with the connection
-        self._seen.execute("CREATE TABLE seen (story_id TEXT PRIMARY KEY) WITHOUT ROWID")
+        self._ids = sqlite3.connect("")  # a temporary file that SQLite removes with the connection
+        self._ids.execute("CREATE TABLE ids (story_id TEXT PRIMARY KEY) WITHOUT ROWID")
 
-    def checked(self, rows: Iterable[Row]) -> Iterator[DrawTask | Reject]:
-        """Yields a story to draw or a reject for each row of the split, in their order.
+    def check(self, rows: Iterable[Row]) -> Iterator[DrawTask | Reject]:
+        """Yields a story to draw or a reject for each row of the split, in the order of the rows.
 
         Raises:
-            DataError: where the ids are not in order and must be.
+            DataError: if the ids must be in order and are not.
         """
         for row in rows:
-            story_id = row.place
+            story_id = row.location
             try:
                 require(not row.reason, row.reason)
                 story_id = text(row.values, example_schema.STORY_ID)
-                if self._is_wanted(story_id, row.values.get("split")):
-                    position = self._next_position(story_id, row.place)
+                if self._is_in_split(story_id, row.values.get("split")):
+                    position = self._next_position(story_id, row.location)
                     yield self._task(story_id, row, position)
             except BadValueError as error:
-                yield Reject(story_id, row.place, error.reason)
+                yield Reject(story_id, row.location, error.reason)
 
-    def _is_wanted(self, story_id: str, split: Any) -> bool:
+    def _is_in_split(self, story_id: str, split: Any) -> bool:
         if self._split is None:
             return True
         require(split is None or split in SPLITS, f"split is none of {', '.join(SPLITS)}")
         return split_of(Story(story_id, split, (), ()), DataConfig.test_fraction) == self._split
 
-    def _next_position(self, story_id: str, place: str) -> int:
+    def _next_position(self, story_id: str, location: str) -> int:
         if self._order and self._last is not None and self._order(story_id) < self._order(self._last):
             raise DataError(
-                f"{place}: found story {story_id!r} after {self._last!r}; this layout numbers stories in the order of "
-                "their ids: sort the input by them, or choose another layout."
+                f"{location}: found story {story_id!r} after {self._last!r}; this layout numbers stories in the order "
+                "of their ids: sort the input by them, or choose another layout."
             )
         self._last, self._position = story_id, self._position + 1
         return self._position - 1
 
     def _task(self, story_id: str, row: Row, position: int) -> DrawTask:
-        new = self._seen.execute("INSERT OR IGNORE INTO seen VALUES (?)", [story_id]).rowcount
-        require(bool(new), "duplicate story_id")
+        is_new = self._ids.execute("INSERT OR IGNORE INTO ids VALUES (?)", [story_id]).rowcount
+        require(bool(is_new), "duplicate story_id")
         sentences = texts(row.values, example_schema.SENTENCES)
         seed = row.values.get(example_schema.SEED)
         seed = story_seed(self._seed, story_id) if seed is None else seed
-        whole = isinstance(seed, int) and not isinstance(seed, bool)
-        require(whole and -(2**63) <= seed < 2**63, "seed is not a whole number of 64 bits")
-        return DrawTask(story_id, sentences, seed, position, row.place)
+        is_integer = isinstance(seed, int) and not isinstance(seed, bool)
+        require(is_integer and -(2**63) <= seed < 2**63, "seed is not a whole number of 64 bits")
+        return DrawTask(story_id, sentences, seed, position, row.location)
 
 
 def to_line(entry: DrawTask | Reject) -> bytes:
-    """Returns an entry of a shard as a line of JSON."""
-    return json.dumps(dataclasses.asdict(entry)).encode() + b"\n"
+    """Returns an entry of a shard as a line of JSON. The location of a task is written as `place`."""
+    values = dataclasses.asdict(entry)
+    if isinstance(entry, DrawTask):
+        values["place"] = values.pop("location")
+    return json.dumps(values).encode() + b"\n"
 
 
 def from_line(line: bytes) -> DrawTask | Reject:
-    """Returns what `to_line` wrote."""
+    """Returns the entry of a line that `to_line` wrote."""
     values = json.loads(line)
     if "reason" in values:
         return Reject(**values)
-    return DrawTask(**values | {"sentences": tuple(values["sentences"])})
+    location, sentences = values.pop("place"), tuple(values.pop("sentences"))
+    return DrawTask(**values, sentences=sentences, location=location)

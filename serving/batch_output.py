@@ -1,4 +1,4 @@
-"""Where the pictures of a batch go: files, records, or the layouts that `storygan evaluate --images` reads."""
+"""Writes the pictures of a batch job: as files, records, or in the layouts that `storygan evaluate --images` reads."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from storygan_tf.evaluation import external_frames
 FILES, RECORDS = "files", "tfrecord"
 
 LAYOUTS = (FILES, RECORDS, *(layout for layout in external_frames.LAYOUTS if layout != "auto"))
-"""How pictures may be laid out."""
+"""Values of `storygan batch --layout`."""
 
 IMAGES_FOLDER = "images"
 RECORDS_FOLDER = "records"
 
 
 def order_of(layout: str) -> Callable[[str], Any] | None:
-    """Returns by what the ids of a layout's stories must be in order; None for any order."""
+    """Returns the sort key by which a layout's story ids must be in order; None for any order."""
     return None if layout in (FILES, RECORDS) else external_frames.order_of(layout)
 
 
 @dataclasses.dataclass(frozen=True)
 class ShardFiles:
-    """The names of what is written of a shard.
+    """Names and contents of the files of a shard.
 
     Attributes:
-        number: of the shard, from 0.
-        count: of all shards.
+        number: number of the shard, from 0.
+        count: number of shards.
         layout: one of `LAYOUTS`.
     """
 
@@ -42,12 +42,12 @@ class ShardFiles:
 
     @property
     def manifest(self) -> str:
-        """The shard's part of the manifest, which is written last."""
+        """File name of the shard's part of the manifest, which is written last."""
         return f"manifest/manifest-{self._part}.jsonl"
 
     @property
     def records(self) -> str:
-        """The shard's records, where the layout is `tfrecord`."""
+        """File name of the shard's records in the layout `tfrecord`."""
         return f"{RECORDS_FOLDER}/stories-{self._part}.gz"
 
     @property
@@ -55,28 +55,31 @@ class ShardFiles:
         return f"{self.number:05d}-of-{self.count:05d}"
 
     def picture(self, position: int, frame: int, frames: int) -> str:
-        """Returns the name of a frame's file, frames counted from 0."""
+        """Returns the file name of a frame. Positions and frames are counted from 0."""
         if self.layout == FILES:
             return f"{IMAGES_FOLDER}/{self.number:05d}/{position:07d}_{frame + 1}.png"
         return f"{IMAGES_FOLDER}/{external_frames.frame_path(self.layout, position, frame, frames)}"
 
     def write(
-        self, out: str, aside: str, drawn: Iterable[tuple[DrawTask, DrawnStory]], version: str
+        self, out: str, temporary: str, drawn: Iterable[tuple[DrawTask, DrawnStory]], version: str
     ) -> list[dict[str, Any]]:
-        """Writes stories' pictures, one story after the other, and returns their entries of the manifest.
+        """Writes the pictures of stories, one story after the other.
 
         Args:
-            out: folder of all output.
-            aside: folder for what is not whole yet.
-            drawn: stories that were drawn.
-            version: of the model.
+            out: output folder of the job.
+            temporary: folder for incomplete files.
+            drawn: tasks with their pictures.
+            version: version of the model.
+
+        Returns:
+            The stories' entries of the manifest.
         """
         entries: list[dict[str, Any]] = []
         if self.layout == RECORDS:
-            write_records(f"{out}/{self.records}", self._examples(drawn, version, entries), aside)
+            write_records(f"{out}/{self.records}", self._examples(drawn, version, entries), temporary)
         else:
             pictures = self._pictures(drawn, version, entries)
-            write_files(((f"{out}/{name}", content) for name, content in pictures), aside)
+            write_files(((f"{out}/{name}", content) for name, content in pictures), temporary)
         return entries
 
     def _pictures(

@@ -1,4 +1,4 @@
-"""What goes wrong between a client and a server: the status that came, and what to do about it."""
+"""The error of a failed request: its gRPC status, and what to do about it."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from storygan_tf.common.errors import StoryGANError
 
 ADVICE = {
     "UNAVAILABLE": "Is a server running there, with this TLS? If it is overloaded, try again later or add replicas.",
-    "DEADLINE_EXCEEDED": "Send fewer stories a request, allow more time (timeout), or add replicas.",
+    "DEADLINE_EXCEEDED": "Send fewer stories per request, allow more time (timeout), or add replicas.",
     "NOT_FOUND": "Check the model's name, version or label against those that the server has loaded.",
-    "INVALID_ARGUMENT": "Mend the story.",
+    "INVALID_ARGUMENT": "Correct the story.",
     "FAILED_PRECONDITION": "Check that the model is a StoryGAN export and that all callers send stories of its length.",
-    "RESOURCE_EXHAUSTED": "Raise max_message_bytes, or send fewer stories a request.",
+    "RESOURCE_EXHAUSTED": "Raise max_message_bytes, or send fewer stories per request.",
     "UNIMPLEMENTED": "Check that host and port are those of TensorFlow Serving.",
     "UNAUTHENTICATED": "Check the client's certificate.",
 }
-"""By gRPC status; without an entry there is nothing to advise."""
+"""What to do about an error, by the name of its gRPC status."""
 
 
 class ServingError(StoryGANError, RuntimeError):
-    """A server did not draw what it was asked to.
+    """Raised by the clients if a server does not draw the stories of a request.
 
     Args:
         status: name of the gRPC status.
-        detail: what was found, as a sentence or in the server's words.
-        rows: what is wrong with each bad story of the request, by its position.
+        detail: the reason, as a sentence or as the server's message.
+        rows: the reason for each refused story, by its position in the request.
 
     Attributes:
-        status: as given.
-        detail: as given.
-        rows: as given.
+        status: name of the gRPC status.
+        detail: the reason.
+        rows: the reason for each refused story, by position; empty if the request failed as a whole.
     """
 
     def __init__(self, status: str, detail: str, rows: Mapping[int, str] | None = None) -> None:

@@ -1,10 +1,10 @@
-"""A StoryGAN behind TensorFlow Serving's gRPC, for synchronous and asynchronous programs.
+"""gRPC clients of a StoryGAN behind TensorFlow Serving, for synchronous and asynchronous programs.
 
     with StoryClient("localhost:8500") as client:
         story = client.generate(["A red cube is on the left.", ...], seed=7)
         story.frames[0].save("first.png")
 
-Needs `tensorflow-serving-api`, which brings TensorFlow with it; `serving.rest_client` does not.
+Needs `tensorflow-serving-api`, which installs TensorFlow; `serving.rest_client` does not need it.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
+from serving.base_client import BlockingStoryClient, InfoCache
 from serving.call_errors import ServingError
 from serving.story_io import (
     DEFAULT_MODEL,
@@ -33,19 +34,19 @@ from serving.story_io import (
 )
 from storygan_tf.common.errors import ConfigError
 
-MOST_ATTEMPTS = 5
-"""gRPC makes no more."""
+MAX_ATTEMPTS = 5
+"""gRPC makes no more attempts than this, whatever its retry policy says."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Tls:
-    """How a channel is encrypted.
+    """Certificates of an encrypted channel.
 
     Attributes:
-        ca: certificates that sign the server's (PEM); the system's by default.
-        certificate: the client's own (PEM), where the server asks for one.
-        key: of that certificate (PEM).
-        server_name: that the server's certificate is for, where that is not the host.
+        ca: PEM file of the certificates that sign the server's; None for the system's.
+        certificate: PEM file of the client's own certificate, if the server requires one.
+        key: PEM file of that certificate's private key.
+        server_name: the name in the server's certificate, if it is not the host's.
     """
 
     ca: Path | None = None
@@ -54,10 +55,10 @@ class Tls:
     server_name: str | None = None
 
     def credentials(self) -> Any:
-        """Returns them for gRPC.
+        """Returns gRPC's channel credentials.
 
         Raises:
-            ConfigError: for a file that cannot be read.
+            ConfigError: if a file cannot be read.
         """
         files = [_read(path) for path in (self.ca, self.key, self.certificate)]
         return grpc.ssl_channel_credentials(*files)
@@ -72,33 +73,36 @@ def _read(path: Path | None) -> bytes | None:
 
 @dataclasses.dataclass(frozen=True)
 class ClientOptions:
-    """How a server is asked.
+    """Settings of a gRPC client.
 
     Attributes:
-        model: its name there.
-        version: of the model; by default the newest.
-        label: of a version, such as stable or canary; by default the newest version.
+        model: name of the served model.
+        version: version of the model; None for the newest.
+        label: label of a version, such as stable or canary; None for the newest version.
         timeout: seconds for a request with all its attempts.
-        attempts: for a request that finds the server UNAVAILABLE, from 1 to 5.
-        backoff: seconds before the second attempt, on average half of it; doubled for each later one.
-        max_message_bytes: of an answer; gRPC's own default is 4 MiB.
-        tls: None for a channel without encryption.
+        attempts: how often a request is sent while the server is UNAVAILABLE, from 1 to 5.
+        backoff: longest wait in seconds before the second attempt; it doubles for each later attempt.
+        max_message_bytes: largest message; gRPC's own default is 4 MiB.
+        tls: certificates; None for a channel without encryption.
+
+    Raises:
+        ConfigError: if a value is out of range, or both version and label are set.
     """
 
     model: str = DEFAULT_MODEL
     version: int | None = None
     label: str | None = None
     timeout: float = 30.0
-    attempts: int = MOST_ATTEMPTS
+    attempts: int = MAX_ATTEMPTS
     backoff: float = 0.2
     max_message_bytes: int = 64 * 2**20
     tls: Tls | None = None
 
     def __post_init__(self) -> None:
         if self.version is not None and self.label is not None:
-            raise ConfigError("version and label: found both, expected one of them at the most.")
-        if not 1 <= self.attempts <= MOST_ATTEMPTS:
-            raise ConfigError(f"attempts: found {self.attempts}, expected 1 to {MOST_ATTEMPTS}.")
+            raise ConfigError("version and label: found both, expected at most one of them.")
+        if not 1 <= self.attempts <= MAX_ATTEMPTS:
+            raise ConfigError(f"attempts: found {self.attempts}, expected 1 to {MAX_ATTEMPTS}.")
         if self.timeout <= 0 or self.backoff <= 0:
             raise ConfigError(f"timeout and backoff: found {self.timeout} and {self.backoff}, expected more than 0.")
 
@@ -125,77 +129,47 @@ class ClientOptions:
         return arguments
 
 
-class _Asker:
-    """What both clients share: messages, and what the model says of itself, kept until another version answers."""
+def _request(options: ClientOptions, signature: str, **inputs: Any) -> predict_pb2.PredictRequest:
+    """Returns a PredictRequest; `inputs` are arrays by input name, strings as arrays of objects."""
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = options.model
+    request.model_spec.signature_name = signature
+    if options.version is not None:
+        request.model_spec.version.value = options.version
+    if options.label is not None:
+        request.model_spec.version_label = options.label
+    for name, values in inputs.items():
+        request.inputs[name].CopyFrom(tf.make_tensor_proto(values))
+    return request
 
-    def __init__(self, options: ClientOptions) -> None:
-        self.options = options
-        self.known: ModelInfo | None = None
 
-    def request(self, signature: str, **inputs: Any) -> predict_pb2.PredictRequest:
-        """Returns a request; inputs are arrays, texts as objects."""
-        request = predict_pb2.PredictRequest()
-        request.model_spec.name = self.options.model
-        request.model_spec.signature_name = signature
-        if self.options.version is not None:
-            request.model_spec.version.value = self.options.version
-        if self.options.label is not None:
-            request.model_spec.version_label = self.options.label
-        for name, values in inputs.items():
-            request.inputs[name].CopyFrom(tf.make_tensor_proto(values))
-        return request
+def _info_request(options: ClientOptions) -> predict_pb2.PredictRequest:
+    return _request(options, INFO, query=np.array([b""], object))
 
-    def info_request(self) -> predict_pb2.PredictRequest:
-        """Returns what asks for the model's information."""
-        return self.request(INFO, query=np.array([b""], object))
 
-    def keep_info(self, response: predict_pb2.PredictResponse) -> ModelInfo:
-        """Reads the model's information and keeps it."""
-        answer = _strings(response, "info").ravel()
-        self.known = ModelInfo.read(answer[0] if len(answer) else b"", response.model_spec.version.value)
-        return self.known
+def _read_info(response: predict_pb2.PredictResponse) -> ModelInfo:
+    answers = _strings(response, "info").ravel()
+    return ModelInfo.from_json(answers[0] if len(answers) else b"", response.model_spec.version.value)
 
-    def forgets(self, stories: Sequence[Sequence[str]], info: ModelInfo) -> bool:
-        """Whether stories are not of the length that was told: another model may be served by now, and is asked."""
-        if all(len(story) == info.frames for story in stories):
-            return False
-        self.known = None
-        return True
 
-    def story_request(
-        self, stories: Sequence[Sequence[str]], seeds: Sequence[int] | None, info: ModelInfo
-    ) -> predict_pb2.PredictRequest:
-        """Checks stories and returns what asks for them."""
-        check_stories(stories, seeds, info.frames)
-        try:
-            sentences = np.array([[sentence.encode() for sentence in story] for story in stories], object)
-        except (AttributeError, UnicodeEncodeError) as error:
-            raise ServingError("INVALID_ARGUMENT", f"found a sentence that is no text ({error}).") from error
-        if seeds is None:
-            return self.request(SERVING_DEFAULT, sentences=sentences)
-        return self.request(GENERATE, sentences=sentences, seed=np.array(seeds, np.int64))
+def _story_request(
+    options: ClientOptions, stories: Sequence[Sequence[str]], seeds: Sequence[int] | None
+) -> predict_pb2.PredictRequest:
+    sentences = np.array([[sentence.encode() for sentence in story] for story in stories], object)
+    if seeds is None:
+        return _request(options, SERVING_DEFAULT, sentences=sentences)
+    return _request(options, GENERATE, sentences=sentences, seed=np.array(seeds, np.int64))
 
-    def stories(
-        self,
-        stories: Sequence[Sequence[str]],
-        seeds: Sequence[int] | None,
-        response: predict_pb2.PredictResponse,
-        info: ModelInfo,
-    ) -> list[Story]:
-        """Reads the stories that came."""
-        version = response.model_spec.version.value
-        if version != info.version:
-            self.known = None
-        errors = [error.decode() for error in _strings(response, "error")]
-        pictures = _strings(response, "image_bytes").tolist()
-        return read_stories(stories, seeds, errors, pictures, info, version=version)
 
-    def error(self, error: grpc.RpcError) -> ServingError:
-        """Returns what a failed call is to the user."""
-        status = error.code().name
-        if status == "INVALID_ARGUMENT":
-            self.known = None  # perhaps the server has a model of another length by now
-        return ServingError(status, error.details() or "no reason was given")
+def _read_response(
+    response: predict_pb2.PredictResponse,
+    stories: Sequence[Sequence[str]],
+    seeds: Sequence[int] | None,
+    info: ModelInfo,
+) -> list[Story]:
+    errors = [error.decode() for error in _strings(response, "error")]
+    pictures = _strings(response, "image_bytes").tolist()
+    return read_stories(stories, seeds, errors, pictures, info, version=response.model_spec.version.value)
 
 
 def _strings(response: predict_pb2.PredictResponse, name: str) -> np.ndarray:
@@ -206,24 +180,29 @@ def _strings(response: predict_pb2.PredictResponse, name: str) -> np.ndarray:
     return np.asarray(tf.make_ndarray(response.outputs[name]))
 
 
-class StoryClient:
-    """Asks a server for stories; may be used from several threads.
+def _serving_error(error: grpc.RpcError) -> ServingError:
+    return ServingError(error.code().name, error.details() or "the server gave no reason")
+
+
+class StoryClient(BlockingStoryClient):
+    """Synchronous gRPC client; several threads may share one.
 
     Args:
-        target: host:port.
+        target: host:port of the server.
         options: fields of `ClientOptions`.
 
     Raises:
-        ConfigError: for options that cannot be used.
+        ConfigError: if an option cannot be used.
     """
 
     def __init__(self, target: str, **options: Any) -> None:
-        self._asker = _Asker(ClientOptions(**options))
-        given = self._asker.options
-        if given.tls:
-            self._channel = grpc.secure_channel(target, given.tls.credentials(), given.channel())
+        super().__init__()
+        self._options = ClientOptions(**options)
+        arguments, tls = self._options.channel(), self._options.tls
+        if tls:
+            self._channel = grpc.secure_channel(target, tls.credentials(), arguments)
         else:
-            self._channel = grpc.insecure_channel(target, given.channel())
+            self._channel = grpc.insecure_channel(target, arguments)
         self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
 
     def __enter__(self) -> StoryClient:
@@ -233,65 +212,45 @@ class StoryClient:
         self.close()
 
     def close(self) -> None:
-        """Ends the connection."""
+        """Closes the connection."""
         self._channel.close()
 
-    def info(self) -> ModelInfo:
-        """Returns what the model says of itself.
+    def _request_info(self) -> ModelInfo:
+        return _read_info(self._predict(_info_request(self._options), None))
 
-        Raises:
-            ServingError: where the server does not answer, or not as a StoryGAN does.
-        """
-        return self._asker.known or self._asker.keep_info(self._ask(self._asker.info_request(), None))
-
-    def generate(self, sentences: Sequence[str], seed: int | None = None, timeout: float | None = None) -> Story:
-        """Draws a story.
-
-        Args:
-            sentences: T of them.
-            seed: whole number; a hash of the sentences where not given.
-            timeout: seconds; by default that of the client.
-
-        Raises:
-            ServingError: with the status: INVALID_ARGUMENT for a story that cannot be drawn.
-        """
-        return self.generate_many([sentences], None if seed is None else [seed], timeout)[0]
-
-    def generate_many(
-        self, stories: Sequence[Sequence[str]], seeds: Sequence[int] | None = None, timeout: float | None = None
+    def _request_stories(
+        self, stories: Sequence[Sequence[str]], seeds: Sequence[int] | None, info: ModelInfo, timeout: float | None
     ) -> list[Story]:
-        """Draws stories in one request; `error.rows` tells which of them were refused. See `generate`."""
-        info = self.info()
-        if self._asker.forgets(stories, info):
-            info = self.info()
-        response = self._ask(self._asker.story_request(stories, seeds, info), timeout)
-        return self._asker.stories(stories, seeds, response, info)
+        response = self._predict(_story_request(self._options, stories, seeds), timeout)
+        self._cache.drop_other_version(response.model_spec.version.value)
+        return _read_response(response, stories, seeds, info)
 
-    def _ask(self, request: predict_pb2.PredictRequest, timeout: float | None) -> predict_pb2.PredictResponse:
+    def _predict(self, request: predict_pb2.PredictRequest, timeout: float | None) -> predict_pb2.PredictResponse:
         try:
-            return self._stub.Predict(request, timeout or self._asker.options.timeout)
+            return self._stub.Predict(request, timeout or self._options.timeout)
         except grpc.RpcError as error:
-            raise self._asker.error(error) from error
+            raise _serving_error(error) from error
 
 
 class AsyncStoryClient:
-    """The same for asyncio: `async with AsyncStoryClient(target) as client: await client.generate(...)`.
+    """The same client for asyncio: `async with AsyncStoryClient(target) as client: await client.generate(...)`.
 
     Args:
-        target: host:port.
+        target: host:port of the server.
         options: fields of `ClientOptions`.
 
     Raises:
-        ConfigError: for options that cannot be used.
+        ConfigError: if an option cannot be used.
     """
 
     def __init__(self, target: str, **options: Any) -> None:
-        self._asker = _Asker(ClientOptions(**options))
-        given = self._asker.options
-        if given.tls:
-            self._channel = grpc.aio.secure_channel(target, given.tls.credentials(), given.channel())
+        self._cache = InfoCache()
+        self._options = ClientOptions(**options)
+        arguments, tls = self._options.channel(), self._options.tls
+        if tls:
+            self._channel = grpc.aio.secure_channel(target, tls.credentials(), arguments)
         else:
-            self._channel = grpc.aio.insecure_channel(target, given.channel())
+            self._channel = grpc.aio.insecure_channel(target, arguments)
         self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
 
     async def __aenter__(self) -> AsyncStoryClient:
@@ -301,64 +260,80 @@ class AsyncStoryClient:
         await self.close()
 
     async def close(self) -> None:
-        """Ends the connection."""
+        """Closes the connection."""
         await self._channel.close()
 
     async def info(self) -> ModelInfo:
-        """See `StoryClient.info`."""
-        return self._asker.known or self._asker.keep_info(await self._ask(self._asker.info_request(), None))
+        """Returns the model's information; see `StoryClient.info`."""
+        if self._cache.info is None:
+            self._cache.info = _read_info(await self._predict(_info_request(self._options), None))
+        return self._cache.info
 
     async def generate(self, sentences: Sequence[str], seed: int | None = None, timeout: float | None = None) -> Story:
-        """See `StoryClient.generate`."""
+        """Draws a story; see `StoryClient.generate`."""
         return (await self.generate_many([sentences], None if seed is None else [seed], timeout))[0]
 
     async def generate_many(
         self, stories: Sequence[Sequence[str]], seeds: Sequence[int] | None = None, timeout: float | None = None
     ) -> list[Story]:
-        """See `StoryClient.generate_many`."""
+        """Draws several stories in one request; see `StoryClient.generate_many`."""
+        self._cache.drop_unless_it_fits(stories)
         info = await self.info()
-        if self._asker.forgets(stories, info):
-            info = await self.info()
-        response = await self._ask(self._asker.story_request(stories, seeds, info), timeout)
-        return self._asker.stories(stories, seeds, response, info)
+        check_stories(stories, seeds, info.frames)
+        with self._cache.dropped_by_refusal():
+            response = await self._predict(_story_request(self._options, stories, seeds), timeout)
+            self._cache.drop_other_version(response.model_spec.version.value)
+            return _read_response(response, stories, seeds, info)
 
-    async def _ask(self, request: predict_pb2.PredictRequest, timeout: float | None) -> predict_pb2.PredictResponse:
+    async def _predict(self, request: predict_pb2.PredictRequest, timeout: float | None) -> predict_pb2.PredictResponse:
         try:
-            return await self._stub.Predict(request, timeout=timeout or self._asker.options.timeout)
+            return await self._stub.Predict(request, timeout=timeout or self._options.timeout)
         except grpc.RpcError as error:
-            raise self._asker.error(error) from error
+            raise _serving_error(error) from error
 
 
 class ServedStoryGAN:
     """A served model with the methods of `storygan_tf.export.loaded_model.SavedStoryGAN`, for commands that take both.
 
     Args:
-        target: host:port.
+        target: host:port of the server.
         options: fields of `ClientOptions`.
 
     Attributes:
-        info: what signature `info` answers.
-        frames: sentences and frames a story.
+        info: the JSON object that signature `info` returns.
+        frames: sentences and frames per story, T.
 
     Raises:
-        ServingError: where the server does not answer.
+        ConfigError: if an option cannot be used.
+        ServingError: if the server does not answer.
     """
 
     def __init__(self, target: str, **options: Any) -> None:
         self._client = StoryClient(target, **options)
-        self._told = self._client.info()
-        self.info = self._told.values
-        self.frames = self._told.frames
+        self._model_info = self._client.info()
+        self.info = self._model_info.values
+        self.frames = self._model_info.frames
 
     def generate(self, stories: Sequence[Sequence[str]], seeds: Sequence[int] | None = None) -> np.ndarray:
-        """Draws stories: uint8 [batch, T, 64, 64, 3]; errors as of `StoryClient.generate_many`."""
+        """Draws stories.
+
+        Args:
+            stories: [batch] of T sentences each.
+            seeds: [batch] integers of 64 bits; None for hashes of the sentences.
+
+        Returns:
+            uint8 [batch, T, 64, 64, 3].
+
+        Raises:
+            ServingError: if a story cannot be drawn; see `StoryClient.generate_many`.
+        """
         drawn = self._client.generate_many(stories, seeds)
         return np.stack([np.stack([np.asarray(frame) for frame in story.frames]) for story in drawn])
 
     def unknown_words(self, sentences: Iterable[str]) -> list[str]:
-        """Returns the words that training never saw, in order of appearance."""
-        return list(self._told.unknown_words(sentences))
+        """Returns the words that do not occur in the training stories, in order of appearance."""
+        return list(self._model_info.unknown_words(sentences))
 
     def close(self) -> None:
-        """Ends the connection."""
+        """Closes the connection."""
         self._client.close()

@@ -1,7 +1,7 @@
 """The messages of TensorFlow Serving's batching, monitoring and TLS files.
 
-`tensorflow-serving-api` has no code for them; these are made from their published fields. Text files of all kinds are
-read here, strictly: an unknown field is an error.
+`tensorflow-serving-api` does not contain these messages, so they are defined here from their published fields.
+`read_text` reads messages of all kinds from text files; an unknown field is an error.
 """
 
 from __future__ import annotations
@@ -76,11 +76,11 @@ def read_text(path: str | Path, message: type[M], option: str) -> M:
 
     Args:
         path: the file.
-        message: its class.
-        option: how an error calls the file.
+        message: class of the message.
+        option: command-line option that names the file, for error messages.
 
     Raises:
-        ConfigError: where it cannot be read or is no such message.
+        ConfigError: if the file cannot be read or holds no such message.
     """
     try:
         return text_format.Parse(Path(path).read_text(encoding="utf-8"), message())

@@ -1,4 +1,4 @@
-"""A StoryGAN behind TensorFlow Serving's REST, with the standard library and Pillow alone: no TensorFlow, no gRPC.
+"""REST client of a StoryGAN behind TensorFlow Serving. Needs the standard library and Pillow, not TensorFlow or gRPC.
 
 client = RestStoryClient("http://localhost:8501")
 client.generate(["A red cube is on the left.", ...], seed=7).frames[0].save("first.png")
@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
+from serving.base_client import BlockingStoryClient
 from serving.call_errors import ServingError
 from serving.story_io import (
     DEFAULT_MODEL,
@@ -26,7 +27,6 @@ from serving.story_io import (
     SERVING_DEFAULT,
     ModelInfo,
     Story,
-    check_stories,
     read_stories,
 )
 from storygan_tf.common.errors import ConfigError
@@ -43,24 +43,24 @@ STATUS = {
     503: "UNAVAILABLE",
     504: "DEADLINE_EXCEEDED",
 }
-"""gRPC's status by HTTP's; any other is INTERNAL."""
+"""gRPC's status by HTTP status; all others are INTERNAL."""
 
 
-class RestStoryClient:
-    """Asks a server for stories.
+class RestStoryClient(BlockingStoryClient):
+    """Synchronous REST client.
 
     Args:
-        url: of the server, `http://host:port` or https.
-        model: its name there.
-        version: of the model; by default the newest.
-        label: of a version, such as stable or canary.
+        url: `http://host:port` or `https://host:port` of the server.
+        model: name of the served model.
+        version: version of the model; None for the newest.
+        label: label of a version, such as stable or canary; None for the newest version.
         timeout: seconds for a request with all its attempts.
-        attempts: for a request that finds the server UNAVAILABLE.
-        backoff: seconds before the second attempt, on average half of it; doubled for each later one.
-        tls: for https; the system's certificates by default.
+        attempts: how often a request is sent while the server is UNAVAILABLE.
+        backoff: longest wait in seconds before the second attempt; it doubles for each later attempt.
+        tls: certificates for https; None for the system's.
 
     Raises:
-        ConfigError: for a URL that is none, or both version and label.
+        ConfigError: if `url` is no such URL, or both version and label are set.
     """
 
     def __init__(
@@ -75,54 +75,29 @@ class RestStoryClient:
         backoff: float = 0.2,
         tls: ssl.SSLContext | None = None,
     ) -> None:
+        super().__init__()
         if not url.startswith(("http://", "https://")):
             raise ConfigError(f"url: found {url!r}, expected http://host:port or https://host:port.")
         if version is not None and label is not None:
-            raise ConfigError("version and label: found both, expected one of them at the most.")
-        place = f"/versions/{version}" if version is not None else f"/labels/{quote(label, '')}" if label else ""
-        self._url = f"{url.rstrip('/')}/v1/models/{quote(model, '')}{place}:predict"
+            raise ConfigError("version and label: found both, expected at most one of them.")
+        version_path = f"/versions/{version}" if version is not None else f"/labels/{quote(label, '')}" if label else ""
+        self._url = f"{url.rstrip('/')}/v1/models/{quote(model, '')}{version_path}:predict"
         self._timeout = timeout
         self._attempts = max(1, attempts)
         self._backoff = backoff
         self._tls = tls
-        self._known: ModelInfo | None = None
 
-    def info(self) -> ModelInfo:
-        """Returns what the model says of itself; asked once.
+    def _request_info(self) -> ModelInfo:
+        (answer,) = self._predict(INFO, [""], self._timeout)
+        return ModelInfo.from_json(answer if isinstance(answer, str) else "")
 
-        Raises:
-            ServingError: where the server does not answer, or not as a StoryGAN does.
-        """
-        if self._known is None:
-            (answer,) = self._predict(INFO, [""], self._timeout)
-            self._known = ModelInfo.read(answer if isinstance(answer, str) else "")
-        return self._known
-
-    def generate(self, sentences: Sequence[str], seed: int | None = None, timeout: float | None = None) -> Story:
-        """Draws a story.
-
-        Args:
-            sentences: T of them.
-            seed: whole number; a hash of the sentences where not given.
-            timeout: seconds; by default that of the client.
-
-        Raises:
-            ServingError: with the status: INVALID_ARGUMENT for a story that cannot be drawn.
-        """
-        return self.generate_many([sentences], None if seed is None else [seed], timeout)[0]
-
-    def generate_many(
-        self, stories: Sequence[Sequence[str]], seeds: Sequence[int] | None = None, timeout: float | None = None
+    def _request_stories(
+        self, stories: Sequence[Sequence[str]], seeds: Sequence[int] | None, info: ModelInfo, timeout: float | None
     ) -> list[Story]:
-        """Draws stories in one request; `error.rows` tells which of them were refused. See `generate`."""
-        info = self.info()
-        if any(len(story) != info.frames for story in stories):
-            self._known = None  # another model may be served by now
-            info = self.info()
-        check_stories(stories, seeds, info.frames)
         signature, instances = SERVING_DEFAULT, [dict[str, Any](sentences=list(story)) for story in stories]
         if seeds is not None:
-            signature, instances = GENERATE, _with_seeds(instances, seeds)
+            signature = GENERATE
+            instances = [row | {"seed": seed} for row, seed in zip(instances, seeds, strict=True)]
         answers = self._predict(signature, instances, timeout or self._timeout)
         try:
             errors = [row["error"] for row in answers]
@@ -163,12 +138,8 @@ class RestStoryClient:
             raise ServingError("INTERNAL", f"{self._url}: found an answer without predictions ({error!r})") from error
 
 
-def _with_seeds(instances: list[dict[str, Any]], seeds: Sequence[int]) -> list[dict[str, Any]]:
-    return [row | {"seed": seed} for row, seed in zip(instances, seeds, strict=True)]
-
-
 def _reason(error: urllib.error.HTTPError) -> str:
-    """Returns the server's words."""
+    """Returns the error message in a response, or what else there is to show."""
     text = error.read().decode(errors="replace")
     try:
         return str(json.loads(text)["error"])

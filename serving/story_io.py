@@ -1,9 +1,10 @@
-"""What every client asks and answers, whatever the protocol. Needs Pillow, not TensorFlow."""
+"""Stories, model information and the checks of both, whatever the protocol. Needs Pillow, not TensorFlow."""
 
 from __future__ import annotations
 
 import dataclasses
 import io
+import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -14,10 +15,10 @@ from serving.call_errors import ServingError
 from storygan_tf.text.tokenization import words
 
 DEFAULT_MODEL = "storygan"
-"""The name that models are served under."""
+"""Name under which StoryGAN models are served."""
 
 SERVING_DEFAULT, GENERATE, INFO = "serving_default", "generate", "info"
-"""Signatures."""
+"""Names of the signatures that clients use."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -25,11 +26,12 @@ class Story:
     """A drawn story.
 
     Attributes:
-        sentences: T of them.
-        seed: that was asked for; None for a hash of the sentences.
-        frames: T pictures, RGB.
-        unknown_words: that training never saw, in order: the pictures cannot show what they mean.
-        version: of the model; None where the protocol does not tell.
+        sentences: T sentences.
+        seed: seed of the request; None if it was a hash of the sentences.
+        frames: T RGB pictures.
+        unknown_words: words that do not occur in the training stories, in order of appearance; the pictures cannot show
+            what they mean.
+        version: version of the model that drew the story; None if the protocol does not transmit it.
     """
 
     sentences: tuple[str, ...]
@@ -41,14 +43,14 @@ class Story:
 
 @dataclasses.dataclass(frozen=True)
 class ModelInfo:
-    """What a model says of itself.
+    """Information about a served model, from its signature `info`.
 
     Attributes:
-        frames: sentences and frames a story, T.
-        examples: stories that it offers to draw.
-        words: that training saw.
-        values: all of it, JSON values.
-        version: that said so; None where the protocol does not tell.
+        frames: sentences and frames per story, T.
+        examples: stories that the model suggests.
+        words: words of the training stories.
+        values: the whole JSON object.
+        version: version of the model; None if the protocol does not transmit it.
     """
 
     frames: int
@@ -58,11 +60,11 @@ class ModelInfo:
     version: int | None = None
 
     @classmethod
-    def read(cls, text: str | bytes, version: int | None = None) -> ModelInfo:
-        """Reads the answer of signature `info`.
+    def from_json(cls, text: str | bytes, version: int | None = None) -> ModelInfo:
+        """Reads the output of signature `info`.
 
         Raises:
-            ServingError: INTERNAL, where it is none.
+            ServingError: INTERNAL if `text` is no JSON object with the expected keys.
         """
         try:
             values = json.loads(text)
@@ -74,33 +76,38 @@ class ModelInfo:
             ) from error
 
     def unknown_words(self, sentences: Iterable[str]) -> tuple[str, ...]:
-        """Returns the words that training never saw, in order of appearance."""
-        found = [word for sentence in sentences for word in words(sentence) if word not in self.words]
-        return tuple(dict.fromkeys(found))
+        """Returns the words that do not occur in the training stories, in order of appearance."""
+        unknown = [word for sentence in sentences for word in words(sentence) if word not in self.words]
+        return tuple(dict.fromkeys(unknown))
 
 
 def check_stories(stories: Sequence[Sequence[str]], seeds: Sequence[int] | None, frames: int) -> None:
-    """Checks a request before it is sent: a story of another length would fail all that share its batch.
+    """Checks stories and seeds before they are sent.
+
+    The server would refuse them, too; with batching, a story of another length also fails all requests in its batch.
 
     Args:
-        stories: of sentences.
-        seeds: one a story, or none.
-        frames: sentences that the model's stories have.
+        stories: [batch] of sentences each.
+        seeds: [batch] integers, or None.
+        frames: sentences per story that the model expects.
 
     Raises:
-        ServingError: INVALID_ARGUMENT.
+        ServingError: INVALID_ARGUMENT if there is no story, one has another number of sentences, a sentence is no text,
+            or `seeds` are not one integer of 64 bits per story.
     """
     if isinstance(stories, str) or any(isinstance(story, str) for story in stories):
-        raise ServingError("INVALID_ARGUMENT", "found a text, expected a list of sentences a story.")
+        raise ServingError("INVALID_ARGUMENT", "found a text, expected a list of sentences per story.")
     if not stories:
         raise ServingError("INVALID_ARGUMENT", "found no story, expected at least one.")
-    wrong = {
+    refused = {
         row: f"found {len(story)} sentences, expected {frames}: this model tells stories of {frames}."
         for row, story in enumerate(stories)
         if len(story) != frames
     }
-    if wrong:
-        raise _refused(wrong)
+    if refused:
+        raise _refusal(refused)
+    for sentence in itertools.chain.from_iterable(stories):
+        _check_text(sentence)
     if seeds is not None and len(seeds) != len(stories):
         raise ServingError(
             "INVALID_ARGUMENT", f"found {len(seeds)} seeds for {len(stories)} stories, expected as many."
@@ -108,6 +115,13 @@ def check_stories(stories: Sequence[Sequence[str]], seeds: Sequence[int] | None,
     for seed in seeds or []:
         if not -(2**63) <= seed < 2**63:
             raise ServingError("INVALID_ARGUMENT", f"found seed {seed}, expected a whole number of 64 bits.")
+
+
+def _check_text(sentence: Any) -> None:
+    try:
+        sentence.encode()
+    except (AttributeError, UnicodeEncodeError) as error:
+        raise ServingError("INVALID_ARGUMENT", f"found a sentence that is no text ({error}).") from error
 
 
 def read_stories(
@@ -119,22 +133,22 @@ def read_stories(
     *,
     version: int | None = None,
 ) -> list[Story]:
-    """Returns what came for a request.
+    """Returns the stories of a response.
 
     Args:
-        stories: that were asked for.
-        seeds: that were asked for.
-        errors: [stories], empty for a good one.
-        pictures: [stories, T] PNGs.
-        info: of the model.
-        version: that answered.
+        stories: [batch] of T sentences each, as requested.
+        seeds: [batch] seeds, as requested.
+        errors: [batch] reasons why the model refused a story; empty for a drawn one.
+        pictures: [batch, T] PNGs.
+        info: information about the model.
+        version: version of the model that sent the response.
 
     Raises:
-        ServingError: INVALID_ARGUMENT for refused stories; INTERNAL for an answer that cannot be read.
+        ServingError: INVALID_ARGUMENT if the model refused a story; INTERNAL if the pictures are not T PNGs per story.
     """
     refused = {row: error for row, error in enumerate(errors) if error}
     if refused:
-        raise _refused(refused)
+        raise _refusal(refused)
     if len(pictures) != len(stories) or any(len(row) != info.frames for row in pictures):
         raise ServingError(
             "INTERNAL",
@@ -153,9 +167,9 @@ def read_stories(
     ]
 
 
-def _refused(rows: Mapping[int, str]) -> ServingError:
-    told = "; ".join(f"story {row + 1}: {error.rstrip('.')}" for row, error in rows.items())
-    return ServingError("INVALID_ARGUMENT", f"{told}.", rows)
+def _refusal(rows: Mapping[int, str]) -> ServingError:
+    reasons = "; ".join(f"story {row + 1}: {error.rstrip('.')}" for row, error in rows.items())
+    return ServingError("INVALID_ARGUMENT", f"{reasons}.", rows)
 
 
 def _decoded(png: bytes) -> Image.Image:

@@ -1,4 +1,4 @@
-"""`python -m storygan_cli`: the same as `storygan`."""
+"""Runs the `storygan` command as `python -m storygan_cli`."""
 
 from __future__ import annotations
 

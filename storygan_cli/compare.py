@@ -1,4 +1,4 @@
-"""`storygan compare`: models side by side."""
+"""`storygan compare`: compares the evaluations of two or more models."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ EPILOG = "Example: storygan compare runs/quick runs/longer --out comparison.html
 
 
 def compare(
-    runs: Annotated[list[Path], typer.Argument(help="Run directories, or folders of `storygan evaluate`.")],
-    out: Annotated[Path, typer.Option(help="The page to write.")] = Path("comparison.html"),
+    runs: Annotated[
+        list[Path], typer.Argument(help="Two or more run directories, or output folders of `storygan evaluate`.")
+    ],
+    out: Annotated[Path, typer.Option(help="HTML page to write.")] = Path("comparison.html"),
     beam_runner: BeamRunner = None,
     beam_workers: BeamWorkers = None,
     beam: BeamOptions = None,
 ) -> None:
-    """Compare runs: a table, and a page of storyboards, on the same stories and by the same judge."""
+    """Compare models: print a table and write a page of storyboards, on the same stories and with the same judge."""
     if len(runs) < 2:
         raise ConfigError(f"compare: found {len(runs)} run, expected at least two.")
     if out.suffix != ".html":

@@ -1,4 +1,4 @@
-"""`storygan data`: make, examine, look at and convert folders of stories."""
+"""`storygan data`: renders, checks, shows and converts folders of stories."""
 
 from __future__ import annotations
 
@@ -17,80 +17,82 @@ if TYPE_CHECKING:
     from storygan_tf.data.datasets.story import Reject, Story, StoryDataset
     from storygan_tf.data.storyboard import StoryRow
 
-_MOMENT = 2.0
-"""Seconds of work before progress is shown."""
+_PROGRESS_DELAY = 2.0
+"""Seconds of work after which progress is shown."""
 
 app = typer.Typer(
-    help="Make, examine, look at and convert folders of stories.",
+    help="Render, check, show and convert folders of stories.",
     epilog="Example: storygan data check runs/data/quick",
     no_args_is_help=True,
 )
 
-Folder = Annotated[Path, typer.Argument(help="Folder of stories.", metavar="DIR")]
+FolderArgument = Annotated[Path, typer.Argument(help="Folder of stories.", metavar="DIR")]
 Layout = Annotated[
     str,
     typer.Option(
         "--format", help="Layout of the folder: auto, story-folder, clevr-sv, pororo-sv, flintstones-sv or parquet."
     ),
 ]
-FrameSeed = Annotated[int, typer.Option(min=0, help="Of the frame drawn from each of Pororo's and Flintstones' clips.")]
-PororoSplit = Annotated[str, typer.Option(help="Pororo-SV's split: seen-unseen, or the older train-test.")]
+FrameSeed = Annotated[
+    int, typer.Option(min=0, help="Seed that chooses one frame from each clip of Pororo-SV and FlintstonesSV.")
+]
+PororoSplit = Annotated[str, typer.Option(help="Split of Pororo-SV: seen-unseen, or the older train-test.")]
 DropLeaks = Annotated[
-    bool, typer.Option("--drop-leaks", help="Leave out FlintstonesSV's test stories that hold clips for training.")
+    bool, typer.Option("--drop-leaks", help="Leave out the test stories of FlintstonesSV that contain training clips.")
 ]
 
 
 @app.command(epilog="Example: storygan data render --stories 240 --test-stories 48 --out runs/data/quick --seed 1")
 def render(
-    stories: Annotated[int, typer.Option(help="Stories for training, up to 10,000.")],
-    test_stories: Annotated[int, typer.Option(help="Stories for testing.")],
-    out: Annotated[Path, typer.Option(help="Folder to make, or to go on with after an interruption.")],
-    seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 1,
-    workers: Annotated[int | None, typer.Option(help="Processes; by default one for each core.")] = None,
+    stories: Annotated[int, typer.Option(help="Number of training stories, up to 10,000.")],
+    test_stories: Annotated[int, typer.Option(help="Number of test stories.")],
+    out: Annotated[Path, typer.Option(help="Folder to create. Repeat the call to finish an interrupted one.")],
+    seed: Annotated[int, typer.Option(help="Seed of the stories; the same seed gives the same files.")] = 1,
+    workers: Annotated[int | None, typer.Option(help="Number of processes; by default one per core.")] = None,
 ) -> None:
-    """Render `blocks`: stories in CLEVR-SV's style, four objects on a table."""
+    """Render the stories of `blocks`: four objects on a table, in the style of CLEVR-SV."""
     from storygan_tf.data.blocks.render import render_blocks
 
-    with _shown("rendering stories") as progress:
+    with _progress_display("rendering stories") as progress:
         render_blocks(out, stories, test_stories, seed=seed, workers=workers, progress=progress)
     print(f"{stories} stories for training and {test_stories} for testing are in {out}")
 
 
 @app.command(epilog="Example: storygan data check my_stories --frames 5")
 def check(
-    folder: Folder,
+    folder: FolderArgument,
     layout: Layout = "auto",
     frames: Annotated[
-        int | None, typer.Option(help="Frames a story must have; by default the most frequent number.")
+        int | None, typer.Option(help="Number of frames that a story must have; by default the most frequent one.")
     ] = None,
     frame_seed: FrameSeed = 0,
     pororo_split: PororoSplit = "seen-unseen",
     drop_leaks: DropLeaks = False,
 ) -> None:
-    """Read every story and picture, and tell what can be used and what cannot."""
+    """Read every story and picture, and print which can be used and which cannot."""
     from storygan_tf.common.errors import DataError
     from storygan_tf.data.datasets.dataset_report import examine_dataset
 
     dataset = _open(folder, layout, frame_seed, pororo_split, drop_leaks)
-    with _shown("checking stories") as progress:
-        findings = examine_dataset(dataset, frames, progress)
-    for line in _report(dataset, findings):
+    with _progress_display("checking stories") as progress:
+        report = examine_dataset(dataset, frames, progress)
+    for line in _report_lines(dataset, report):
         print(line)
-    if not findings.accepted:
+    if not report.accepted:
         raise DataError(f"data folder {folder}: no story can be used; the reasons are above.")
 
 
 @app.command(epilog="Example: storygan data show runs/data/quick --out board.png --stories 8")
 def show(
-    folder: Folder,
-    out: Annotated[Path, typer.Option(help="PNG to write.")],
+    folder: FolderArgument,
+    out: Annotated[Path, typer.Option(help="PNG file to write.")],
     layout: Layout = "auto",
-    stories: Annotated[int, typer.Option(min=1, help="Stories to show, spread evenly over the folder.")] = 6,
+    stories: Annotated[int, typer.Option(min=1, help="Number of stories to show, spread evenly over the folder.")] = 6,
     frame_seed: FrameSeed = 0,
     pororo_split: PororoSplit = "seen-unseen",
     drop_leaks: DropLeaks = False,
 ) -> None:
-    """Draw a contact sheet: stories with their sentences under the frames."""
+    """Draw a contact sheet of stories, with the sentences under the frames."""
     from storygan_tf.common.errors import DataError
     from storygan_tf.data.datasets import Story
     from storygan_tf.data.datasets.reject_summary import describe_rejects
@@ -102,7 +104,7 @@ def show(
     usable = [story for story in dataset.stories() if isinstance(story, Story)]
     if not usable:
         raise DataError(f"data folder {folder}: no story can be used; `storygan data check {folder}` says why.")
-    rows, rejects = _readable(usable, min(stories, len(usable)), dataset.folder)
+    rows, rejects = _readable_rows(usable, min(stories, len(usable)), dataset.folder)
     for line in describe_rejects(rejects):
         print(f"set aside  {line}")
     if not rows:
@@ -113,20 +115,20 @@ def show(
 
 @app.command(epilog="Example: storygan data convert pororo_png --out pororo_stories --format pororo-sv")
 def convert(
-    folder: Folder,
-    out: Annotated[Path, typer.Option(help="Folder to make; all of it is there at the end, or nothing.")],
-    to: Annotated[str, typer.Option(help="What to make: story-folder or parquet.")] = "story-folder",
+    folder: FolderArgument,
+    out: Annotated[Path, typer.Option(help="Folder to create. It appears only when it is complete.")],
+    to: Annotated[str, typer.Option(help="Layout to write: story-folder or parquet.")] = "story-folder",
     layout: Layout = "auto",
     frame_seed: FrameSeed = 0,
     pororo_split: PororoSplit = "seen-unseen",
     drop_leaks: DropLeaks = False,
 ) -> None:
-    """Turn stories of any layout into a story folder or a Parquet table, with a note of the frames that were drawn."""
+    """Convert stories of any layout to a story folder or a Parquet table, which records the source of each frame."""
     from storygan_tf.data.datasets.convert import convert as convert_dataset
     from storygan_tf.data.datasets.reject_summary import describe_rejects
 
     dataset = _open(folder, layout, frame_seed, pororo_split, drop_leaks)
-    with _shown("converting stories") as progress:
+    with _progress_display("converting stories") as progress:
         converted = convert_dataset(dataset, out, to, progress)
     for note in dataset.notes:
         print(f"note       {note}")
@@ -136,7 +138,9 @@ def convert(
 
 
 def _open(folder: Path, layout: str, frame_seed: int, pororo_split: str, drop_leaks: bool) -> StoryDataset:
-    from storygan_tf.config.schema import DataConfig, from_dict
+    """Opens a folder of stories in the layout that the options describe."""
+    from storygan_tf.config.parsing import from_dict
+    from storygan_tf.config.schema import DataConfig
     from storygan_tf.data.datasets import open_configured
 
     values = {"format": layout, "frame_seed": frame_seed, "pororo_split": pororo_split, "drop_leaks": drop_leaks}
@@ -144,55 +148,63 @@ def _open(folder: Path, layout: str, frame_seed: int, pororo_split: str, drop_le
 
 
 @contextlib.contextmanager
-def _shown(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Gives a function that shows how many stories of how many are done, unless all is done in a moment."""
+def _progress_display(description: str) -> Iterator[Callable[[int, int], None]]:
+    """Yields a function that shows progress; nothing is shown if the work takes less than `_PROGRESS_DELAY`.
+
+    Args:
+        description: the work, such as `rendering stories`.
+
+    Yields:
+        A function that takes the number of finished stories and the number of all stories.
+    """
     from storygan_tf.common.progress import Advance, progress
 
     with contextlib.ExitStack() as stack:
         advances: list[Advance] = []
-        counted, began = 0, time.monotonic()
+        shown, start = 0, time.monotonic()
 
-        def tell(done: int, total: int) -> None:
-            nonlocal counted
-            if not advances and time.monotonic() - began < _MOMENT:
+        def update(done: int, total: int) -> None:
+            nonlocal shown
+            if not advances and time.monotonic() - start < _PROGRESS_DELAY:
                 return
             if not advances:
-                # What was done before it is shown is not taken for free by the estimate.
-                advances.append(stack.enter_context(progress(what, total, done=done)))
+                # With `done`, the estimate of the remaining time leaves out the stories that are already finished.
+                advances.append(stack.enter_context(progress(description, total, done=done)))
             else:
-                advances[0](done - counted)
-            counted = done
+                advances[0](done - shown)
+            shown = done
 
-        yield tell
+        yield update
 
 
-def _report(dataset: StoryDataset, findings: DatasetReport) -> Iterator[str]:
-    """Yields the lines of `storygan data check`."""
+def _report_lines(dataset: StoryDataset, report: DatasetReport) -> Iterator[str]:
+    """Yields the lines that `storygan data check` prints."""
     from storygan_tf.data.datasets.reject_summary import describe_rejects
 
     yield f"layout     {dataset.format}"
-    yield f"stories    {findings.given} given, {findings.accepted} usable, {len(findings.rejects)} set aside"
-    yield f"splits     {_counts(findings.splits)}"
-    yield f"frames     {findings.frames} a story (stories by number of frames: {_counts(findings.lengths)})"
-    yield f"pictures   {_counts(findings.sizes)}"
-    yield f"labels     {_counts(findings.labels)}"
-    yield from (f"published  {line}" for line in _compared(dataset, findings))
-    yield from (f"overlap    {_shared(overlap)}" for overlap in findings.overlaps)
+    yield f"stories    {report.total} given, {report.accepted} usable, {len(report.rejects)} set aside"
+    yield f"splits     {_counts(report.splits)}"
+    yield f"frames     {report.frames} a story (stories by number of frames: {_counts(report.lengths)})"
+    yield f"pictures   {_counts(report.sizes)}"
+    yield f"labels     {_counts(report.labels)}"
+    yield from (f"published  {line}" for line in _published_lines(dataset, report))
+    yield from (f"overlap    {_overlap_line(overlap)}" for overlap in report.overlaps)
     yield from (f"note       {note}" for note in dataset.notes)
-    if findings.unused:
-        yield f"not used   {_counts(findings.unused)}"
-    yield from (f"set aside  {line}" for line in describe_rejects(findings.rejects))
+    if report.unused:
+        yield f"not used   {_counts(report.unused)}"
+    yield from (f"set aside  {line}" for line in describe_rejects(report.rejects))
 
 
-def _compared(dataset: StoryDataset, findings: DatasetReport) -> Iterator[str]:
-    """Yields what the published set has, and what of it is missing here."""
+def _published_lines(dataset: StoryDataset, report: DatasetReport) -> Iterator[str]:
+    """Yields, for each split of a published data set, how many of its stories are usable and how many are missing."""
     for split, count in (dataset.published or {}).items():
-        missing = count - findings.splits[split]
+        missing = count - report.splits[split]
         rest = f"{missing:,} are missing" if missing > 0 else "none is missing"
-        yield f"{split}: {findings.splits[split]:,} of {count:,} usable, {rest}"
+        yield f"{split}: {report.splits[split]:,} of {count:,} usable, {rest}"
 
 
-def _shared(overlap: Overlap) -> str:
+def _overlap_line(overlap: Overlap) -> str:
+    """Returns a sentence about the stories that two splits have in common."""
     return (
         f"of {overlap.stories} {overlap.split} stories {overlap.same_pictures} have all pictures of a {overlap.other} "
         f"story, {overlap.same_sentences} all its sentences, {overlap.shared_picture} at least one picture"
@@ -200,19 +212,21 @@ def _shared(overlap: Overlap) -> str:
 
 
 def _counts(counts: Mapping[Any, int]) -> str:
+    """Returns counts by name as text, such as `test: 2, train: 6`."""
     return ", ".join(f"{name}: {count}" for name, count in sorted(counts.items())) or "none"
 
 
-def _readable(stories: Sequence[Story], count: int, folder: Path) -> tuple[list[StoryRow], list[Reject]]:
-    """Returns rows of stories spread evenly over all of them, and those met on the way whose pictures are bad.
+def _readable_rows(stories: Sequence[Story], count: int, folder: Path) -> tuple[list[StoryRow], list[Reject]]:
+    """Returns `count` rows of stories, spread evenly over all stories, and the stories whose pictures cannot be read.
 
-    For a bad one the next good one before the next place counts, so that one bad picture hides no others.
+    Divides the stories into `count` ranges and takes the first readable story of each, so that an unreadable picture
+    costs a row only if its whole range is unreadable.
     """
     from storygan_tf.data.datasets.story import BadFrameError
 
     rows, rejects = [], []
-    places = [index * len(stories) // count for index in range(count + 1)]
-    for first, end in itertools.pairwise(places):
+    bounds = [index * len(stories) // count for index in range(count + 1)]
+    for first, end in itertools.pairwise(bounds):
         for story in stories[first:end]:
             try:
                 rows.append(_row(story))
@@ -223,6 +237,7 @@ def _readable(stories: Sequence[Story], count: int, folder: Path) -> tuple[list[
 
 
 def _row(story: Story) -> StoryRow:
+    """Reads the pictures of a story and returns its row of the contact sheet."""
     import numpy as np
 
     from storygan_tf.data.datasets.story import load_frame

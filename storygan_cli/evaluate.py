@@ -1,4 +1,4 @@
-"""`storygan evaluate`: figures of a model, or of another system's frames, beside baselines."""
+"""`storygan evaluate`: computes the metrics of a model, or of another system's frames, and of baselines."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from storygan_cli.model_options import Model
 from storygan_cli.remote_folders import local_model, read_folder, require_local, require_local_workers, synced_folder
 from storygan_cli.runner_options import BeamOptions, BeamRunner, BeamWorkers, beam_arguments
 from storygan_cli.settings_options import Assignments
@@ -26,7 +27,7 @@ EPILOG = "Example: storygan evaluate --model runs/quick --data runs/data/quick -
 
 
 class Layout(str, enum.Enum):
-    """How another system names its frames."""
+    """Layout of the folder of another system's frames."""
 
     auto = "auto"
     storyviz = "storyviz"
@@ -36,72 +37,81 @@ class Layout(str, enum.Enum):
 
 def evaluate(
     data: Annotated[
-        str, typer.Option(help="Folder of stories with training and test stories; s3:// and gs:// are fetched.")
+        str,
+        typer.Option(help="Folder of training and test stories. It may be in a bucket (s3:// or gs://)."),
     ],
-    out: Annotated[str, typer.Option(help="Folder for the report and what it is made of, also s3:// or gs://.")],
-    model: Annotated[
-        str | None,
-        typer.Option(
-            help="A pretrained name (blocks), a run directory, a model base directory or a version directory."
-        ),
+    out: Annotated[
+        str,
+        typer.Option(help="Folder for the report and the files it is built from, also in a bucket (s3:// or gs://)."),
+    ],
+    model: Model = None,
+    images: Annotated[
+        Path | None, typer.Option(help="Evaluate the frames of another system in this folder instead of a model.")
     ] = None,
-    images: Annotated[Path | None, typer.Option(help="Instead of a model: folder of another system's frames.")] = None,
-    images_layout: Annotated[Layout, typer.Option(help="How the frames are named.")] = Layout.auto,
+    images_layout: Annotated[Layout, typer.Option(help="With --images: how the files are named.")] = Layout.auto,
     images_given: Annotated[
-        str, typer.Option(help="What that system drew from: text, or 'text and gold labels'.")
+        str, typer.Option(help="With --images: the input of that system, text or 'text and gold labels'.")
     ] = "text",
     skip_first_frame: Annotated[
-        bool, typer.Option("--skip-first-frame", help="The first frame was given (story continuation): leave it out.")
+        bool,
+        typer.Option(
+            "--skip-first-frame",
+            help="Leave out the first frame of each story, for systems that receive it as input (story continuation).",
+        ),
     ] = False,
-    served: Annotated[str | None, typer.Option(help="A model to compare with, as the gate does.")] = None,
+    served: Annotated[
+        str | None, typer.Option(help="Served model to compare with, as the gate of `storygan run` does.")
+    ] = None,
     preset: Annotated[
-        str | None, typer.Option(help="Settings to start from: quick or paper; by default the model's own.")
+        str | None, typer.Option(help="Preset to start from, such as quick or paper; by default the model's settings.")
     ] = None,
     assignments: Assignments = None,
-    gate: Annotated[bool, typer.Option("--gate", help="End with exit code 1 where a threshold is missed.")] = False,
+    gate: Annotated[bool, typer.Option("--gate", help="End with exit code 1 if a threshold is missed.")] = False,
     beam_runner: BeamRunner = None,
     beam_workers: BeamWorkers = None,
     beam: BeamOptions = None,
 ) -> None:
-    """Judge a model, or another system's frames, on the test stories of a folder."""
+    """Evaluate a model, or another system's frames, on the test stories of a folder."""
     if (model is None) == (images is None):
         raise ConfigError("--model and --images: expected exactly one of them.")
     require_local("--images", images, "fetch the pictures first")
     beam_args = beam_arguments(beam_runner, beam_workers, beam)
     require_local_workers(beam_args, data, out)
     with contextlib.ExitStack() as stack:
-        stories, place = stack.enter_context(read_folder(data)), stack.enter_context(synced_folder(out))
-        path, compared = (_version(stack.enter_context(local_model(given))) for given in (model, served))
+        stories, folder = stack.enter_context(read_folder(data)), stack.enter_context(synced_folder(out))
+        path, served_path = (_version(stack.enter_context(local_model(name))) for name in (model, served))
         settings = _settings(path, preset, assignments or [], stories.path)
         from pipeline.run_evaluation import EvaluationRequest, ExternalImages, run_evaluation
         from storygan_tf.reporting.evaluation_files import REPORT_FILE, STORYBOARD_FILE
 
-        question = EvaluationRequest(
+        request = EvaluationRequest(
             data=stories.path,
-            out=place.path,
+            out=folder.path,
             settings=settings,
             model=path,
             pictures=ExternalImages(images, images_layout.value, images_given) if images else None,
-            served=compared,
+            served=served_path,
             skip_first_frame=skip_first_frame,
             commands={"repeat": shlex.join(["storygan", *sys.argv[1:]])},
             beam_args=beam_args,
         )
-        evaluation = run_evaluation(question)
-    _tell(evaluation)
-    folder = place.name.rstrip("/")
-    print(f"pictures   {folder}/{STORYBOARD_FILE}\nreport     {folder}/{REPORT_FILE}")
+        evaluation = run_evaluation(request)
+    _print_summary(evaluation)
+    name = folder.name.rstrip("/")
+    print(f"pictures   {name}/{STORYBOARD_FILE}\nreport     {name}/{REPORT_FILE}")
     if gate and not evaluation.blessed:
         raise ModelError(f"the model does not pass the gate. {evaluation.reason}")
 
 
 def _version(model: str | None) -> Path | None:
+    """Returns the version directory of a model, or None for None."""
     from storygan_tf.common.model_paths import find_model
 
     return find_model(model) if model else None
 
 
 def _settings(model: Path | None, preset: str | None, assignments: list[str], data: Path) -> Settings:
+    """Returns the settings of the evaluation: those of the preset or of the model, with the data's story length."""
     from storygan_tf.config import presets
     from storygan_tf.config.schema import Settings
 
@@ -115,13 +125,14 @@ def _settings(model: Path | None, preset: str | None, assignments: list[str], da
 
 
 def _lineage(model: Path | None) -> Lineage | None:
-    """Returns where a model came from, None where it does not tell."""
+    """Returns the lineage of a model, or None if it has none."""
     from storygan_tf.export.lineage import lineage_of
 
     return None if model is None else lineage_of(model)
 
 
 def _info(model: Path | None) -> dict[str, Any]:
+    """Returns the description that the model's `info` signature gives; empty without a model."""
     if model is None:
         return {}
     from storygan_tf.export.loaded_model import SavedStoryGAN
@@ -130,7 +141,7 @@ def _info(model: Path | None) -> dict[str, Any]:
 
 
 def _frames(settings: Settings, data: Path) -> int:
-    """Returns the most frequent number of frames of the folder's stories."""
+    """Returns the most frequent number of frames per story in the folder."""
     from collections import Counter
 
     from storygan_tf.data.datasets import Story, open_configured
@@ -140,7 +151,8 @@ def _frames(settings: Settings, data: Path) -> int:
     return lengths.most_common(1)[0][0] if lengths else settings.model.frames
 
 
-def _tell(evaluation: Evaluation) -> None:
+def _print_summary(evaluation: Evaluation) -> None:
+    """Prints the table of metrics and the result of each check of the gate."""
     from storygan_tf.reporting.comparison import ComparedModel, comparison_table
 
     print(comparison_table([ComparedModel("the model", evaluation)]))

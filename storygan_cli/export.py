@@ -1,4 +1,4 @@
-"""`storygan export`: a model exported anew, its weights in float32 or kept as float16."""
+"""`storygan export`: exports a model again, with its weights stored as float32 or float16."""
 
 from __future__ import annotations
 
@@ -8,25 +8,26 @@ from typing import Annotated
 
 import typer
 
+from storygan_cli.model_options import MODEL_HELP
+
 EPILOG = "Example: storygan export --model runs/quick --weights float16 --out models/storygan/1"
 
 
 class Weights(str, enum.Enum):
-    """How weights are kept; they are computed with as float32 in either case."""
+    """Type in which weights are stored; the model computes in float32 in either case."""
 
     float32 = "float32"
     float16 = "float16"
 
 
 def export(
-    model: Annotated[
-        str,
-        typer.Option(help="A pretrained name, a run directory, a model base directory or a version directory."),
-    ],
-    out: Annotated[Path, typer.Option(help="The version directory to write; an export that is there is replaced.")],
-    weights: Annotated[Weights, typer.Option(help="float16 takes half the space.")] = Weights.float32,
+    model: Annotated[str, typer.Option(help=MODEL_HELP)],
+    out: Annotated[Path, typer.Option(help="Version directory to write. An export that is already there is replaced.")],
+    weights: Annotated[
+        Weights, typer.Option(help="Type in which weights are stored; float16 takes half the space.")
+    ] = Weights.float32,
 ) -> None:
-    """Export a trained model anew, with the signatures of this version of storygan."""
+    """Export a trained model again, with the signatures of this version of storygan."""
     from storygan_tf.training.reexport import reexport
 
     rounding = reexport(model, out, half=weights is Weights.float16)

@@ -1,4 +1,4 @@
-"""`storygan lineage`: where a model comes from."""
+"""`storygan lineage`: prints the data, code and settings that a model was built from."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from storygan_cli.model_options import MODEL_HELP
+
 if TYPE_CHECKING:
     from storygan_tf.export.lineage import Lineage
 
@@ -14,26 +16,21 @@ EPILOG = "Example: storygan lineage runs/quick"
 
 
 def lineage(
-    model: Annotated[
-        str,
-        typer.Argument(
-            help="A pretrained name (blocks), a run directory, a model base directory or a version directory."
-        ),
-    ],
-    json: Annotated[bool, typer.Option("--json", help="Print all of it, settings included, as JSON.")] = False,
+    model: Annotated[str, typer.Argument(help=MODEL_HELP)],
+    json: Annotated[bool, typer.Option("--json", help="Print everything, settings included, as JSON.")] = False,
 ) -> None:
-    """Print which data, code, settings and packages a model was made of, and how it was judged."""
+    """Print the data, code, settings and packages that a model was built from, and the results of its evaluation."""
     from storygan_tf.export.lineage import read_lineage
 
-    found = read_lineage(model)
-    print(found.to_json() if json else _table(found), end="")
+    model_lineage = read_lineage(model)
+    print(model_lineage.to_json() if json else _table(model_lineage), end="")
 
 
-def _table(found: Lineage) -> str:
-    """Returns a line for each entry; of the settings only their number, for there are many."""
+def _table(model_lineage: Lineage) -> str:
+    """Returns one line for each entry; the many settings are summarised in a single line."""
     from storygan_tf.export.lineage import flatten
 
-    values = dataclasses.asdict(found)
+    values = dataclasses.asdict(model_lineage)
     count, preset = len(list(flatten(values["settings"]))), values["settings"].get("preset")
     values["settings"] = f"{count}{f' of preset {preset}' if preset else ''}; --json prints them"
     entries = list(flatten({name: value for name, value in values.items() if value != {}}))

@@ -1,8 +1,8 @@
-"""The command line `storygan`: flags to configuration to library.
+"""The command line `storygan`: registers the commands and turns errors into messages and exit codes.
 
-This module starts quickly: a command imports TensorFlow, TFX and the rooms of the project only when it runs. What a
-user can mend is told in one paragraph and ends with exit code 1; `--debug` shows the traceback and the chatter of the
-libraries.
+Importing this module is fast: a command imports TensorFlow, TFX and the other packages of the project only when it
+runs. An error that the user can correct is printed as one paragraph, and the exit code is 1. `--debug` shows the
+traceback and the log messages of the libraries.
 """
 
 from __future__ import annotations
@@ -40,21 +40,21 @@ EXTRAS = {
     "tensorflow_transform": "pipeline",
     "tfx": "pipeline",
 }
-"""Which extra of the distribution installs a package."""
+"""The extra of this distribution that installs each optional package."""
 
 EPILOG = "Example: storygan run --data runs/data/quick --out runs/quick --preset quick"
 
 
 class _Interruptible(typer.core.TyperGroup):
-    """A command group that ends with exit code 130, as shells expect, when the user interrupts it."""
+    """A command group whose exit code is 130, as shells expect, when the user presses Ctrl-C."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            if _debug():
+            if _debug_enabled():
                 raise
-            print("\nstorygan: interrupted; run the same command again to go on.", file=sys.stderr)
+            print("\nstorygan: interrupted; run the same command again to continue.", file=sys.stderr)
             raise SystemExit(130) from None
 
 
@@ -80,8 +80,8 @@ app.command(epilog=lineage.EPILOG)(lineage.lineage)
 app.command("compile", epilog=compile.EPILOG)(compile.compile_pipeline)
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         print(f"storygan {storygan_tf.__version__}")
         raise typer.Exit()
 
@@ -89,15 +89,16 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def _options(
     debug: Annotated[
-        bool, typer.Option("--debug", envvar=DEBUG_VARIABLE, help="Show tracebacks and what the libraries log.")
+        bool,
+        typer.Option("--debug", envvar=DEBUG_VARIABLE, help="Show tracebacks and the log messages of the libraries."),
     ] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """StoryGAN: a sequence of pictures for a sequence of sentences."""
+    """StoryGAN: draw a sequence of pictures for a sequence of sentences."""
     del version
-    # In the environment, so that processes started by a command do the same.
+    # Set in the environment so that the processes that a command starts inherit it.
     if debug:
         os.environ[DEBUG_VARIABLE] = "1"
     else:
@@ -106,7 +107,10 @@ def _options(
 
 
 def silence_libraries() -> None:
-    """Turns off what TensorFlow, absl and Python's warnings would print; call it before TensorFlow is imported."""
+    """Hides Python warnings and the log messages of TensorFlow, absl and Beam.
+
+    Call it before TensorFlow is imported.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     warnings.simplefilter("ignore")
     for name in ("absl", "tensorflow", "apache_beam"):
@@ -120,31 +124,34 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line and exits.
 
     Args:
-        arguments: by default those of the process.
+        arguments: command-line arguments; by default those of the process.
 
     Raises:
-        SystemExit: always. Code 0: all of it worked; 1: it failed; 2: wrong usage; 130: interrupted.
+        SystemExit: always. The code is 0 for success, 1 for a failure, 2 for wrong usage and 130 for an interruption.
+            `storygan train` has more codes (docs/devices.md).
     """
     try:
         app(args=arguments, prog_name="storygan")
     except Exception as error:
-        if _debug():
+        if _debug_enabled():
             raise
-        print(_paragraph(error), file=sys.stderr)
+        print(_error_message(error), file=sys.stderr)
         raise SystemExit(1) from None
 
 
-def _debug() -> bool:
+def _debug_enabled() -> bool:
     return bool(os.environ.get(DEBUG_VARIABLE))
 
 
-def _paragraph(error: Exception) -> str:
+def _error_message(error: Exception) -> str:
+    """Returns the text that is printed for an error: how to correct it, or how to get the traceback."""
     if isinstance(error, StoryGANError):
         return f"storygan: {error}"
     package = (getattr(error, "name", None) or "").partition(".")[0]
     if isinstance(error, ModuleNotFoundError) and package in EXTRAS:
         return f"storygan: {error}. Install it with the extra that has it: pip install 'storygan[{EXTRAS[package]}]'"
-    what = " ".join(str(error).split()) or "no message"
+    message = " ".join(str(error).split()) or "no message"
     return (
-        f"storygan: {type(error).__name__}: {what}\nFor the traceback run the same command as `storygan --debug ...`."
+        f"storygan: {type(error).__name__}: {message}\n"
+        "For the traceback run the same command as `storygan --debug ...`."
     )

@@ -1,4 +1,4 @@
-"""`storygan prepare`: a folder of stories to prepared ones, which `storygan train` takes, on any of Beam's runners."""
+"""`storygan prepare`: prepares a folder of stories for `storygan train`, on any of Beam's runners."""
 
 from __future__ import annotations
 
@@ -7,7 +7,15 @@ from typing import Annotated, Any
 import typer
 
 from storygan_cli.runner_options import BeamOptions, BeamRunner, BeamWorkers, beam_arguments
-from storygan_cli.settings_options import Assignments, Encoder, MaxRejectFraction, Preset, Stories, story_settings
+from storygan_cli.settings_options import (
+    Assignments,
+    Encoder,
+    InitFrom,
+    MaxRejectFraction,
+    Preset,
+    Stories,
+    story_settings,
+)
 
 EPILOG = "Example: storygan prepare --data runs/data/quick --out runs/prepared --preset quick --beam-workers 2"
 
@@ -16,16 +24,13 @@ def prepare(
     data: Stories,
     out: Annotated[
         str,
-        typer.Option(help="Folder for prepared stories, also s3:// or gs://; what is unchanged there is used again."),
+        typer.Option(
+            help="Folder for the prepared stories, on this machine or in a bucket (s3:// or gs://). Results that are "
+            "already there and still valid are reused."
+        ),
     ],
     preset: Preset = None,
-    init_from: Annotated[
-        str | None,
-        typer.Option(
-            help="Model that the training is to go on from, whose sentence encoder and PCA make the vectors: a "
-            "pretrained name, a run directory, a model base directory or a version directory."
-        ),
-    ] = None,
+    init_from: InitFrom = None,
     assignments: Assignments = None,
     encoder: Encoder = None,
     max_reject_fraction: MaxRejectFraction = None,
@@ -39,22 +44,22 @@ def prepare(
     from storygan_cli.remote_folders import read_folder, require_local_workers, synced_folder
 
     require_local_workers(beam_args, data, out)
-    with read_folder(data) as stories, synced_folder(out) as place:
+    with read_folder(data) as stories, synced_folder(out) as folder:
         from pipeline.preparation import Preparation, remove_unfinished
-        from pipeline.preparation import prepare as make_prepared
+        from pipeline.preparation import prepare as prepare_stories
 
-        if place.cut_off:
-            remove_unfinished(place.path)
-        counts = make_prepared(Preparation(stories.path, place.path, settings, initial, beam_args))
-    _tell(out.rstrip("/"), counts)
+        if folder.incomplete:
+            remove_unfinished(folder.path)
+        counts = prepare_stories(Preparation(stories.path, folder.path, settings, initial, beam_args))
+    _print_summary(out.rstrip("/"), counts)
 
 
-def _tell(out: str, counts: dict[str, Any]) -> None:
-    """Says what became of the stories, and how to go on."""
+def _print_summary(out: str, counts: dict[str, Any]) -> None:
+    """Prints how many stories were accepted and rejected, and the command that trains on them."""
     splits = ", ".join(f"{count} {split}" for split, count in counts["splits"].items())
-    aside = counts["given"] - counts["accepted"]
+    rejected = counts["given"] - counts["accepted"]
     print(f"stories    {counts['accepted']} of {counts['given']}: {splits}")
-    if aside:
-        print(f"set aside  {aside}: {out}/rejects.jsonl")
+    if rejected:
+        print(f"set aside  {rejected}: {out}/rejects.jsonl")
     print(f"prepared   {out}")
     print(f"train      storygan train --data {out} --out DIR")

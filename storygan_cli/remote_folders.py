@@ -1,12 +1,13 @@
-"""Folders that a command is given: of this machine, or `s3://` and `gs://` ones, of which it works on copies.
+"""Folders that a command reads or writes: on this machine, or in a bucket, of which the command uses a local copy.
 
-A typer option of type Path turns `s3://` into `s3:/`: options that may be in a bucket are texts.
+Options that may name a bucket have the type `str`, because a typer option of type `Path` turns `s3://` into `s3:/`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -14,166 +15,166 @@ from pathlib import Path
 
 from storygan_tf.common.errors import ConfigError, ModelError, StoryGANError
 
-_SCHEMES = ("s3:/", "gs:/")
-
 
 @dataclasses.dataclass(frozen=True)
-class Folder:
-    """A folder that a command works on.
+class LocalFolder:
+    """A folder on this machine: the one that an option names, or a copy of the one in a bucket.
 
     Attributes:
-        name: as it was given.
-        path: on this machine.
-        cut_off: whether it is a copy of one that was not stored whole.
+        name: path or URI, as the user wrote it.
+        path: path of the folder or of the copy.
+        incomplete: whether it is a copy of a folder in a bucket that was not stored completely.
     """
 
     name: str
     path: Path
-    cut_off: bool = False
+    incomplete: bool = False
 
     @property
     def remote(self) -> bool:
-        """Whether it is a copy."""
-        return is_bucket_uri(self.name)
+        """Whether the folder is a copy of one in a bucket."""
+        return in_bucket(self.name)
 
     def display_path(self, path: Path | str) -> str:
-        """Returns how a user is told of a path in it."""
+        """Returns a path in this folder as the user knows it: in the bucket, not in the copy."""
         return str(path).replace(str(self.path), self.name.rstrip("/")) if self.remote else str(path)
 
 
-def is_bucket_uri(given: str | Path | None) -> bool:
-    """Tells whether an option names a place in a bucket."""
-    return given is not None and str(given).startswith(_SCHEMES)
+def in_bucket(location: str | Path | None) -> bool:
+    """Returns whether the value of an option, URI or path, is in a bucket; also recognises the `s3:/` of a `Path`."""
+    from components.buckets import is_remote
+
+    return location is not None and is_remote(re.sub(":/+", "://", str(location), count=1))
 
 
 @contextlib.contextmanager
-def read_folder(given: str) -> Iterator[Folder]:
-    """Gives a folder to read.
+def read_folder(location: str) -> Iterator[LocalFolder]:
+    """Yields a folder to read; a copy of a folder in a bucket is removed at the end.
 
     Raises:
-        DataError: where there is nothing in the bucket, or only a part.
-        BucketError: where the bucket cannot be read.
+        DataError: if the folder in the bucket is missing or incomplete.
+        BucketError: if the bucket cannot be read.
     """
-    if not is_bucket_uri(given):
-        yield Folder(given, Path(given))
+    if not in_bucket(location):
+        yield LocalFolder(location, Path(location))
         return
     from components.buckets import fetch
 
-    with tempfile.TemporaryDirectory(prefix="storygan-") as place:
-        folder = Folder(given, Path(place, "copy"))
-        fetch(given, folder.path)
-        with _names(folder):
+    with tempfile.TemporaryDirectory(prefix="storygan-") as temporary:
+        folder = LocalFolder(location, Path(temporary, "copy"))
+        fetch(location, folder.path)
+        with _original_paths_in_errors(folder):
             yield folder
 
 
 @contextlib.contextmanager
-def synced_folder(given: str, *, meanwhile: bool = False) -> Iterator[Folder]:
-    """Gives a folder to go on in and to leave results in, which are stored at the end, also after an error.
+def synced_folder(location: str, *, periodically: bool = False) -> Iterator[LocalFolder]:
+    """Yields a folder to write results to; a copy is stored in the bucket at the end, also after an error.
 
     Args:
-        given: of this machine, or in a bucket.
-        meanwhile: whether it is stored now and then, too.
+        location: path or URI of the folder. What is already there is in the copy.
+        periodically: whether to store the copy every minute as well.
 
     Raises:
-        BucketError: where the bucket cannot be used.
+        BucketError: if the bucket cannot be read or written.
     """
-    if not is_bucket_uri(given):
-        yield Folder(given, Path(given))
+    if not in_bucket(location):
+        yield LocalFolder(location, Path(location))
         return
     from components.buckets import STORE_SECONDS, kept
 
-    with kept(given, STORE_SECONDS if meanwhile else None) as copy:
-        folder = Folder(given, copy.local, copy.cut_off)
-        with _names(folder):
+    with kept(location, STORE_SECONDS if periodically else None) as copy:
+        folder = LocalFolder(location, copy.local, copy.cut_off)
+        with _original_paths_in_errors(folder):
             yield folder
 
 
 @contextlib.contextmanager
-def local_model(given: str | None) -> Iterator[str | None]:
-    """Gives `--model` as it is, or a copy of the newest whole version in a bucket.
+def local_model(model: str | None) -> Iterator[str | None]:
+    """Yields the value of `--model`, or the path of a copy of the newest complete version in a bucket.
 
     Raises:
-        ModelError: where there is none.
-        BucketError: where the bucket cannot be read.
+        ModelError: if the bucket has no exported model at that place.
+        BucketError: if the bucket cannot be read.
     """
-    if given is None or not is_bucket_uri(given):
-        yield given
+    if model is None or not in_bucket(model):
+        yield model
         return
     from components.buckets import fetch
 
-    version = _version(given.rstrip("/"))
-    with tempfile.TemporaryDirectory(prefix="storygan-") as place:
-        # Its name is the version.
-        folder = Path(place, version.rpartition("/")[2])
+    version = _version_uri(model.rstrip("/"))
+    with tempfile.TemporaryDirectory(prefix="storygan-") as temporary:
+        # The name of a version directory is the version.
+        folder = Path(temporary, version.rpartition("/")[2])
         fetch(version, folder)
-        with _names(Folder(version, folder)):
+        with _original_paths_in_errors(LocalFolder(version, folder)):
             yield str(folder)
 
 
-def fetch_data(given: str, out: Path) -> Path:
-    """Returns a folder of stories, fetched into a run directory where it is in a bucket.
+def fetch_data(location: str, out: Path) -> Path:
+    """Returns a folder of stories; one in a bucket is copied to `data` in the run directory `out`.
 
-    Always to the same place: the pipeline takes a folder of another name for other data.
+    The copy always has the same path, because the pipeline treats a folder with another path as other data.
     """
-    if not is_bucket_uri(given):
-        return Path(given)
+    if not in_bucket(location):
+        return Path(location)
     from components.buckets import fetch
 
-    target, aside = out.absolute() / "data", out.absolute() / ".data.writing"
-    shutil.rmtree(aside, ignore_errors=True)
-    fetch(given, aside)
+    target, writing = out.absolute() / "data", out.absolute() / ".data.writing"
+    shutil.rmtree(writing, ignore_errors=True)
+    fetch(location, writing)
     shutil.rmtree(target, ignore_errors=True)
-    aside.replace(target)
+    writing.replace(target)
     return target
 
 
-def require_local(option: str, given: str | Path | None, why: str) -> None:
-    """Refuses a place in a bucket.
+def require_local(option: str, location: str | Path | None, reason: str) -> None:
+    """Checks that the value of an option is not in a bucket.
 
     Raises:
-        ConfigError: where it is one.
+        ConfigError: if it is in a bucket; the message ends with `reason`.
     """
-    if is_bucket_uri(given):
-        raise ConfigError(f"{option} {given}: is in a bucket; expected a place on this machine: {why}.")
+    if in_bucket(location):
+        raise ConfigError(f"{option} {location}: is in a bucket; expected a place on this machine: {reason}.")
 
 
-def require_local_workers(beam_args: Sequence[str], *given: str) -> None:
-    """Refuses folders in buckets where Beam's workers are elsewhere: they would not see this machine's copies.
+def require_local_workers(beam_args: Sequence[str], *locations: str) -> None:
+    """Checks that Beam's workers are on this machine if a folder is in a bucket, because they read its local copy.
 
     Raises:
-        ConfigError: where both come together.
+        ConfigError: if a folder is in a bucket and the workers may be on other machines.
     """
-    if not any(map(is_bucket_uri, given)):
+    if not any(map(in_bucket, locations)):
         return
     from components.beam_options import LOOPBACK, is_local
 
     if not is_local(beam_args) and LOOPBACK not in beam_args:
         raise ConfigError(
-            f"{next(filter(is_bucket_uri, given))}: is in a bucket, and its copy on this machine is out of reach for "
+            f"{next(filter(in_bucket, locations))}: is in a bucket, and its copy on this machine is out of reach for "
             "workers elsewhere; expected a folder that all of them share, or workers on this machine."
         )
 
 
-def _version(given: str) -> str:
-    """Returns the URI of a version directory."""
+def _version_uri(uri: str) -> str:
+    """Returns the URI of the newest version directory in a run or model base directory, or `uri` if it is one."""
     from components.buckets import list_files, newest_version
     from storygan_tf.common.model_paths import BASE_DIRECTORY
 
-    if "saved_model.pb" in list_files(given):
-        return given
-    for base in (f"{given}/{BASE_DIRECTORY}", given):
+    if "saved_model.pb" in list_files(uri):
+        return uri
+    for base in (f"{uri}/{BASE_DIRECTORY}", uri):
         version = newest_version(base)
         if version:
             return f"{base}/{version}"
     raise ModelError(
-        f"--model {given}: holds no exported model; expected {given}/<version>/saved_model.pb, or the folder of a "
+        f"--model {uri}: holds no exported model; expected {uri}/<version>/saved_model.pb, or the folder of a "
         "training or a run."
     )
 
 
 @contextlib.contextmanager
-def _names(folder: Folder) -> Iterator[None]:
-    """Lets errors name places in the bucket, and not those of a copy that is gone by then."""
+def _original_paths_in_errors(folder: LocalFolder) -> Iterator[None]:
+    """Replaces paths of the temporary copy in error messages by their places in the bucket."""
     try:
         yield
     except StoryGANError as error:

@@ -1,4 +1,4 @@
-"""`storygan run`: a folder of stories to a trained, judged and pushed StoryGAN, by the TFX pipeline on this machine."""
+"""`storygan run`: trains, evaluates and pushes a StoryGAN with the TFX pipeline on this machine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,15 @@ import typer
 
 from storygan_cli.remote_folders import fetch_data, require_local, require_local_workers
 from storygan_cli.runner_options import BeamOptions, BeamRunner, BeamWorkers, beam_arguments
-from storygan_cli.settings_options import Assignments, Encoder, MaxRejectFraction, Preset, Stories, story_settings
+from storygan_cli.settings_options import (
+    Assignments,
+    Encoder,
+    InitFrom,
+    MaxRejectFraction,
+    Preset,
+    Stories,
+    story_settings,
+)
 from storygan_cli.train import INTERRUPTED, TERMINATED
 
 if TYPE_CHECKING:
@@ -21,15 +29,11 @@ EPILOG = "Example: storygan run --data runs/data/quick --out runs/quick --preset
 
 def run(
     data: Stories,
-    out: Annotated[Path, typer.Option(help="Run directory; the same command goes on there after an interruption.")],
+    out: Annotated[
+        Path, typer.Option(help="Run directory. Repeat the command to continue there after an interruption.")
+    ],
     preset: Preset = None,
-    init_from: Annotated[
-        str | None,
-        typer.Option(
-            help="Model to go on from, with its sentence encoder and PCA: a pretrained name, a run directory, a model "
-            "base directory or a version directory."
-        ),
-    ] = None,
+    init_from: InitFrom = None,
     assignments: Assignments = None,
     encoder: Encoder = None,
     max_reject_fraction: MaxRejectFraction = None,
@@ -37,31 +41,35 @@ def run(
     beam_workers: BeamWorkers = None,
     beam: BeamOptions = None,
     reconfigure: Annotated[
-        bool, typer.Option("--reconfigure", help="Go on in a run directory made with other settings or data.")
+        bool, typer.Option("--reconfigure", help="Use a run directory that was created with other settings or data.")
     ] = False,
 ) -> None:
-    """Train, judge and export a StoryGAN from a folder of stories."""
+    """Train, evaluate and export a StoryGAN from a folder of stories."""
     beam_args = beam_arguments(beam_runner, beam_workers, beam)
     require_local("--out", out, "the pipeline keeps its metadata there in sqlite; `storygan compile` is for clusters")
     require_local_workers(beam_args, data)
     settings, _ = story_settings(preset, init_from, assignments, encoder, max_reject_fraction)
     from pipeline.run_directory import RunDirectory
 
-    claimed = RunDirectory.open(out, settings, fetch_data(data, out), reconfigure)
-    # After the claim: loading TFX takes seconds.
+    run_directory = RunDirectory.open(out, settings, fetch_data(data, out), reconfigure)
+    # Imported after all checks because loading TFX takes seconds.
     from pipeline.local_runner import run_pipeline
     from storygan_tf.training.callbacks.interruption import TrainingInterruptedError
 
     try:
-        result = run_pipeline(claimed, beam_args=beam_args)
+        result = run_pipeline(run_directory, beam_args=beam_args)
     except TrainingInterruptedError as error:
         print(f"storygan: {error}", file=sys.stderr)
         raise SystemExit(INTERRUPTED if error.signal == "SIGINT" else TERMINATED) from error
-    _tell(result)
+    _print_summary(result)
 
 
-def _tell(result: RunResult) -> None:
-    """Says where everything is and how it was judged; a model that was not pushed ends with exit code 1."""
+def _print_summary(result: RunResult) -> None:
+    """Prints where the results are and why the model was pushed.
+
+    Raises:
+        ModelError: if the model was not pushed.
+    """
     from storygan_tf.common.errors import ModelError
 
     print(f"pictures   {result.run_dir / 'storyboard.png'}")

@@ -1,4 +1,4 @@
-"""The options that say where Beam runs, for every command that takes them."""
+"""Options that choose Beam's runner and its workers, for every command that uses Beam."""
 
 from __future__ import annotations
 
@@ -9,23 +9,27 @@ import typer
 BeamRunner = Annotated[
     str | None,
     typer.Option(
-        help="in-memory (default), multi-threading or multi-processing on this machine, or a Beam runner, such as "
-        "FlinkRunner, whose options --beam passes on."
+        help="in-memory (default), multi-threading or multi-processing on this machine, or the name of a Beam runner, "
+        "such as FlinkRunner, whose own options --beam sets."
     ),
 ]
 
 BeamWorkers = Annotated[
-    int | None, typer.Option(help="Workers on this machine, processes by default; with FlinkRunner its parallelism.")
+    int | None, typer.Option(help="Number of worker processes on this machine; with FlinkRunner, its parallelism.")
 ]
 
 BeamOptions = Annotated[
     list[str] | None,
-    typer.Option(help="One of Beam's own options, such as --beam=--flink_master=localhost:8081; may be repeated."),
+    typer.Option(help="One of Beam's own options, such as --beam=--flink_master=localhost:8081. Repeat it for more."),
 ]
 
 
-def beam_arguments(runner: str | None, workers: int | None, given: list[str] | None) -> list[str]:
-    """Returns Beam's options for the command line's."""
+def beam_arguments(runner: str | None, workers: int | None, options: list[str] | None) -> list[str]:
+    """Returns the arguments of a Beam pipeline for the values of `--beam-runner`, `--beam-workers` and `--beam`.
+
+    Raises:
+        ConfigError: if the runner is unknown, or an option does not fit it.
+    """
     from components.beam_options import runner_arguments
 
-    return runner_arguments(runner, workers, given or [])
+    return runner_arguments(runner, workers, options or [])

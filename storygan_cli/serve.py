@@ -1,4 +1,4 @@
-"""`storygan serve`: a model over gRPC and REST, for development and tests."""
+"""`storygan serve`: serves a model over gRPC and REST, for development and tests."""
 
 from __future__ import annotations
 
@@ -7,20 +7,23 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from storygan_cli.remote_folders import local_model
 from storygan_tf.common.errors import ConfigError
 
+if TYPE_CHECKING:
+    from serving.local_server.server_options import ServerOptions
+
 EPILOG = "Example: storygan serve --model blocks --port 8500 --rest-port 8501 --enable_batching"
 
 MODEL_NAME = "storygan"
-"""Under which `--model` is served."""
+"""Name under which the model of `--model` is served."""
 
 CONTEXT = {"allow_extra_args": True, "ignore_unknown_options": True}
-"""Flags of tensorflow_model_server are passed on."""
+"""Click settings that let the flags of tensorflow_model_server through to `parse_flags`."""
 
 
 def serve(
@@ -28,18 +31,20 @@ def serve(
     model: Annotated[
         str | None,
         typer.Option(
-            help="A pretrained name, a run directory, a model base directory (new versions are picked up) or a version "
-            "directory."
+            help="A pretrained name (such as blocks), a run directory, a model base directory, whose new versions are "
+            "loaded while it serves, or a version directory."
         ),
     ] = None,
     port: Annotated[int, typer.Option(help="Port for gRPC.")] = 8500,
-    rest_port: Annotated[int | None, typer.Option(help="Port for REST; 0 for none. With --model, 8501.")] = None,
+    rest_port: Annotated[
+        int | None, typer.Option(help="Port for REST; 0 turns REST off. With --model, 8501 by default.")
+    ] = None,
 ) -> None:
     """Serve a model over gRPC and REST as TensorFlow Serving does, for development and tests.
 
-    It also takes the flags of tensorflow_model_server, such as --model_config_file, --model_base_path, --rest_api_port,
-    --enable_batching and --batching_parameters_file; one that it does not implement is an error. In production, serve
-    with TensorFlow Serving (docs/serving.md).
+    It also accepts the flags of tensorflow_model_server, such as --model_config_file, --model_base_path,
+    --rest_api_port, --enable_batching and --batching_parameters_file. A flag that it does not implement is an error.
+    In production, use TensorFlow Serving (docs/serving.md).
     """
     from serving.local_server.server_options import ServerOptions, parse_flags
 
@@ -50,17 +55,18 @@ def serve(
         _serve(ServerOptions(**flags))
         return
     if flags.keys() & {"model_config_file", "model_base_path"}:
-        raise ConfigError("--model: found beside --model_config_file or --model_base_path, expected one of them.")
-    with local_model(model) as place, _base_directory(place or model) as base:
-        given: dict[str, Any] = {
+        raise ConfigError("--model: found with --model_config_file or --model_base_path, expected one of them.")
+    with local_model(model) as local, _base_directory(local or model) as base:
+        defaults: dict[str, Any] = {
             "model_name": MODEL_NAME,
             "rest_api_port": 8501,
             "enable_grpc_healthcheck_service": True,
         }
-        _serve(ServerOptions(**given | flags | {"model_base_path": str(base)}))
+        _serve(ServerOptions(**defaults | flags | {"model_base_path": str(base)}))
 
 
-def _serve(options: Any) -> None:
+def _serve(options: ServerOptions) -> None:
+    """Runs the server until the process is stopped, with its log on standard error."""
     from serving.local_server.server import run
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
@@ -69,12 +75,12 @@ def _serve(options: Any) -> None:
 
 @contextmanager
 def _base_directory(model: str) -> Iterator[Path]:
-    """Gives the model base directory: the model's own, or one made of a single version."""
+    """Yields the model base directory that holds the model, or a temporary one that holds this version only."""
     from storygan_tf.common.model_paths import BASE_DIRECTORY, find_model
 
     version = find_model(model)
-    given = Path(model).absolute()
-    for base in (given / BASE_DIRECTORY, given):
+    path = Path(model).absolute()
+    for base in (path / BASE_DIRECTORY, path):
         if version.parent == base:
             yield base
             return

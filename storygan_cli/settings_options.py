@@ -1,4 +1,4 @@
-"""The options that settings are made of, for every command that takes them."""
+"""Options that set the configuration of a training, for every command that takes settings."""
 
 from __future__ import annotations
 
@@ -15,33 +15,56 @@ DEFAULT_PRESET = "quick"
 Stories = Annotated[
     str,
     typer.Option(
-        help="Folder of stories, in any layout that `storygan data check` knows; s3:// and gs:// are fetched."
+        help="Folder of stories, in any layout that `storygan data check` reads. It may be in a bucket (s3:// or gs://)."
     ),
 ]
 
 Preset = Annotated[
     str | None,
     typer.Option(
-        help="Settings to start from: quick, blocks, paper, pororo or flintstones; by default quick, or "
-        "--init-from's own."
+        help="Preset to start from: quick, blocks, paper, pororo or flintstones. By default quick, or with --init-from "
+        "the preset of that model."
+    ),
+]
+
+InitFrom = Annotated[
+    str | None,
+    typer.Option(
+        help="Model to start the training from, with its sentence encoder and PCA: a pretrained name, a run "
+        "directory, a model base directory or a version directory."
     ),
 ]
 
 Assignments = Annotated[
-    list[str] | None, typer.Option("--set", help="One setting, key=value; may be repeated.", metavar="KEY=VALUE")
+    list[str] | None,
+    typer.Option("--set", help="Change one setting, as key=value. Repeat it for more.", metavar="KEY=VALUE"),
 ]
 
-Encoder = Annotated[str | None, typer.Option(help="Sentence encoder: a hub handle, a SavedModel's path or 'embedded'.")]
+Encoder = Annotated[
+    str | None, typer.Option(help="Sentence encoder: a TensorFlow Hub handle, the path of a SavedModel, or 'embedded'.")
+]
 
 MaxRejectFraction = Annotated[
-    float | None, typer.Option(help="Fail when more than this fraction of stories has to be set aside.")
+    float | None, typer.Option(help="Fail if more than this fraction of the stories cannot be used.")
 ]
 
 
 def start_settings(
     preset: str | None, init_from: str | None, assignments: list[str]
 ) -> tuple[Settings, InitialModel | None]:
-    """Returns the settings, and the model that the training starts from; not checked yet whether it can."""
+    """Returns the settings, and the initial model if `init_from` names one.
+
+    Does not check whether the initial model fits the settings: call its `check` for that.
+
+    Args:
+        preset: name of the preset; None for the initial model's preset, or for `quick` without an initial model.
+        init_from: name or path of the initial model, on this machine.
+        assignments: changes of settings, each `key=value`.
+
+    Raises:
+        ConfigError: if a preset or setting is unknown or has a wrong value, or `init_from` is in a bucket.
+        ModelError: if there is no such initial model.
+    """
     from storygan_tf.config import presets
 
     if init_from is None:
@@ -63,9 +86,16 @@ def story_settings(
     encoder: str | None,
     max_reject_fraction: float | None,
 ) -> tuple[Settings, InitialModel | None]:
-    """Returns the same for a command that begins with stories, checked."""
-    given = {"data.encoder": encoder, "data.max_reject_fraction": max_reject_fraction}
-    shorthands = [f"{key}={value}" for key, value in given.items() if value is not None]
+    """Returns the settings and the initial model for a command that reads a folder of stories.
+
+    Unlike `start_settings`, it applies `--encoder` and `--max-reject-fraction`, and checks that the initial model fits.
+
+    Raises:
+        ConfigError: as `start_settings`, and if the initial model does not fit the settings.
+        ModelError: if there is no such initial model.
+    """
+    values = {"data.encoder": encoder, "data.max_reject_fraction": max_reject_fraction}
+    shorthands = [f"{key}={value}" for key, value in values.items() if value is not None]
     settings, initial = start_settings(preset, init_from, [*(assignments or []), *shorthands])
     if initial:
         initial.check(settings)

@@ -1,13 +1,15 @@
-"""Story folders made by code, for every room's tests."""
+"""Fixtures for the tests of all packages: functions that write small data sets, and a local S3 server."""
 
 from __future__ import annotations
 
 import io
 import json
 import pickle
+import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from pathlib import Path
@@ -17,6 +19,13 @@ from PIL import Image, ImageDraw
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 160, 40), "blue": (40, 70, 220), "yellow": (240, 220, 40)}
 PLACES = ("left", "middle", "right")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Restores SIGINT where a shell started the tests in the background with SIGINT ignored, which tests inherit."""
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if in_main_thread and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def draw_frame(squares: list[tuple[str, int, int]], path: Path) -> None:
@@ -39,16 +48,16 @@ def make_story_folder(
     labels: bool = True,
     objects: bool = True,
 ) -> Path:
-    """Writes a story folder of coloured squares: frame k shows squares 1 to k.
+    """Writes a story folder of coloured squares; frame k shows squares 1 to k.
 
     Args:
-        path: the folder to make.
-        train: stories for training.
-        test: stories for testing.
-        frames: frames a story.
+        path: the folder to write.
+        train: number of training stories.
+        test: number of test stories.
+        frames: number of frames in each story.
         split: whether stories name their split.
-        labels: whether they have labels.
-        objects: whether they have objects.
+        labels: whether stories have labels.
+        objects: whether stories have objects.
 
     Returns:
         `path`.
@@ -90,12 +99,12 @@ def describe(square: tuple[str, int, int]) -> dict:
 
 @pytest.fixture(scope="session")
 def story_folder():
-    """Gives `make_story_folder`: path, train, test, and options, to a story folder."""
+    """Returns the function `make_story_folder`."""
     return make_story_folder
 
 
 class StoryLines:
-    """The lines of a story folder, to be read and edited."""
+    """Reads and edits the lines of a story folder."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "stories.jsonl"
@@ -104,7 +113,7 @@ class StoryLines:
         return [json.loads(line) for line in self.path.read_text().splitlines()]
 
     def edit(self, index: int, **values) -> dict:
-        """Sets values of one line; None removes them. Returns the line as it was."""
+        """Sets fields of one line, or removes those that are None; returns the line as it was before."""
         lines = self.read()
         before = dict(lines[index])
         lines[index] = {key: value for key, value in (lines[index] | values).items() if value is not None}
@@ -114,18 +123,18 @@ class StoryLines:
 
 @pytest.fixture(scope="session")
 def story_lines():
-    """Gives `StoryLines` of a folder."""
+    """Returns the class `StoryLines`."""
     return StoryLines
 
 
 def make_prepared_folder(path: Path, train: int = 8, test: int = 2, *, frames: int = 2, size: int = 8) -> Path:
-    """Writes prepared stories, as `storygan_tf.data.prepared_data` lays them out: squares, and real vectors.
+    """Writes a folder of prepared stories (`storygan_tf.data.prepared_data`): coloured squares, encoded sentences.
 
     Args:
-        path: the folder to make.
-        train: training stories.
-        test: test stories.
-        frames: frames a story.
+        path: the folder to write.
+        train: number of training stories.
+        test: number of test stories.
+        frames: number of frames in each story.
         size: width of a sentence vector.
 
     Returns:
@@ -163,7 +172,7 @@ def make_prepared_folder(path: Path, train: int = 8, test: int = 2, *, frames: i
 
 
 def _square(colour: str, left: int) -> bytes:
-    """Returns a PNG of a square on grey."""
+    """Returns a PNG of a coloured square on grey."""
     image = Image.new("RGB", (64, 64), (128, 128, 128))
     ImageDraw.Draw(image).rectangle((left, 20, left + 16, 40), COLOURS[colour])
     image.save(png := io.BytesIO(), "PNG")
@@ -172,12 +181,12 @@ def _square(colour: str, left: int) -> bytes:
 
 @pytest.fixture(scope="session")
 def prepared_folder():
-    """Gives `make_prepared_folder`: path, train, test, and options, to prepared stories."""
+    """Returns the function `make_prepared_folder`."""
     return make_prepared_folder
 
 
 def make_clevr_folder(path: Path) -> Path:
-    """Writes CLEVR-SV's public layout: stories 0, 1, 9999 and 10000, and a mask such as CP-CSV's copy has."""
+    """Writes CLEVR-SV's public layout: stories 0, 1, 9999 and 10000, and a mask as in CP-CSV's copy."""
 
     from storygan_tf.data.blocks import clevr
     from storygan_tf.data.blocks.placement import story_objects
@@ -197,7 +206,7 @@ def make_clevr_folder(path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def clevr_folder():
-    """Gives `make_clevr_folder`: path, to a folder in CLEVR-SV's layout."""
+    """Returns the function `make_clevr_folder`."""
     return make_clevr_folder
 
 
@@ -207,13 +216,13 @@ PORORO_EPISODE = "Pororo_ENGLISH1_1/Pororo_ENGLISH1_1_ep1"
 def make_pororo_folder(path: Path, clips: int = 13, *, quoted: bool = False) -> Path:
     """Writes Pororo-SV's public layout: clip n is a strip of 2 to 4 squares of 8x8, square k coloured (n, 50 * k, 0).
 
-    The last pixel of each square is another. Clip n begins story n where four follow it. The last three of these are
-    for validation, testing and no split, all others for training.
+    The last pixel of each square has another colour. Clip n begins story n if four clips follow it. The last three
+    stories are in the validation split, the test split and no split; all others are training stories.
 
     Args:
-        path: the folder to make.
-        clips: how many there are, at least 9.
-        quoted: whether names are texts such as `b'...'`, as in some copies.
+        path: the folder to write.
+        clips: number of clips, at least 9.
+        quoted: whether names are texts such as `b'...'`, as in some copies of the data set.
 
     Returns:
         `path`.
@@ -248,14 +257,14 @@ def make_pororo_folder(path: Path, clips: int = 13, *, quoted: bool = False) -> 
 
 
 def save_pickled(path: Path, value) -> None:
-    """Writes a `.npy` file that holds a pickle, as the field's sets do."""
+    """Writes a `.npy` file that holds a pickle, as in the published data sets."""
     import numpy as np
 
     np.save(path, value if isinstance(value, np.ndarray) else np.array(value, dtype=object), allow_pickle=True)
 
 
 def ragged(*rows):
-    """Returns an array of lists of unlike length."""
+    """Returns an object array of arrays, which may have different lengths."""
     import numpy as np
 
     array = np.empty(len(rows), dtype=object)
@@ -265,7 +274,7 @@ def ragged(*rows):
 
 @pytest.fixture(scope="session")
 def pororo_folder():
-    """Gives `make_pororo_folder`: path, clips, and options, to a folder in Pororo-SV's layout."""
+    """Returns the function `make_pororo_folder`."""
     return make_pororo_folder
 
 
@@ -275,16 +284,15 @@ def flintstones_clip(number: int) -> str:
 
 
 def make_flintstones_folder(path: Path, *, labels: bool = True, following: bool = True) -> Path:
-    """Writes FlintstonesSV's public layout: 16 clips of two episodes, frame k of clip n coloured (n, 50 * k, 0), its
-    last pixel another.
+    """Writes FlintstonesSV's public layout: 16 clips of two episodes, frame k of clip n coloured (n, 50 * k, 0).
 
-    Clips 0 to 3 of each episode begin stories. Clip 3 is for validation, clips 9 and 15 for testing, the others for
-    training.
+    The last pixel of each frame has another colour. Clips 0 to 3 of each episode begin stories. Clip 3 is in the
+    validation split, clips 9 and 15 are in the test split, and the others are training clips.
 
     Args:
-        path: the folder to make.
-        labels: whether there is `labels.pkl`; clip n shows label n % 7, and the annotations say the same.
-        following: whether there is `following_cache4.pkl`.
+        path: the folder to write.
+        labels: whether to write `labels.pkl`; clip n shows label n % 7, both there and in the annotations.
+        following: whether to write `following_cache4.pkl`.
 
     Returns:
         `path`.
@@ -324,13 +332,13 @@ def make_flintstones_folder(path: Path, *, labels: bool = True, following: bool 
 
 @pytest.fixture(scope="session")
 def flintstones_folder():
-    """Gives `make_flintstones_folder`: path and options, to a folder in FlintstonesSV's layout."""
+    """Returns the function `make_flintstones_folder`."""
     return make_flintstones_folder
 
 
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory):
-    """Returns the address of a local S3 server, a process of its own."""
+    """Starts a local S3 server in a process of its own and returns its address."""
     log = tmp_path_factory.mktemp("s3") / "server.log"
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
@@ -338,11 +346,12 @@ def s3_server(tmp_path_factory):
     with log.open("wb") as output:
         command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
         server = subprocess.Popen(command, stdout=output, stderr=output)
-    for _ in range(300):
+    limit = time.monotonic() + 300
+    while True:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 break
-        assert server.poll() is None, log.read_text()
+        assert server.poll() is None and time.monotonic() < limit, log.read_text()
         time.sleep(0.1)
     yield f"http://127.0.0.1:{port}"
     server.kill()
@@ -351,7 +360,7 @@ def s3_server(tmp_path_factory):
 
 @pytest.fixture
 def bucket(s3_server, monkeypatch):
-    """Returns the URI of a new bucket there; processes that a test starts find it, too."""
+    """Creates a bucket on the local S3 server and returns its URI; processes that the test starts can use it, too."""
     import boto3
 
     from components import buckets

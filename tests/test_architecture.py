@@ -1,12 +1,18 @@
-"""The house's rules: which room may import which, what stays light, and what no tracked file may say."""
+"""The rules of the project: who may import whom, what starts without TensorFlow, and what no tracked file may contain.
+
+A room is one of the top-level packages: `storygan_tf`, `components`, `pipeline`, `serving` and `storygan_cli`.
+"""
 
 from __future__ import annotations
 
 import ast
+import graphlib
 import re
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -23,6 +29,20 @@ TFX = {
     "tfx_bsl",
 }
 
+PACKAGES = (
+    "common",
+    "config",
+    "data",
+    "text",
+    "models",
+    "metrics",
+    "export",
+    "training",
+    "evaluation",
+    "reporting",
+)
+"""The packages of storygan_tf in their order: each imports only itself and those before it."""
+
 FORBIDDEN = {
     "storygan_tf": TFX | {"components", "pipeline", "serving", "storygan_cli"},
     "components": {"pipeline", "serving", "storygan_cli"},
@@ -30,8 +50,21 @@ FORBIDDEN = {
     "serving": {"pipeline", "storygan_cli"},
     "storygan_cli": set(),
 }
+"""Packages that each room must not import."""
 
 LIGHT = sys.stdlib_module_names | {"typer", "rich", "storygan_cli"}
+"""Packages that the command line may import at the start."""
+
+CONVENTIONAL_NAMES = {"__init__", "__main__", "compat", "component", "executor"}
+"""Names of modules that mean the same thing in every package."""
+
+SHARED_NAMES = {
+    "evaluate": "the command `storygan evaluate`, and the evaluation that it runs",
+    "flintstones": "the reader of the data set FlintstonesSV, and its preset",
+    "lineage": "the command `storygan lineage`, and the records that it shows",
+    "pororo": "the reader of the data set Pororo-SV, and its preset",
+}
+"""Names of modules that several packages use for the same thing, with the reason."""
 
 MACHINE = [
     r"(?<![\w.])/(root|home|work|Users)/",
@@ -42,11 +75,16 @@ MACHINE = [
     r"proxy\.golang",
     r"deb\.debian",
 ]
-"""Paths of a machine, and hosts of registries."""
+"""Patterns of paths that exist on one machine only, and of hosts of package registries."""
 
 
 def sources(room: str) -> list[Path]:
     return sorted((ROOT / room).rglob("*.py"))
+
+
+@cache
+def parse(path: Path) -> ast.Module:
+    return ast.parse(path.read_bytes())
 
 
 def imported(node: ast.AST) -> list[str]:
@@ -58,8 +96,20 @@ def imported(node: ast.AST) -> list[str]:
     return []
 
 
+def all_imports(path: Path) -> Iterator[tuple[int, str]]:
+    """Yields the line and the name of every import in a file, also those in functions and for type checkers only."""
+    return ((node.lineno, name) for node in ast.walk(parse(path)) for name in imported(node))
+
+
+def public_names_used(path: Path) -> Iterator[tuple[int, str]]:
+    """Yields the line and the name of every use of `storygan_tf.NAME`, which imports the module that defines NAME."""
+    for node in ast.walk(parse(path)):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "storygan_tf":
+            yield node.lineno, f"storygan_tf.{node.attr}"
+
+
 def statements_at_import(node: ast.AST) -> Iterator[ast.AST]:
-    """Walks what runs when a module is imported: no function bodies, nothing for type checkers only."""
+    """Yields the nodes that run when a module is imported: none in functions, none for type checkers only."""
     for child in ast.iter_child_nodes(node):
         functions = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
         if not functions and not (isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test)):
@@ -67,7 +117,39 @@ def statements_at_import(node: ast.AST) -> Iterator[ast.AST]:
             yield from statements_at_import(child)
 
 
+def imports_at_import(path: Path) -> Iterator[tuple[int, str]]:
+    """Yields the line and the name of every import that runs when a file is imported."""
+    return ((node.lineno, name) for node in statements_at_import(parse(path)) for name in imported(node))
+
+
+def project_modules() -> dict[str, Path]:
+    """Returns the file of each module of the project by its name; a package has the name of its folder."""
+    files = [path for room in FORBIDDEN for path in sources(room)]
+    return {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in files}
+
+
+def parents(module: str) -> list[str]:
+    """Returns the packages that contain a module, which Python imports before it."""
+    parts = module.split(".")
+    return [".".join(parts[:length]) for length in range(1, len(parts))]
+
+
+def modules_imported_by(module: str, modules: dict[str, Path]) -> set[str]:
+    """Returns the modules of the project that Python imports when it imports `module`.
+
+    Importing `a.b` also imports the package `a`. This counts only if `module` is not itself in `a`, because then Python
+    has started to import `a` already.
+    """
+    found = set()
+    for _, name in imports_at_import(modules[module]):
+        target = name if name in modules else name.rpartition(".")[0]
+        if target in modules:
+            found |= {target} | set(parents(target)) - {module, *parents(module)}
+    return found
+
+
 def tracked_files() -> list[Path]:
+    """Returns the files that git tracks; skips the test if this is not a git checkout."""
     listing = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
     if listing.returncode:
         pytest.skip("not a git checkout")
@@ -75,6 +157,7 @@ def tracked_files() -> list[Path]:
 
 
 def modules_after(statement: str) -> set[str]:
+    """Returns the names of the modules that are loaded after a fresh process has run a statement."""
     done = subprocess.run(
         [sys.executable, "-c", f"{statement}\nimport sys; print(*sys.modules)"],
         cwd=ROOT,
@@ -88,13 +171,50 @@ def modules_after(statement: str) -> set[str]:
 @pytest.mark.parametrize("room", FORBIDDEN)
 def test_rooms_import_only_what_they_may(room):
     wrong = [
-        f"{path.relative_to(ROOT)}:{node.lineno} imports {name}"
+        f"{path.relative_to(ROOT)}:{line} imports {name}"
         for path in sources(room)
-        for node in ast.walk(ast.parse(path.read_bytes()))
-        for name in imported(node)
+        for line, name in all_imports(path)
         if name.partition(".")[0] in FORBIDDEN[room]
     ]
     assert wrong == []
+
+
+def test_the_order_has_all_packages_of_storygan_tf():
+    folders = {path.relative_to(ROOT / "storygan_tf").parts[0] for path in sources("storygan_tf")} - {"__init__.py"}
+    assert folders == set(PACKAGES)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_packages_import_only_themselves_and_those_before_them(package):
+    names = ("__version__", *PACKAGES[: PACKAGES.index(package) + 1])
+    allowed = {"storygan_tf", *(f"storygan_tf.{name}" for name in names)}
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line} imports {name}"
+        for path in sources(f"storygan_tf/{package}")
+        for line, name in (*all_imports(path), *public_names_used(path))
+        if name.partition(".")[0] == "storygan_tf" and ".".join(name.split(".")[:2]) not in allowed
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_no_module_imports_itself_through_others():
+    modules = project_modules()
+    graph = {module: modules_imported_by(module, modules) for module in modules}
+    assert sum(map(len, graph.values())) > len(modules), "found too few imports for the test to mean something"
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        pytest.fail(f"an import cycle: {' is imported by '.join(error.args[1])}")
+
+
+def test_modules_have_different_names():
+    places = defaultdict(list)
+    for room in FORBIDDEN:
+        for path in sources(room):
+            places[path.stem].append(str(path.relative_to(ROOT)))
+    repeated = {name: paths for name, paths in places.items() if len(paths) > 1 and name not in CONVENTIONAL_NAMES}
+    assert {name: paths for name, paths in repeated.items() if name not in SHARED_NAMES} == {}
+    assert set(SHARED_NAMES) <= set(repeated), "SHARED_NAMES has names that are not shared any more"
 
 
 @pytest.mark.parametrize("room", FORBIDDEN)
@@ -102,7 +222,7 @@ def test_imports_within_the_project_are_absolute(room):
     wrong = [
         f"{path.relative_to(ROOT)}:{node.lineno}"
         for path in sources(room)
-        for node in ast.walk(ast.parse(path.read_bytes()))
+        for node in ast.walk(parse(path))
         if isinstance(node, ast.ImportFrom) and node.level
     ]
     assert wrong == []
@@ -110,10 +230,9 @@ def test_imports_within_the_project_are_absolute(room):
 
 def test_the_command_line_imports_lazily():
     wrong = [
-        f"{path.relative_to(ROOT)}:{node.lineno} imports {name}"
+        f"{path.relative_to(ROOT)}:{line} imports {name}"
         for path in sources("storygan_cli")
-        for node in statements_at_import(ast.parse(path.read_bytes()))
-        for name in imported(node)
+        for line, name in imports_at_import(path)
         if name.partition(".")[0] not in LIGHT
         and name != "storygan_tf"
         and not name.startswith("storygan_tf.common.errors.")
@@ -139,22 +258,22 @@ import storygan_tf
 assert set(storygan_tf.__all__) <= set(dir(storygan_tf))
 assert storygan_tf.StoryGANConfig is storygan_tf.StoryGANConfig
 assert not hasattr(storygan_tf, "StoryGun")
-assert not {name for name in storygan_tf._HOMES} - set(storygan_tf.__all__)
+assert not {name for name in storygan_tf._DEFINED_IN} - set(storygan_tf.__all__)
 """
     modules_after(statement)
 
 
-def test_the_model_is_reached_by_its_public_name():
+def test_the_model_has_a_public_name():
     modules_after("import storygan_tf\nassert storygan_tf.StoryGAN.__name__ == 'StoryGAN'")
 
 
-def test_every_package_is_one():
-    """A folder of modules without `__init__.py` would be left out of the wheel."""
+def test_every_package_has_an_init():
+    """The wheel leaves out a folder of modules without `__init__.py`."""
     folders = {path.parent for room in FORBIDDEN for path in sources(room)}
     assert [str(folder.relative_to(ROOT)) for folder in folders if not (folder / "__init__.py").exists()] == []
 
 
-def test_no_paths_of_a_machine_and_no_registries():
+def test_no_paths_of_one_machine_and_no_registries():
     pattern = re.compile("|".join(MACHINE))
     wrong = []
     for path in tracked_files():

@@ -4,35 +4,30 @@ from __future__ import annotations
 
 from tfx import types
 from tfx.dsl.components.base import base_component, executor_spec
-from tfx.types import component_spec, standard_artifacts
+from tfx.types import standard_artifacts
 
 from components.judge_trainer import executor
+from components.spec_parameters import channels, output_channels, parameters
+from components.step_names import CODE_FINGERPRINT, EXAMPLES, JUDGE, SETTINGS
 
 
 class JudgeTrainerSpec(types.ComponentSpec):
-    """What JudgeTrainer takes and gives; see `JudgeTrainer`."""
+    """Declares the interface of `JudgeTrainer`."""
 
-    PARAMETERS = {  # noqa: RUF012
-        executor.SETTINGS: component_spec.ExecutionParameter(type=str),
-        executor.CODE_FINGERPRINT: component_spec.ExecutionParameter(type=str, optional=True),
-    }
-    INPUTS = {  # noqa: RUF012
-        executor.EXAMPLES: component_spec.ChannelParameter(type=standard_artifacts.Examples),
-    }
-    OUTPUTS = {  # noqa: RUF012
-        executor.JUDGE: component_spec.ChannelParameter(type=standard_artifacts.Model),
-    }
+    PARAMETERS = parameters({SETTINGS: str}, optional={CODE_FINGERPRINT: str})
+    INPUTS = channels({EXAMPLES: standard_artifacts.Examples})
+    OUTPUTS = channels({JUDGE: standard_artifacts.Model})
 
 
 class JudgeTrainer(base_component.BaseComponent):
-    """Gives the judge that tells labels, features and placed objects of a data set's frames.
+    """Provides the judge: a classifier that finds labels, features and objects in the frames of a data set.
 
-    It is a step of its own, so that TFX's cache keeps the judge while models come and go. It sees training stories
-    alone, and no model sees it.
+    It is a separate step, so that TFX's cache keeps the judge while models change. The judge is trained on training
+    stories only, and no model is trained with it.
 
     Component `outputs` contains:
-     - `judge`: Channel of type `standard_artifacts.Model`, as `storygan_tf.evaluation.judge.judge.read_judge` reads
-       it, with the custom property `what`.
+     - `judge`: Channel of type `standard_artifacts.Model`, which `storygan_tf.evaluation.judge.judge.read_judge`
+       reads, with the custom property `what`.
 
     Example:
         ```
@@ -47,16 +42,16 @@ class JudgeTrainer(base_component.BaseComponent):
         """Constructs a JudgeTrainer.
 
         Args:
-            examples: of StoryExampleGen, with a split `train`.
-            settings: JSON of `storygan_tf.config.schema.Settings`, or of the part of them that is used:
-                `model.frames` and, of `evaluation`, `judge`, `seed`, `classifier_epochs` and `classifier_stories`.
-            code_fingerprint: of the code that the executor runs: part of the cache key, otherwise unused.
+            examples: output of StoryExampleGen, with a split `train`.
+            settings: JSON of `storygan_tf.config.schema.Settings`, or of those parts of them that are used:
+                `model.frames`, and `judge`, `seed`, `classifier_epochs` and `classifier_stories` of `evaluation`.
+            code_fingerprint: fingerprint of the executor's code: part of the cache key, otherwise unused.
         """
         super().__init__(
             JudgeTrainerSpec(
                 examples=examples,
                 settings=settings,
                 code_fingerprint=code_fingerprint,
-                judge=types.Channel(type=standard_artifacts.Model),
+                **output_channels(JudgeTrainerSpec),
             )
         )

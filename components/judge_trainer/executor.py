@@ -1,4 +1,4 @@
-"""The JudgeTrainer's work: choose the judge and say which it is."""
+"""Executor of JudgeTrainer: writes the judge and describes it in the artifact."""
 
 from __future__ import annotations
 
@@ -6,56 +6,42 @@ from pathlib import Path
 from typing import Any
 
 from absl import logging
-from tfx import types
 from tfx.dsl.components.base import base_executor
-from tfx.types import artifact_utils, standard_component_specs
 
+from components.executor_arguments import Artifacts, ExecutorArguments
+from components.step_names import DESCRIPTION_PROPERTY, EXAMPLES, JUDGE
 from storygan_tf.common.progress import counted_progress
-from storygan_tf.config.schema import Settings
 from storygan_tf.evaluation.judge.judge import read_judge
 from storygan_tf.evaluation.judge.judge_choice import choose_judge
 
-EXAMPLES = standard_component_specs.EXAMPLES_KEY
-JUDGE = "judge"
-SETTINGS = "settings"
-CODE_FINGERPRINT = "code_fingerprint"
-
-WHAT = "what"
-"""Custom property of a judge: what it is, or why there is none."""
-
 
 class Executor(base_executor.BaseExecutor):
-    """Takes the frozen judge of `blocks` or a given one, or trains one on the training stories."""
+    """Copies the judge that the settings name (the one of `blocks`, or a folder), or trains one on the examples."""
 
-    def Do(  # noqa: N802
-        self,
-        input_dict: dict[str, list[types.Artifact]],
-        output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
-    ) -> None:
-        """Writes the judge. Data that no judge can be trained on is not an error of this step.
+    def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:  # noqa: N802
+        """Writes the judge. The step succeeds without a judge if none can be trained on the data.
 
         Args:
-            input_dict: Input dict from input key to a list of artifacts:
-                - examples: stories of StoryExampleGen, split `train`.
-            output_dict: Output dict from output key to a list of artifacts:
-                - judge: a saved judge, or `absent.json`, which says why there is none; custom property `what`.
-            exec_properties: A dict of execution properties:
-                - settings: JSON of `storygan_tf.config.schema.Settings`.
-                - code_fingerprint: part of the cache key; not used.
+            input_dict:
+                - `examples`: single `Examples` artifact of StoryExampleGen. Only the split `train` is read.
+            output_dict:
+                - `judge`: single `Model` artifact: a saved judge, or the file `absent.json` with the reason why there
+                  is none. Custom property `what`: a description of the judge, or that reason.
+            exec_properties:
+                - `settings`: JSON of `storygan_tf.config.schema.Settings`.
+                - `code_fingerprint`: part of the cache key, otherwise unused.
 
         Raises:
-            ConfigError: for settings that do not parse.
-            DataError: for examples that cannot be read.
-            ModelError: for a given judge that is none or that tells other labels.
+            ConfigError: if the settings are not valid.
+            DataError: if the examples cannot be read.
+            ModelError: if the judge that the settings name cannot be used, or has labels other than the data's.
         """
-        self._log_startup(input_dict, output_dict, exec_properties)
-        settings = Settings.from_json(exec_properties[SETTINGS]).evaluation
-        examples = artifact_utils.get_single_uri(input_dict[EXAMPLES])
-        artifact = artifact_utils.get_single_instance(output_dict[JUDGE])
-        with counted_progress("training the judge", "epoch") as tell:
-            choose_judge(examples, settings, Path(artifact.uri), tell)
+        arguments = ExecutorArguments(input_dict, output_dict, exec_properties)
+        settings = arguments.settings().evaluation
+        artifact = arguments.output(JUDGE)
+        with counted_progress("training the judge", "epoch") as progress:
+            choose_judge(arguments.input_uri(EXAMPLES), settings, Path(artifact.uri), progress)
         judge, absent = read_judge(artifact.uri)
-        what = f"none: {absent}" if judge is None else judge.what
-        artifact.set_string_custom_property(WHAT, what)
-        logging.info("The judge: %s", what)
+        description = f"none: {absent}" if judge is None else judge.what
+        artifact.set_string_custom_property(DESCRIPTION_PROPERTY, description)
+        logging.info("The judge: %s", description)

@@ -4,38 +4,34 @@ from __future__ import annotations
 
 from tfx import types
 from tfx.dsl.components.base import base_component, executor_spec
-from tfx.types import component_spec, standard_artifacts
+from tfx.types import standard_artifacts
 
 from components.serving_check import executor
+from components.spec_parameters import channels, output_channels, parameters
+from components.step_names import BLESSING, CODE_FINGERPRINT, EVALUATION, EXAMPLES, MODEL, TIMEOUT_SECONDS
 
 
 class ServingCheckSpec(types.ComponentSpec):
-    """What ServingCheck takes and gives; see `ServingCheck`."""
+    """Declares the interface of `ServingCheck`."""
 
-    PARAMETERS = {  # noqa: RUF012
-        executor.TIMEOUT_SECONDS: component_spec.ExecutionParameter(type=int),
-        executor.CODE_FINGERPRINT: component_spec.ExecutionParameter(type=str, optional=True),
-    }
-    INPUTS = {  # noqa: RUF012
-        executor.MODEL: component_spec.ChannelParameter(type=standard_artifacts.Model),
-        executor.EXAMPLES: component_spec.ChannelParameter(type=standard_artifacts.Examples),
-        executor.EVALUATION: component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation, optional=True),
-    }
-    OUTPUTS = {  # noqa: RUF012
-        executor.BLESSING: component_spec.ChannelParameter(type=standard_artifacts.InfraBlessing),
-    }
+    PARAMETERS = parameters({TIMEOUT_SECONDS: int}, optional={CODE_FINGERPRINT: str})
+    INPUTS = channels(
+        {MODEL: standard_artifacts.Model, EXAMPLES: standard_artifacts.Examples},
+        optional={EVALUATION: standard_artifacts.ModelEvaluation},
+    )
+    OUTPUTS = channels({BLESSING: standard_artifacts.InfraBlessing})
 
 
 class ServingCheck(base_component.BaseComponent):
-    """Asks an export for a story in a fresh process that knows TensorFlow alone.
+    """Draws a story with an export in a fresh process that imports TensorFlow only.
 
-    TFX's InfraValidator needs Docker or Kubernetes; this needs neither, and gives what stock Pusher takes in place of a
-    model: an InfraBlessing with the model in it.
+    TFX's InfraValidator needs Docker or Kubernetes; this component needs neither. Its output is what TFX's Pusher
+    accepts in place of a model: an InfraBlessing with the model in it.
 
     Component `outputs` contains:
-     - `blessing`: Channel of type `standard_artifacts.InfraBlessing`, with the custom property `reason`; where it is
-       given it holds a copy of the model, stamped with `assets.extra/serving_check.json`, and with the model card and
-       lineage of the evaluation beside that.
+     - `blessing`: Channel of type `standard_artifacts.InfraBlessing`, with the custom property `reason`. If the model
+       is blessed, the artifact holds a copy of the model with the result of the check in
+       `assets.extra/serving_check.json`, next to the model card and the lineage of the evaluation.
 
     Example:
         ```
@@ -59,11 +55,11 @@ class ServingCheck(base_component.BaseComponent):
         """Constructs a ServingCheck.
 
         Args:
-            model: of Trainer; its serving model is checked.
-            examples: of StoryExampleGen; its first test story is asked.
-            evaluation: of StoryEvaluator, whose model card and lineage go with the model.
-            timeout_seconds: for loading and all answers together.
-            code_fingerprint: of the code that the executor runs: part of the cache key, otherwise unused.
+            model: output of Trainer; its serving model is checked.
+            examples: output of StoryExampleGen; its first test story is drawn.
+            evaluation: output of StoryEvaluator, whose model card and lineage are copied into the blessed model.
+            timeout_seconds: time limit for loading the model and for all calls together.
+            code_fingerprint: fingerprint of the executor's code: part of the cache key, otherwise unused.
         """
         super().__init__(
             ServingCheckSpec(
@@ -72,6 +68,6 @@ class ServingCheck(base_component.BaseComponent):
                 evaluation=evaluation,
                 timeout_seconds=timeout_seconds,
                 code_fingerprint=code_fingerprint,
-                blessing=types.Channel(type=standard_artifacts.InfraBlessing),
+                **output_channels(ServingCheckSpec),
             )
         )

@@ -1,7 +1,7 @@
-"""An evaluation on Beam: blocks of test stories are drawn and measured in parallel, and what adds up is combined.
+"""An evaluation on Beam: blocks of test stories are drawn and measured in parallel, and the measurements combined.
 
-Images stay within a worker: what leaves it are some numbers a story, moments of features and counts, so memory
-does not grow with the pictures of a split. Batches are the same however many workers there are.
+Images never leave a worker. Only a few numbers for each story, moments of features, and counts do, so memory does not
+grow with the number of pictures. The batches do not depend on the number of workers.
 """
 
 from __future__ import annotations
@@ -24,66 +24,73 @@ from storygan_tf.evaluation.summary import summarize
 from storygan_tf.metrics.frechet import Moments
 
 Advance = Callable[[int], None]
-"""Is told how many more stories are done."""
+"""A progress callback; its argument is the number of stories that were measured since the last call."""
 
-_FEATURES, _COUNTS, _FAILED = "features", "counts", "failed"
+_FEATURES, _COUNTS, _FAILURES = "features", "counts", "failed"
+"""Tags of the additional outputs of `_Measure`."""
 
-_listeners: list[Advance] = []
-"""Who hears of progress; workers in other processes have none."""
+_progress_callbacks: list[Advance] = []
+"""Callbacks of the evaluations that run in this process; the list is empty in worker processes."""
 
 
 def evaluate_on_beam(
-    plan: Plan, make_pipeline: Callable[[], beam.Pipeline], aside: str, advance: Advance | None = None
+    plan: Plan, make_pipeline: Callable[[], beam.Pipeline], scratch: str, advance: Advance | None = None
 ) -> Evaluation:
-    """Judges the frames of a plan's sources on its test stories.
+    """Runs an evaluation on Beam.
 
     Args:
-        plan: the evaluation.
-        make_pipeline: gives the Beam pipeline to run it on.
-        aside: a folder that workers reach, for what is gone at the end.
-        advance: is told how many more stories are done, where workers share this process.
+        plan: the evaluation: test stories, sources of frames, judges.
+        make_pipeline: returns a new Beam pipeline.
+        scratch: a folder that all workers can use, for a temporary file.
+        advance: progress callback; it is called only by workers that are threads of this process.
+
+    Returns:
+        The summary of the measurements.
 
     Raises:
-        DataError: for records that cannot be read.
-        ModelError: for a source of frames, or a judge, that fails.
+        DataError: if records cannot be read.
+        ModelError: if a source of frames or a judge fails.
     """
     panel = JudgePanel.load(plan)
-    # Only a file leaves a Beam pipeline on every runner.
-    outcome = f"{aside}/.{uuid.uuid4().hex}.outcome"
-    with _listening(advance), make_pipeline() as pipeline:
+    # A file is the only result of a pipeline that every runner supports.
+    outcome = f"{scratch}/.{uuid.uuid4().hex}.outcome"
+    with _progress_callback(advance), make_pipeline() as pipeline:
         _build(pipeline, plan, outcome)
     with tf.io.gfile.GFile(outcome, "rb") as file:
-        tally, failures = pickle.loads(file.read())
+        measurements, failures = pickle.loads(file.read())
     tf.io.gfile.remove(outcome)
     for error in failures:
         raise error
-    return summarize(plan, panel, tally)
+    return summarize(plan, panel, measurements)
 
 
 def _build(pipeline: beam.Pipeline, plan: Plan, outcome: str) -> None:
+    """Adds the steps that measure a plan's test stories and write the measurements to the file `outcome`."""
     measured = (
         pipeline
         | "Blocks" >> beam.Create(list(plan.blocks()), reshuffle=True)
-        | "Measure" >> beam.ParDo(_Measure(plan)).with_outputs(_FEATURES, _COUNTS, _FAILED, main="stories")
+        | "Measure" >> beam.ParDo(_Measure(plan)).with_outputs(_FEATURES, _COUNTS, _FAILURES, main="stories")
     )
     moments = measured[_FEATURES] | "Moments" >> beam.CombinePerKey(CombineMoments())
-    counts = measured[_COUNTS] | "Counts" >> beam.CombinePerKey(_add_up)
+    counts = measured[_COUNTS] | "Counts" >> beam.CombinePerKey(_sum_arrays)
     _ = (
         pipeline
         | "Once" >> beam.Create([outcome])
         | "Outcome"
         >> beam.Map(
-            _write,
+            _write_outcome,
             beam.pvalue.AsList(measured.stories),
             beam.pvalue.AsList(moments),
             beam.pvalue.AsList(counts),
-            beam.pvalue.AsList(measured[_FAILED]),
+            beam.pvalue.AsList(measured[_FAILURES]),
         )
     )
 
 
 class _Measure(beam.DoFn):
-    """Measures a block of test stories; a failure is an output, so that its words survive the runner.
+    """Measures blocks of test stories.
+
+    An error of ours becomes an output, because not every runner passes on the message of an exception.
 
     Args:
         plan: the evaluation.
@@ -96,24 +103,25 @@ class _Measure(beam.DoFn):
         self._failed = False
 
     def process(self, block: range) -> Iterator[Any]:
-        # One failure fails the evaluation: this worker need not go on.
+        # One failure fails the whole evaluation, so this worker skips further blocks.
         if not self._failed:
-            yield from self._outputs(block)
+            yield from self._measure(block)
 
-    def _outputs(self, block: range) -> Iterator[Any]:
+    def _measure(self, block: range) -> Iterator[Any]:
         try:
             if self._measurer is None:
                 self._measurer = Measurer(self._plan)
             for measured in self._measurer.measure(block):
                 yield from _outputs(measured)
-                for listener in _listeners:
-                    listener(len(measured.stories.ids))
+                for callback in _progress_callbacks:
+                    callback(len(measured.stories.ids))
         except StoryGANError as error:
             self._failed = True
-            yield beam.pvalue.TaggedOutput(_FAILED, (block.start, error))
+            yield beam.pvalue.TaggedOutput(_FAILURES, (block.start, error))
 
 
 def _outputs(measured: BatchMeasurements) -> Iterator[Any]:
+    """Yields the measurements of a batch as outputs of `_Measure`."""
     yield measured.stories
     for key, features in measured.features.items():
         yield beam.pvalue.TaggedOutput(_FEATURES, (key, features))
@@ -122,51 +130,53 @@ def _outputs(measured: BatchMeasurements) -> Iterator[Any]:
 
 
 class CombineMoments(beam.CombineFn):
-    """Features `[n, D]` to their `Moments`, a batch at a time, in memory that does not depend on n."""
+    """Combines batches of features, float `[n, D]`, to the `Moments` of all, in memory that does not depend on n."""
 
     def create_accumulator(self) -> Moments | None:  # noqa: D102
         return None
 
     def add_input(self, accumulator: Moments | None, features: np.ndarray) -> Moments:  # noqa: D102
-        return _joined(accumulator, Moments.of(features))
+        return _add_moments(accumulator, Moments.of(features))
 
     def merge_accumulators(self, accumulators: Iterable[Moments | None]) -> Moments | None:  # noqa: D102
         merged = None
         for moments in accumulators:
-            merged = moments if merged is None else _joined(moments, merged)
+            merged = moments if merged is None else _add_moments(moments, merged)
         return merged
 
     def extract_output(self, accumulator: Moments | None) -> Moments | None:  # noqa: D102
         return accumulator
 
 
-def _joined(first: Moments | None, second: Moments) -> Moments:
+def _add_moments(first: Moments | None, second: Moments) -> Moments:
     return second if first is None else first + second
 
 
-def _add_up(arrays: Iterable[np.ndarray]) -> np.ndarray:
+def _sum_arrays(arrays: Iterable[np.ndarray]) -> np.ndarray:
     return np.asarray(sum(arrays))
 
 
-def _write(
+def _write_outcome(
     outcome: str,
     stories: list[StoryTable],
     moments: list[tuple[MomentsKey, Moments]],
     counts: list[tuple[tuple[str, str], np.ndarray]],
-    failed: list[tuple[int, StoryGANError]],
+    failures: list[tuple[int, StoryGANError]],
 ) -> None:
-    tally = Measurements(stories, dict(moments), dict(counts))
-    failures = [error for _, error in sorted(failed, key=lambda pair: pair[0])]
+    """Writes all measurements and the errors, in the order of their blocks, to the file `outcome`."""
+    measurements = Measurements(stories, dict(moments), dict(counts))
+    errors = [error for _, error in sorted(failures, key=lambda pair: pair[0])]
     with tf.io.gfile.GFile(outcome, "wb") as file:
-        file.write(pickle.dumps((tally, failures)))
+        file.write(pickle.dumps((measurements, errors)))
 
 
 @contextlib.contextmanager
-def _listening(advance: Advance | None) -> Iterator[None]:
-    heard = [] if advance is None else [advance]
-    _listeners.extend(heard)
+def _progress_callback(advance: Advance | None) -> Iterator[None]:
+    """Registers a progress callback, if there is one, until the context ends."""
+    callbacks = [] if advance is None else [advance]
+    _progress_callbacks.extend(callbacks)
     try:
         yield
     finally:
-        for listener in heard:
-            _listeners.remove(listener)
+        for callback in callbacks:
+            _progress_callbacks.remove(callback)

@@ -4,38 +4,53 @@ from __future__ import annotations
 
 from tfx import types
 from tfx.dsl.components.base import base_beam_component, executor_spec
-from tfx.types import component_spec, standard_artifacts
+from tfx.types import standard_artifacts
 
+from components.spec_parameters import channels, output_channels, parameters
+from components.step_names import (
+    ANOMALIES,
+    BLESSING,
+    CODE_FINGERPRINT,
+    DATA_FINGERPRINT,
+    EVALUATION,
+    EXAMPLES,
+    INPUTS_FINGERPRINT,
+    JUDGE,
+    MODEL,
+    MODEL_RUN,
+    RUN_INFO,
+    SERVING_DIR,
+    SETTINGS,
+    TRAINING,
+)
 from components.story_evaluator import executor
 
 
 class StoryEvaluatorSpec(types.ComponentSpec):
-    """What StoryEvaluator takes and gives; see `StoryEvaluator`."""
+    """Declares the interface of `StoryEvaluator`."""
 
-    PARAMETERS = {  # noqa: RUF012
-        executor.SETTINGS: component_spec.ExecutionParameter(type=str),
-        executor.SERVING_DIR: component_spec.ExecutionParameter(type=str, optional=True),
-        executor.CODE_FINGERPRINT: component_spec.ExecutionParameter(type=str, optional=True),
-        executor.DATA_FINGERPRINT: component_spec.ExecutionParameter(type=str, optional=True),
-        executor.INPUTS_FINGERPRINT: component_spec.ExecutionParameter(type=str, optional=True),
-        executor.RUN_INFO: component_spec.ExecutionParameter(type=str, optional=True),
-        executor.TRAINING: component_spec.ExecutionParameter(type=str, optional=True),
-    }
-    INPUTS = {  # noqa: RUF012
-        executor.EXAMPLES: component_spec.ChannelParameter(type=standard_artifacts.Examples),
-        executor.MODEL: component_spec.ChannelParameter(type=standard_artifacts.Model),
-        executor.JUDGE: component_spec.ChannelParameter(type=standard_artifacts.Model),
-        executor.MODEL_RUN: component_spec.ChannelParameter(type=standard_artifacts.ModelRun, optional=True),
-        executor.ANOMALIES: component_spec.ChannelParameter(type=standard_artifacts.ExampleAnomalies, optional=True),
-    }
-    OUTPUTS = {  # noqa: RUF012
-        executor.EVALUATION: component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation),
-        executor.BLESSING: component_spec.ChannelParameter(type=standard_artifacts.ModelBlessing),
-    }
+    PARAMETERS = parameters(
+        {SETTINGS: str},
+        optional={
+            SERVING_DIR: str,
+            CODE_FINGERPRINT: str,
+            DATA_FINGERPRINT: str,
+            INPUTS_FINGERPRINT: str,
+            RUN_INFO: str,
+            TRAINING: str,
+        },
+    )
+    INPUTS = channels(
+        {EXAMPLES: standard_artifacts.Examples, MODEL: standard_artifacts.Model, JUDGE: standard_artifacts.Model},
+        optional={MODEL_RUN: standard_artifacts.ModelRun, ANOMALIES: standard_artifacts.ExampleAnomalies},
+    )
+    OUTPUTS = channels({EVALUATION: standard_artifacts.ModelEvaluation, BLESSING: standard_artifacts.ModelBlessing})
 
 
 class StoryEvaluator(base_beam_component.BaseBeamComponent):
-    """Judges an export on the test stories, beside the served model; stock Pusher obeys its blessing.
+    """Evaluates an exported model, and the served one, on the test stories, and blesses the export if it passes.
+
+    TFX's Pusher pushes only a blessed model.
 
     Component `outputs` contains:
      - `evaluation`: Channel of type `standard_artifacts.ModelEvaluation`: `metrics.json`, `storyboard.png`,
@@ -75,21 +90,21 @@ class StoryEvaluator(base_beam_component.BaseBeamComponent):
         """Constructs a StoryEvaluator.
 
         Args:
-            examples: of StoryExampleGen, with splits `train` and `test`.
-            model: of Trainer; its serving model is judged.
-            judge: of JudgeTrainer.
+            examples: output of StoryExampleGen, with splits `train` and `test`.
+            model: output of Trainer; its serving model is evaluated.
+            judge: output of JudgeTrainer.
             settings: JSON of `storygan_tf.config.schema.Settings`, or of the part of them that is used: `evaluation`.
-            model_run: of Trainer, whose `history.json` the report draws.
-            anomalies: of StoryValidator, whose `anomalies.json` the report tells.
-            serving_dir: the push destination, a model base directory: its newest version is the served model that the
-                thresholds against one are about.
-            code_fingerprint: of the code that the executor runs: part of the cache key, otherwise unused.
-            data_fingerprint: of the data folder, for the lineage.
-            inputs_fingerprint: of what is read and is no artifact (the push destination, networks): part of the cache
-                key, otherwise unused.
+            model_run: output of Trainer, whose `history.json` the report plots.
+            anomalies: output of StoryValidator, whose `anomalies.json` the report lists.
+            serving_dir: the push destination, a model base directory. Its newest version is the served model, which
+                thresholds may compare the model with.
+            code_fingerprint: fingerprint of the executor's code: part of the cache key, otherwise unused.
+            data_fingerprint: fingerprint of the data folder, for the lineage.
+            inputs_fingerprint: fingerprint of inputs that are no artifacts (the push destination, networks): part of
+                the cache key, otherwise unused.
             run_info: JSON for the report and the lineage: {"commands": {purpose: command}, "settings": {...}, "code":
                 {step: fingerprint}, "environment": {"lock": ..., "packages": ...}}.
-            training: JSON of what the training was told besides, as
+            training: JSON of the training settings that `settings` does not contain, as
                 `storygan_tf.config.schema.Settings.with_training` reads it, for the report and the lineage.
         """
         super().__init__(
@@ -106,7 +121,6 @@ class StoryEvaluator(base_beam_component.BaseBeamComponent):
                 inputs_fingerprint=inputs_fingerprint,
                 run_info=run_info,
                 training=training,
-                evaluation=types.Channel(type=standard_artifacts.ModelEvaluation),
-                blessing=types.Channel(type=standard_artifacts.ModelBlessing),
+                **output_channels(StoryEvaluatorSpec),
             )
         )

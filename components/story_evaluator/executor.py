@@ -1,4 +1,4 @@
-"""The StoryEvaluator's work: evaluate on Beam, report, bless."""
+"""Executor of StoryEvaluator: evaluates a model on Beam, and writes the report, the lineage and the blessing."""
 
 from __future__ import annotations
 
@@ -11,14 +11,28 @@ from absl import logging
 from tfx import types
 from tfx.components.evaluator import constants
 from tfx.dsl.components.base import base_beam_executor
-from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import io_utils, path_utils
 
 import storygan_tf
+from components.compat import make_beam_pipeline, pipeline_run_id
+from components.executor_arguments import Artifacts, ExecutorArguments
+from components.step_names import (
+    ANOMALIES,
+    BLESSING,
+    DATA_FINGERPRINT,
+    EVALUATION,
+    EXAMPLES,
+    JUDGE,
+    MODEL,
+    MODEL_RUN,
+    REASON_PROPERTY,
+    RUN_INFO,
+    SERVING_DIR,
+    TRAINING,
+)
 from components.story_evaluator.beam_evaluation import evaluate_on_beam
 from storygan_tf.common.errors import ConfigError
 from storygan_tf.common.model_paths import newest_version
-from storygan_tf.config.schema import Settings
 from storygan_tf.data import example_schema
 from storygan_tf.data.example_reader import read_json
 from storygan_tf.evaluation.frame_sources import ModelFrames, served_frames
@@ -30,99 +44,78 @@ from storygan_tf.export.loaded_model import SavedStoryGAN
 from storygan_tf.reporting.evaluation_files import ReportContext, write_evaluation
 from storygan_tf.training.trainer import HISTORY
 
-EXAMPLES = standard_component_specs.EXAMPLES_KEY
-MODEL = standard_component_specs.MODEL_KEY
-MODEL_RUN = standard_component_specs.MODEL_RUN_KEY
-ANOMALIES = standard_component_specs.ANOMALIES_KEY
-JUDGE = "judge"
-EVALUATION = standard_component_specs.EVALUATION_KEY
-BLESSING = standard_component_specs.BLESSING_KEY
-SETTINGS = "settings"
-SERVING_DIR = "serving_dir"
-CODE_FINGERPRINT = "code_fingerprint"
-DATA_FINGERPRINT = "data_fingerprint"
-INPUTS_FINGERPRINT = "inputs_fingerprint"
-RUN_INFO = "run_info"
-TRAINING = "training"
-
-REASON = "reason"
-"""Custom property of a blessing: why it was or was not given."""
-
 
 class Executor(base_beam_executor.BaseBeamExecutor):
-    """Judges an exported StoryGAN and stamps a blessing as TFX's own Evaluator does."""
+    """Evaluates an exported StoryGAN, and writes a ModelBlessing as TFX's Evaluator does."""
 
-    def Do(  # noqa: N802
-        self,
-        input_dict: dict[str, list[types.Artifact]],
-        output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
-    ) -> None:
-        """Evaluates the model, and beside it the newest version under the push destination.
+    def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:  # noqa: N802
+        """Evaluates the model, and also the newest version under the push destination if there is one.
 
         Args:
-            input_dict: Input dict from input key to a list of artifacts:
-                - examples: stories of StoryExampleGen, splits `train` and `test`.
-                - model: Trainer's; its serving model is judged.
-                - judge: JudgeTrainer's.
-                - model_run: optional; `history.json` in it is drawn in the report.
-                - anomalies: optional; `anomalies.json` in it is told in the report.
-            output_dict: Output dict from output key to a list of artifacts:
-                - evaluation: `metrics.json`, `storyboard.png`, `report.html`, `model_card.md`, `lineage.json`.
-                - blessing: an empty file `BLESSED` or `NOT_BLESSED`; custom properties `blessed`, `current_model`,
-                  `current_model_id`, `reason`.
-            exec_properties: A dict of execution properties:
-                - settings: JSON of `storygan_tf.config.schema.Settings`.
-                - serving_dir: optional; the push destination: a model base directory.
-                - run_info: optional JSON {"commands": {...}, "settings": {...}, "code": {step: fingerprint},
-                  "environment": {"lock": ..., "packages": ...}, "initial": {"model": ..., "sha256": ...}} for the
-                  report and the lineage.
-                - training: optional JSON of what the training was told besides `settings`; for the report and the
-                  lineage where `run_info` has no settings.
-                - data_fingerprint: optional; for the lineage.
-                - code_fingerprint, inputs_fingerprint: part of the cache key; not used.
+            input_dict:
+                - `examples`: single `Examples` artifact of StoryExampleGen, with splits `train` and `test`.
+                - `model`: single `Model` artifact of Trainer. Its serving model is evaluated.
+                - `judge`: single `Model` artifact of JudgeTrainer.
+                - `model_run`: single `ModelRun` artifact of Trainer, optional. The report plots its `history.json`.
+                - `anomalies`: single `ExampleAnomalies` artifact of StoryValidator, optional. The report lists its
+                  `anomalies.json`.
+            output_dict:
+                - `evaluation`: single `ModelEvaluation` artifact with `metrics.json`, `storyboard.png`,
+                  `report.html`, `model_card.md` and `lineage.json`.
+                - `blessing`: single `ModelBlessing` artifact with an empty file, `BLESSED` or `NOT_BLESSED`. Custom
+                  properties: `blessed` (1 or 0), `current_model`, `current_model_id` and `reason`.
+            exec_properties:
+                - `settings`: JSON of `storygan_tf.config.schema.Settings`.
+                - `serving_dir`: the push destination, a model base directory; optional.
+                - `run_info`: JSON for the report and the lineage, optional: {"commands": {...}, "settings": {...},
+                  "code": {step: fingerprint}, "environment": {"lock": ..., "packages": ...}, "initial": {"model": ...,
+                  "sha256": ...}}.
+                - `training`: JSON of the training settings that `settings` does not contain, optional; for the report
+                  and the lineage if `run_info` has no settings.
+                - `data_fingerprint`: fingerprint of the data folder, for the lineage; optional.
+                - `code_fingerprint`, `inputs_fingerprint`: part of the cache key, otherwise unused.
 
         Raises:
-            ConfigError: for settings that are not valid.
-            DataError: for examples that cannot be judged with.
-            ModelError: for a model that cannot be loaded, fails, or gives something else than frames.
+            ConfigError: if the settings, `run_info` or `training` are not valid.
+            DataError: if the examples cannot be used.
+            ModelError: if a model cannot be loaded, fails, or does not return frames.
         """
-        self._log_startup(input_dict, output_dict, exec_properties)
-        settings = Settings.from_json(exec_properties[SETTINGS])
-        run_info = _run_info(exec_properties)
-        examples = artifact_utils.get_single_uri(input_dict[EXAMPLES])
-        folder = artifact_utils.get_single_uri(output_dict[EVALUATION])
-        model = artifact_utils.get_single_instance(input_dict[MODEL])
-        path = path_utils.serving_model_path(model.uri)
+        arguments = ExecutorArguments(input_dict, output_dict, exec_properties)
+        settings = arguments.settings().evaluation
+        run_info = _run_info(arguments)
+        examples = arguments.input_uri(EXAMPLES)
+        folder = arguments.output_uri(EVALUATION)
+        path = path_utils.serving_model_path(arguments.input_uri(MODEL))
         plan = make_plan(
             examples,
             ModelFrames(path),
-            settings.evaluation,
-            artifact_utils.get_single_uri(input_dict[JUDGE]),
-            served=_served(exec_properties.get(SERVING_DIR) or ""),
+            settings,
+            arguments.input_uri(JUDGE),
+            served=_served_model_frames(arguments.text(SERVING_DIR)),
         )
-        evaluation = evaluate_on_beam(plan, self._make_beam_pipeline, folder)
+        evaluation = evaluate_on_beam(plan, lambda: make_beam_pipeline(self), folder)
         background = ReportContext(
-            history=_optional(input_dict, MODEL_RUN, HISTORY) or [],
-            anomalies=_optional(input_dict, ANOMALIES, example_schema.ANOMALIES_FILE),
-            settings=_told_settings(exec_properties),
+            history=_read_optional(arguments, MODEL_RUN, HISTORY) or [],
+            anomalies=_read_optional(arguments, ANOMALIES, example_schema.ANOMALIES_FILE),
+            settings=_reported_settings(arguments),
             commands=run_info.get("commands", {}),
-            lineage=self._lineage(path, examples, evaluation, exec_properties),
+            lineage=self._lineage(path, evaluation, arguments),
             info=SavedStoryGAN(path).info,
         )
         write_evaluation(folder, examples, plan, evaluation, background)
-        bless(artifact_utils.get_single_instance(output_dict[BLESSING]), model, evaluation)
+        write_blessing(arguments.output(BLESSING), arguments.input(MODEL), evaluation)
 
-    def _lineage(self, model: str, examples: str, evaluation: Evaluation, properties: dict[str, Any]) -> Lineage:
-        run_info = _run_info(properties)
-        settings = _told_settings(properties)
+    def _lineage(self, model: str, evaluation: Evaluation, arguments: ExecutorArguments) -> Lineage:
+        """Returns the lineage of a model from its evaluation and the arguments of `Do`."""
+        run_info = _run_info(arguments)
+        settings = _reported_settings(arguments)
         environment = run_info.get("environment", {})
         row = evaluation.row(MODEL_ROW)
         return Lineage(
-            run_id=getattr(self._context, "pipeline_run_id", None) or "",
+            run_id=pipeline_run_id(self),
             storygan_version=storygan_tf.__version__,
-            data_fingerprint=properties.get(DATA_FINGERPRINT) or "",
-            data=read_json(f"{examples}/{example_schema.COUNTS_FILE}") or {},
+            data_fingerprint=arguments.text(DATA_FINGERPRINT),
+            data=read_json(f"{arguments.input_uri(EXAMPLES)}/{example_schema.COUNTS_FILE}") or {},
             code=run_info.get("code", {}),
             settings=settings,
             settings_sha256=settings_fingerprint(settings),
@@ -139,17 +132,25 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         )
 
 
-def _served(serving_dir: str) -> ModelFrames | None:
-    """Returns the newest version under the push destination, None where there is none."""
+def _served_model_frames(serving_dir: str) -> ModelFrames | None:
+    """Returns the frames of the newest version under the push destination, or None if there is no version."""
     version = newest_version(serving_dir) if serving_dir else ""
     return served_frames(f"{serving_dir}/{version}") if version else None
 
 
-def bless(blessing: types.Artifact, model: types.Artifact, evaluation: Evaluation) -> None:
-    """Marks a blessing so that stock Pusher and LatestBlessedModelStrategy obey it, and logs why it is given or not."""
+def write_blessing(blessing: types.Artifact, model: types.Artifact, evaluation: Evaluation) -> None:
+    """Writes whether a model is blessed, and why, into a ModelBlessing artifact, and logs it.
+
+    The artifact is such as TFX's Pusher and LatestBlessedModelStrategy read it.
+
+    Args:
+        blessing: the artifact to write.
+        model: the evaluated model.
+        evaluation: its evaluation.
+    """
     blessing.set_string_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_URI_KEY, model.uri)
     blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY, model.id)
-    blessing.set_string_custom_property(REASON, evaluation.reason)
+    blessing.set_string_custom_property(REASON_PROPERTY, evaluation.reason)
     blessed = constants.BLESSED_VALUE if evaluation.blessed else constants.NOT_BLESSED_VALUE
     blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY, blessed)
     name = constants.BLESSED_FILE_NAME if evaluation.blessed else constants.NOT_BLESSED_FILE_NAME
@@ -157,26 +158,36 @@ def bless(blessing: types.Artifact, model: types.Artifact, evaluation: Evaluatio
     logging.info("The model is %s: %s", "blessed" if evaluation.blessed else "not blessed", evaluation.reason)
 
 
-def _run_info(exec_properties: dict[str, Any]) -> dict[str, Any]:
+def _run_info(arguments: ExecutorArguments) -> dict[str, Any]:
+    """Returns the JSON object in the property `run_info`, empty if it is left out.
+
+    Raises:
+        ConfigError: if the property is not a JSON object.
+    """
+    text = arguments.text(RUN_INFO)
     try:
-        values = json.loads(exec_properties.get(RUN_INFO) or "{}")
+        values = json.loads(text or "{}")
     except json.JSONDecodeError as error:
-        raise ConfigError(f"{RUN_INFO}: not JSON ({error}); found {exec_properties[RUN_INFO][:80]!r}.") from error
+        raise ConfigError(f"{RUN_INFO}: not JSON ({error}); found {text[:80]!r}.") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{RUN_INFO}: found {values!r}, expected an object of `commands` and `settings`.")
     return values
 
 
-def _told_settings(exec_properties: dict[str, Any]) -> dict[str, Any]:
-    """Returns the settings that the report and the lineage tell."""
-    told: dict[str, Any] | None = _run_info(exec_properties).get("settings")
-    if told:
-        return told
-    given = Settings.from_json(exec_properties[SETTINGS]).with_training(exec_properties.get(TRAINING) or "")
-    settings: dict[str, Any] = json.loads(given.to_json())
+def _reported_settings(arguments: ExecutorArguments) -> dict[str, Any]:
+    """Returns the settings for the report and the lineage: those of `run_info`, or else `settings` and `training`.
+
+    Raises:
+        ConfigError: if `run_info`, `settings` or `training` are not valid.
+    """
+    from_run_info: dict[str, Any] | None = _run_info(arguments).get("settings")
+    if from_run_info:
+        return from_run_info
+    settings: dict[str, Any] = json.loads(arguments.settings().with_training(arguments.text(TRAINING)).to_json())
     return settings
 
 
-def _optional(input_dict: dict[str, list[types.Artifact]], key: str, file: str) -> Any:
-    """Returns what a JSON file of an optional input says, None where there is none."""
-    return read_json(f"{artifact_utils.get_single_uri(input_dict[key])}/{file}") if input_dict.get(key) else None
+def _read_optional(arguments: ExecutorArguments, name: str, file: str) -> Any:
+    """Returns the content of a JSON file of an optional input, or None if the input is left out or has no such file."""
+    uri = arguments.optional_input_uri(name)
+    return read_json(f"{uri}/{file}") if uri is not None else None

@@ -6,32 +6,35 @@ from tfx import types
 from tfx.dsl.components.base import base_beam_component, executor_spec
 from tfx.types import component_spec, standard_artifacts
 
+from components.spec_parameters import channels, output_channels, parameters
+from components.step_names import (
+    CODE_FINGERPRINT,
+    DATA_DIR,
+    DATA_FINGERPRINT,
+    EXAMPLES,
+    REJECTS_PATH,
+    SETTINGS,
+)
 from components.story_example_gen import executor
 
 
 class StoryExampleGenSpec(types.ComponentSpec):
-    """What StoryExampleGen takes and gives; see `StoryExampleGen`."""
+    """Declares the interface of `StoryExampleGen`."""
 
-    PARAMETERS = {  # noqa: RUF012
-        executor.DATA_DIR: component_spec.ExecutionParameter(type=str),
-        executor.SETTINGS: component_spec.ExecutionParameter(type=str),
-        executor.DATA_FINGERPRINT: component_spec.ExecutionParameter(type=str),
-        executor.CODE_FINGERPRINT: component_spec.ExecutionParameter(type=str),
-        executor.REJECTS_PATH: component_spec.ExecutionParameter(type=str, optional=True),
-    }
+    PARAMETERS = parameters(
+        {DATA_DIR: str, SETTINGS: str, DATA_FINGERPRINT: str, CODE_FINGERPRINT: str}, optional={REJECTS_PATH: str}
+    )
     INPUTS: dict[str, component_spec.ChannelParameter] = {}  # noqa: RUF012
-    OUTPUTS = {  # noqa: RUF012
-        executor.EXAMPLES: component_spec.ChannelParameter(type=standard_artifacts.Examples),
-    }
+    OUTPUTS = channels({EXAMPLES: standard_artifacts.Examples})
 
 
 class StoryExampleGen(base_beam_component.BaseBeamComponent):
-    """Reads a folder of stories, sets aside what cannot be used, and writes the rest as tf.Examples.
+    """Reads a folder of stories, rejects those that cannot be used, and writes the others as tf.Examples.
 
     Component `outputs` contains:
-     - `examples`: Channel of type `standard_artifacts.Examples`: one tf.Example a story, as
-       `storygan_tf.data.example_schema` says, in gzipped TFRecords; beside the splits `labels.json`, `rejects.jsonl`
-       and `counts.json`.
+     - `examples`: Channel of type `standard_artifacts.Examples`: one tf.Example for each story, in the format of
+       `storygan_tf.data.example_schema`, in gzipped TFRecords; next to the splits `labels.json`, `rejects.jsonl` and
+       `counts.json`.
 
     Example:
         ```
@@ -60,10 +63,12 @@ class StoryExampleGen(base_beam_component.BaseBeamComponent):
 
         Args:
             data_dir: folder of stories.
-            settings: `storygan_tf.config.schema.Settings.to_json`; used are `model.frames` and `data`.
-            data_fingerprint: of the folder: part of the cache key, otherwise unused.
-            code_fingerprint: of the code that the executor runs: likewise.
-            rejects_path: where to leave a copy of `rejects.jsonl`, also when too many stories were set aside.
+            settings: JSON of `storygan_tf.config.schema.Settings`, or of those parts of them that are used:
+                `model.frames` and `data`.
+            data_fingerprint: fingerprint of the folder: part of the cache key, otherwise unused.
+            code_fingerprint: fingerprint of the executor's code: part of the cache key, otherwise unused.
+            rejects_path: file for a copy of `rejects.jsonl`, which is written even if too many stories are rejected;
+                None for no copy.
         """
         super().__init__(
             StoryExampleGenSpec(
@@ -72,6 +77,6 @@ class StoryExampleGen(base_beam_component.BaseBeamComponent):
                 data_fingerprint=data_fingerprint,
                 code_fingerprint=code_fingerprint,
                 rejects_path=rejects_path,
-                examples=types.Channel(type=standard_artifacts.Examples),
+                **output_channels(StoryExampleGenSpec),
             )
         )

@@ -1,4 +1,4 @@
-"""The StoryExampleGen's work: index, read and resize by Beam, split by story, write, count."""
+"""Executor of StoryExampleGen: reads and resizes stories on Beam, splits and writes them, and counts rejects."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from typing import Any
 
 import apache_beam as beam
 from absl import logging
-from tfx import types
 from tfx.components.example_gen import write_split
 from tfx.components.util import examples_utils
 from tfx.dsl.components.base import base_beam_executor
 from tfx.proto import example_gen_pb2
-from tfx.types import artifact_utils, standard_component_specs
+from tfx.types import artifact_utils
 
+from components.compat import make_beam_pipeline
+from components.executor_arguments import Artifacts, ExecutorArguments
 from components.record_files import read_file, remove_folder, write_file, write_records
+from components.step_names import DATA_DIR, EXAMPLES, REJECTS_PATH
 from storygan_tf.common.errors import DataError
 from storygan_tf.config.schema import Settings
 from storygan_tf.data import example_schema
@@ -35,80 +37,81 @@ from storygan_tf.data.datasets import (
 from storygan_tf.data.datasets.reject_summary import advise_frames, count_reasons, describe_rejects
 from storygan_tf.data.datasets.story import SPLITS, BadFrameError, wrong_length_reject
 
-EXAMPLES = standard_component_specs.EXAMPLES_KEY
-DATA_DIR = "data_dir"
-SETTINGS = "settings"
-DATA_FINGERPRINT = "data_fingerprint"
-CODE_FINGERPRINT = "code_fingerprint"
-REJECTS_PATH = "rejects_path"
-
 SHARD_STORIES = 256
-"""Stories a file, which one worker reads and writes; of it one story's pictures are in memory at a time."""
+"""Stories in one file. One worker reads and writes a file, with the pictures of one story in memory at a time."""
 
-_ASIDE = "writing"
-"""Folder of the artifact for what is not whole yet; gone at the end."""
+_SCRATCH = "writing"
+"""Folder in the artifact for incomplete files; it is removed at the end."""
 
 _OUTCOME = "outcome.json"
+"""File in the scratch folder with the outputs of the Beam pipeline."""
+
 _REJECTED = "rejected"
+"""Tag of the rejects among the outputs of `_WriteShard`."""
 
 
 @dataclasses.dataclass(frozen=True)
 class _Shard:
-    """A file to write, and the stories that go into it, in their order."""
+    """One file of records.
+
+    Attributes:
+        name: path of the file in the artifact.
+        stories: the stories to write into it, in this order.
+    """
 
     name: str
     stories: tuple[Story, ...]
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
-    """Turns a folder of stories into tf.Examples."""
+    """Converts a folder of stories to tf.Examples."""
 
-    def Do(  # noqa: N802
-        self,
-        input_dict: dict[str, list[types.Artifact]],
-        output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
-    ) -> None:
+    def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:  # noqa: N802
         """Reads, checks, resizes, splits and writes stories.
 
         Args:
             input_dict: empty.
-            output_dict: Output dict from output key to a list of artifacts:
-                - examples: splits of tf.Examples, `labels.json`, `rejects.jsonl`, `counts.json`.
-            exec_properties: A dict of execution properties:
-                - data_dir: folder of stories.
-                - settings: JSON of `storygan_tf.config.schema.Settings`.
-                - data_fingerprint, code_fingerprint: part of the cache key; not used.
-                - rejects_path: optional; where to leave a copy of `rejects.jsonl`, also on failure.
+            output_dict:
+                - `examples`: single `Examples` artifact with a folder of tf.Examples for each split, and with
+                  `labels.json`, `rejects.jsonl` and `counts.json`.
+            exec_properties:
+                - `data_dir`: folder of stories.
+                - `settings`: JSON of `storygan_tf.config.schema.Settings`.
+                - `rejects_path`: file for a copy of `rejects.jsonl`, which is also written if the step fails; optional.
+                - `data_fingerprint`, `code_fingerprint`: part of the cache key, otherwise unused.
 
         Raises:
-            ConfigError: for settings that do not parse.
-            DataError: where the folder is none of stories, too many stories had to be set aside, or there is none for
-                training or none for testing.
+            ConfigError: if the settings are not valid.
+            DataError: if the folder holds no stories, more stories are rejected than the settings allow, or there is
+                no story for training or none for testing.
         """
-        self._log_startup(input_dict, output_dict, exec_properties)
-        settings = Settings.from_json(exec_properties[SETTINGS])
+        arguments = ExecutorArguments(input_dict, output_dict, exec_properties)
+        settings = arguments.settings()
         dataset = open_configured(exec_properties[DATA_DIR], settings.data)
-        examples = artifact_utils.get_single_instance(output_dict[EXAMPLES])
+        examples = arguments.output(EXAMPLES)
         entries = list(dataset.stories())
         shards, rejects = _plan(entries, settings)
         written, unreadable = self._write(shards, dataset, examples.uri)
-        outcome = _Outcome(dataset, entries, written, sorted([*rejects, *unreadable]))
-        outcome.save(examples.uri, exec_properties.get(REJECTS_PATH) or "")
-        outcome.check(settings)
-        examples.split_names = artifact_utils.encode_split_names(list(outcome.splits))
+        result = _ImportResult(dataset, entries, written, sorted([*rejects, *unreadable]))
+        result.save(examples.uri, arguments.text(REJECTS_PATH))
+        result.check(settings)
+        examples.split_names = artifact_utils.encode_split_names(list(result.splits))
         examples_utils.set_payload_format(examples, example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE)
         examples_utils.set_file_format(
             examples, write_split.to_file_format_str(example_gen_pb2.FileFormat.FORMAT_TFRECORDS_GZIP)
         )
-        logging.info("StoryExampleGen: %s", json.dumps(outcome.counts))
+        logging.info("StoryExampleGen: %s", json.dumps(result.counts))
 
     def _write(self, shards: Sequence[_Shard], dataset: StoryDataset, uri: str) -> tuple[dict[str, int], list[Reject]]:
-        """Runs the Beam pipeline; returns the stories written by file, and those that could not be read."""
-        aside = f"{uri}/{_ASIDE}"
-        write = _WriteShard(uri, aside, str(dataset.folder), dataset.label_names or ())
-        with self._make_beam_pipeline() as pipeline:
-            # Pictures go from file to file within a worker: what passes between workers are names.
+        """Writes the shards on Beam.
+
+        Returns:
+            The number of stories written to each file, and the stories whose pictures could not be read.
+        """
+        scratch = f"{uri}/{_SCRATCH}"
+        write = _WriteShard(uri, scratch, str(dataset.folder), dataset.label_names or ())
+        with make_beam_pipeline(self) as pipeline:
+            # Pictures never leave a worker: shards and rejects contain only file names and texts.
             results = (
                 pipeline
                 | "Shards" >> beam.Create(shards, reshuffle=True)
@@ -116,17 +119,25 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             )
             _ = (
                 pipeline
-                | "Once" >> beam.Create([f"{aside}/{_OUTCOME}"])
+                | "Once" >> beam.Create([f"{scratch}/{_OUTCOME}"])
                 | "Outcome"
                 >> beam.Map(_write_outcome, beam.pvalue.AsList(results.written), beam.pvalue.AsList(results[_REJECTED]))
             )
-        outcome = json.loads(read_file(f"{aside}/{_OUTCOME}"))
-        remove_folder(aside)
+        outcome = json.loads(read_file(f"{scratch}/{_OUTCOME}"))
+        remove_folder(scratch)
         return dict(outcome["written"]), [Reject(*reject) for reject in outcome["rejected"]]
 
 
 def _plan(entries: Iterable[Story | Reject], settings: Settings) -> tuple[list[_Shard], list[Reject]]:
-    """Returns which stories go into which file, and those that are set aside before any picture is read."""
+    """Distributes stories over files, and rejects those with a wrong number of frames before any picture is read.
+
+    Args:
+        entries: stories and rejects of a data set.
+        settings: the number of frames, and how stories without a split are divided.
+
+    Returns:
+        The files to write, and all rejects so far.
+    """
     by_split: dict[str, list[Story]] = {split: [] for split in SPLITS}
     rejects = []
     for entry in entries:
@@ -139,7 +150,7 @@ def _plan(entries: Iterable[Story | Reject], settings: Settings) -> tuple[list[_
 
 
 def _shards(split: str, stories: list[Story]) -> Iterator[_Shard]:
-    """Yields the files of a split: its stories in the order of their names, whatever order they came in."""
+    """Yields the files of a split, with its stories sorted by id, whatever the order of `stories` is."""
     ordered = sorted(stories, key=lambda story: story.story_id)
     count = -(-len(stories) // SHARD_STORIES)
     for number in range(count):
@@ -148,30 +159,30 @@ def _shards(split: str, stories: list[Story]) -> Iterator[_Shard]:
 
 
 class _WriteShard(beam.DoFn):
-    """Writes a file of stories; gives its name and their number, and why stories cannot be used.
+    """Writes one file of stories; its outputs are the file's name with the number of stories, and the rejects.
 
     Args:
-        uri: the artifact.
-        aside: folder for what is not whole yet.
+        uri: the artifact's folder.
+        scratch: folder for incomplete files.
         folder: the data folder.
         label_names: names of the labels, in the order of their flags.
     """
 
-    def __init__(self, uri: str, aside: str, folder: str, label_names: tuple[str, ...]) -> None:
+    def __init__(self, uri: str, scratch: str, folder: str, label_names: tuple[str, ...]) -> None:
         super().__init__()
         self._uri = uri
-        self._aside = aside
+        self._scratch = scratch
         self._folder = folder
         self._label_names = label_names
 
     def process(self, shard: _Shard) -> Iterator[Any]:
         rejects: list[Reject] = []
-        count = write_records(f"{self._uri}/{shard.name}", self._examples(shard.stories, rejects), self._aside)
+        count = write_records(f"{self._uri}/{shard.name}", self._examples(shard.stories, rejects), self._scratch)
         yield from (beam.pvalue.TaggedOutput(_REJECTED, reject) for reject in rejects)
         yield shard.name, count
 
     def _examples(self, stories: Iterable[Story], rejects: list[Reject]) -> Iterator[bytes]:
-        """Yields the serialized tf.Example of each story that can be used; adds the others to `rejects`."""
+        """Yields the serialized tf.Example of each story whose pictures can be read; adds the others to `rejects`."""
         for story in stories:
             try:
                 images, drawn = load_frames(story), chosen_frame_numbers(story)
@@ -184,29 +195,43 @@ class _WriteShard(beam.DoFn):
             yield example.SerializeToString(deterministic=True)
 
     def _flags(self, story: Story) -> list[list[int]] | None:
+        """Returns the label flags of each frame, 0 or 1, `[frames][labels]`; None if there are no labels."""
         if story.labels is None or not self._label_names:
             return None
         return [[int(name in frame) for name in self._label_names] for frame in story.labels]
 
 
 def _write_outcome(path: str, written: list[tuple[str, int]], rejected: list[Reject]) -> None:
+    """Writes the outputs of the Beam pipeline to one file, as JSON."""
     content = {"written": dict(written), "rejected": [dataclasses.astuple(reject) for reject in rejected]}
     _write_text(path, json.dumps(content))
 
 
 def _write_text(path: str, text: str) -> None:
+    """Writes a file, with its own folder for the incomplete file."""
     folder, _, _ = path.rpartition("/")
     write_file(path, text.encode(), folder)
 
 
-class _Outcome:
-    """What became of every story.
+class _ImportResult:
+    """The number of accepted stories in each split, and the rejected stories.
 
     Args:
-        dataset: where the stories came from.
-        entries: everything that the reader gave.
-        written: stories written, by file.
-        rejects: stories set aside, sorted.
+        dataset: the data set that was read.
+        entries: all stories and rejects that its reader returned.
+        written: number of stories written to each file.
+        rejects: all rejected stories, sorted.
+
+    Attributes:
+        dataset: the same.
+        rejects: the same.
+        total: number of entries.
+        accepted: number of stories written.
+        splits: number of stories written to each split that is not empty.
+        lengths: number of stories of each length in frames.
+
+    Raises:
+        RuntimeError: if the accepted and rejected stories do not add up to the total.
     """
 
     def __init__(
@@ -217,7 +242,7 @@ class _Outcome:
         rejects: list[Reject],
     ) -> None:
         self.dataset = dataset
-        self.given = len(entries)
+        self.total = len(entries)
         self.rejects = rejects
         self.lengths = Counter(len(entry.images) for entry in entries if isinstance(entry, Story))
         by_split: Counter[str] = Counter()
@@ -225,22 +250,30 @@ class _Outcome:
             by_split[file.partition("/")[0].removeprefix("Split-")] += count
         self.splits = {split: by_split[split] for split in SPLITS if by_split[split]}
         self.accepted = sum(self.splits.values())
-        if self.accepted + len(rejects) != self.given:
-            raise RuntimeError(f"{self.accepted} stories written and {len(rejects)} set aside of {self.given} given.")
+        if self.accepted + len(rejects) != self.total:
+            raise RuntimeError(
+                f"StoryExampleGen: {self.accepted} stories written and {len(rejects)} rejected, expected {self.total} "
+                "together."
+            )
 
     @property
     def counts(self) -> dict[str, Any]:
-        """What `counts.json` holds."""
+        """The content of `counts.json`."""
         return {
             "source": source_name(self.dataset),
-            "given": self.given,
+            "given": self.total,
             "accepted": self.accepted,
             "rejected": count_reasons(self.rejects),
             "splits": self.splits,
         }
 
     def save(self, uri: str, rejects_path: str) -> None:
-        """Writes the files beside the splits, and the copy of the rejects."""
+        """Writes the files next to the splits, and a copy of the rejects.
+
+        Args:
+            uri: the artifact's folder.
+            rejects_path: file for the copy; empty for no copy.
+        """
         lines = "".join(json.dumps(dataclasses.asdict(reject)) + "\n" for reject in self.rejects)
         _write_text(f"{uri}/{example_schema.REJECTS_FILE}", lines)
         _write_text(f"{uri}/{example_schema.COUNTS_FILE}", json.dumps(self.counts, indent=1))
@@ -249,11 +282,11 @@ class _Outcome:
             _write_text(rejects_path, lines)
 
     def check(self, settings: Settings) -> None:
-        """Raises DataError where the stories that are left must not be trained on."""
+        """Raises DataError if too many stories are rejected, or the split for training or for testing is empty."""
         folder, allowed = self.dataset.folder, settings.data.max_reject_fraction
-        if not self.given:
+        if not self.total:
             raise DataError(f"data folder {folder}: found no stories in it, expected at least two.")
-        if len(self.rejects) > allowed * self.given:
+        if len(self.rejects) > allowed * self.total:
             raise DataError(self._too_many(settings))
         for split, use in (("train", "training"), ("test", "testing")):
             if split not in self.splits:
@@ -264,10 +297,11 @@ class _Outcome:
                 )
 
     def _too_many(self, settings: Settings) -> str:
+        """Returns the error message about too many rejects, with their reasons and how to mend them."""
         advice = advise_frames(self.rejects, self.lengths, settings.model.frames)
         reasons = "\n".join(f"  {line}" for line in describe_rejects(self.rejects))
         return (
-            f"data folder {self.dataset.folder}: {len(self.rejects)} of {self.given} stories had to be set aside, more "
-            f"than data.max_reject_fraction allows (now {settings.data.max_reject_fraction}):\n{reasons}\n"
-            + (advice or "Mend them, or allow more with --max-reject-fraction.")
+            f"data folder {self.dataset.folder}: {len(self.rejects)} of {self.total} stories were rejected, more than "
+            f"data.max_reject_fraction allows (now {settings.data.max_reject_fraction}):\n{reasons}\n"
+            + (advice or "Correct the stories, or allow more rejects with --max-reject-fraction.")
         )

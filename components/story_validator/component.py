@@ -4,34 +4,40 @@ from __future__ import annotations
 
 from tfx import types
 from tfx.dsl.components.base import base_beam_component, executor_spec
-from tfx.types import component_spec, standard_artifacts
+from tfx.types import standard_artifacts
 
+from components.spec_parameters import channels, output_channels, parameters
+from components.step_names import (
+    ANOMALIES,
+    CODE_FINGERPRINT,
+    EXAMPLES,
+    EXPECTED_SCHEMA,
+    SCHEMA,
+    SETTINGS,
+    STATISTICS,
+)
 from components.story_validator import executor
 
 
 class StoryValidatorSpec(types.ComponentSpec):
-    """What StoryValidator takes and gives; see `StoryValidator`."""
+    """Declares the interface of `StoryValidator`."""
 
-    PARAMETERS = {  # noqa: RUF012
-        executor.SETTINGS: component_spec.ExecutionParameter(type=str),
-        executor.CODE_FINGERPRINT: component_spec.ExecutionParameter(type=str, optional=True),
-    }
-    INPUTS = {  # noqa: RUF012
-        executor.EXAMPLES: component_spec.ChannelParameter(type=standard_artifacts.Examples),
-        executor.STATISTICS: component_spec.ChannelParameter(type=standard_artifacts.ExampleStatistics),
-        executor.SCHEMA: component_spec.ChannelParameter(type=standard_artifacts.Schema),
-    }
-    OUTPUTS = {  # noqa: RUF012
-        executor.EXPECTED: component_spec.ChannelParameter(type=standard_artifacts.Schema),
-        executor.ANOMALIES: component_spec.ChannelParameter(type=standard_artifacts.ExampleAnomalies),
-    }
+    PARAMETERS = parameters({SETTINGS: str}, optional={CODE_FINGERPRINT: str})
+    INPUTS = channels(
+        {
+            EXAMPLES: standard_artifacts.Examples,
+            STATISTICS: standard_artifacts.ExampleStatistics,
+            SCHEMA: standard_artifacts.Schema,
+        }
+    )
+    OUTPUTS = channels({EXPECTED_SCHEMA: standard_artifacts.Schema, ANOMALIES: standard_artifacts.ExampleAnomalies})
 
 
 class StoryValidator(base_beam_component.BaseBeamComponent):
-    """Holds stories against a schema of our own, and splits against each other; broken data fails it.
+    """Validates stories against a schema from the settings, and splits against each other; fails on broken data.
 
-    It stands where ExampleValidator usually does. A schema that is inferred from the data that it is then held against
-    finds nothing; this one comes from the settings: T frames, 64x64 pixels, labels of known names.
+    Use it in place of TFX's ExampleValidator. Data that is validated against a schema inferred from itself has no
+    anomalies. This component's schema comes from the settings: T frames, 64x64 pixels, labels with known names.
 
     Component `outputs` contains:
      - `expected_schema`: Channel of type `standard_artifacts.Schema`, for Transform.
@@ -64,12 +70,12 @@ class StoryValidator(base_beam_component.BaseBeamComponent):
         """Constructs a StoryValidator.
 
         Args:
-            examples: of StoryExampleGen, with a split `train`.
-            statistics: of StatisticsGen.
-            schema: of SchemaGen: tells which optional features records have.
-            settings: JSON of `storygan_tf.config.schema.Settings`, or of the part of them that is used: `model.frames`,
-                `model.labels` and `data.max_sentence_length`.
-            code_fingerprint: of the code that the executor runs: part of the cache key, otherwise unused.
+            examples: output of StoryExampleGen, with a split `train`.
+            statistics: output of StatisticsGen.
+            schema: output of SchemaGen; it shows the optional features that the records have.
+            settings: JSON of `storygan_tf.config.schema.Settings`, or of those parts of them that are used:
+                `model.frames`, `model.labels` and `data.max_sentence_length`.
+            code_fingerprint: fingerprint of the executor's code: part of the cache key, otherwise unused.
         """
         super().__init__(
             StoryValidatorSpec(
@@ -78,7 +84,6 @@ class StoryValidator(base_beam_component.BaseBeamComponent):
                 schema=schema,
                 settings=settings,
                 code_fingerprint=code_fingerprint,
-                expected_schema=types.Channel(type=standard_artifacts.Schema),
-                anomalies=types.Channel(type=standard_artifacts.ExampleAnomalies),
+                **output_channels(StoryValidatorSpec),
             )
         )

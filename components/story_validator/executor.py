@@ -1,4 +1,4 @@
-"""The StoryValidator's work: hold the records against what is expected of them, and stop a run on broken data."""
+"""Executor of StoryValidator: validates the records, writes the anomalies, and stops a run on broken data."""
 
 from __future__ import annotations
 
@@ -11,18 +11,21 @@ import tensorflow as tf
 import tensorflow_data_validation as tfdv
 from absl import logging
 from google.protobuf import text_format
-from tensorflow_metadata.proto.v0 import anomalies_pb2, statistics_pb2
+from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_pb2
 from tfx import types
 from tfx.components.statistics_gen import stats_artifact_utils
 from tfx.dsl.components.base import base_beam_executor
-from tfx.types import artifact_utils, standard_component_specs
+from tfx.types import artifact_utils
 from tfx.utils import io_utils
 
+from components.compat import SPLIT_ANOMALIES_FILE, make_beam_pipeline
+from components.executor_arguments import Artifacts, ExecutorArguments
+from components.step_names import ANOMALIES, EXAMPLES, EXPECTED_SCHEMA, SCHEMA, STATISTICS
 from components.story_validator.content_stats import CollectContentStats
 from components.story_validator.expectations import (
     LABEL,
     Anomaly,
-    Expectations,
+    StoryExpectations,
     content_schema,
     describe_anomalies,
     labels_present,
@@ -33,20 +36,10 @@ from storygan_tf.config.schema import Settings
 from storygan_tf.data import example_schema
 from storygan_tf.data.example_reader import read_json
 
-EXAMPLES = standard_component_specs.EXAMPLES_KEY
-STATISTICS = standard_component_specs.STATISTICS_KEY
-SCHEMA = standard_component_specs.SCHEMA_KEY
-EXPECTED = "expected_schema"
-ANOMALIES = standard_component_specs.ANOMALIES_KEY
-SETTINGS = "settings"
-CODE_FINGERPRINT = "code_fingerprint"
-
 SCHEMA_FILE = "schema.pbtxt"
-DIFF_FILE = "SchemaDiff.pb"
-"""A split's anomalies, where TFX's own ExampleValidator puts them."""
 
-SEEN_FILE = "SeenStats.pb"
-"""A split's statistics of what is seen in its records."""
+CONTENT_STATS_FILE = "SeenStats.pb"
+"""The file of a split's content statistics (`components.story_validator.content_stats`)."""
 
 TRAIN = "train"
 
@@ -54,58 +47,55 @@ Statistics: TypeAlias = statistics_pb2.DatasetFeatureStatisticsList
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
-    """Validates records by TensorFlow Data Validation, against expectations of our own."""
+    """Validates records with TensorFlow Data Validation (TFDV) against schemas that come from the settings."""
 
-    def Do(  # noqa: N802
-        self,
-        input_dict: dict[str, list[types.Artifact]],
-        output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
-    ) -> None:
-        """Validates each split, and the others against the training split.
+    def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:  # noqa: N802
+        """Validates each split by itself, and the other splits against the training split.
 
         Args:
-            input_dict: Input dict from input key to a list of artifacts:
-                - examples: stories of StoryExampleGen.
-                - statistics: of StatisticsGen.
-                - schema: of SchemaGen.
-            output_dict: Output dict from output key to a list of artifacts:
-                - expected_schema: `schema.pbtxt`, what is expected of records.
-                - anomalies: for each split `SchemaDiff.pb` and `SeenStats.pb`; `anomalies.json`.
-            exec_properties: A dict of execution properties:
-                - settings: JSON of `storygan_tf.config.schema.Settings`.
-                - code_fingerprint: part of the cache key; not used.
+            input_dict:
+                - `examples`: single `Examples` artifact of StoryExampleGen.
+                - `statistics`: single `ExampleStatistics` artifact of StatisticsGen.
+                - `schema`: single `Schema` artifact of SchemaGen.
+            output_dict:
+                - `expected_schema`: single `Schema` artifact with `schema.pbtxt`, the schema that records must match.
+                - `anomalies`: single `ExampleAnomalies` artifact with `anomalies.json`, and `SchemaDiff.pb` (anomalies)
+                  and `SeenStats.pb` (content statistics) for each split.
+            exec_properties:
+                - `settings`: JSON of `storygan_tf.config.schema.Settings`.
+                - `code_fingerprint`: part of the cache key, otherwise unused.
 
         Raises:
-            ConfigError: for settings that do not parse.
-            DataError: where the data is broken; nothing may be trained on it.
+            ConfigError: if the settings are not valid.
+            DataError: if an anomaly is fatal: no model can be trained on the data. The outputs are written before.
         """
-        self._log_startup(input_dict, output_dict, exec_properties)
-        examples = artifact_utils.get_single_instance(input_dict[EXAMPLES])
-        output = artifact_utils.get_single_instance(output_dict[ANOMALIES])
+        arguments = ExecutorArguments(input_dict, output_dict, exec_properties)
+        examples, output = arguments.input(EXAMPLES), arguments.output(ANOMALIES)
         splits = artifact_utils.decode_split_names(examples.split_names)
         output.split_names = artifact_utils.encode_split_names(splits)
-        expected = _expectations(Settings.from_json(exec_properties[SETTINGS]), examples.uri)
-        statistics = artifact_utils.get_single_instance(input_dict[STATISTICS])
-        counted = {split: stats_artifact_utils.load_statistics(statistics, split).proto() for split in splits}
-        inferred = io_utils.SchemaReader().read(f"{artifact_utils.get_single_uri(input_dict[SCHEMA])}/{SCHEMA_FILE}")
+        expected = _expectations(arguments.settings(), examples.uri)
+        inferred = io_utils.SchemaReader().read(f"{arguments.input_uri(SCHEMA)}/{SCHEMA_FILE}")
         schema = record_schema(expected, inferred)
-        uri = artifact_utils.get_single_uri(output_dict[EXPECTED])
-        io_utils.write_string_file(f"{uri}/{SCHEMA_FILE}", text_format.MessageToString(schema))
-        seen = self._see(examples, expected, output, splits)
-        validation = _Validation(expected, schema, counted, seen)
-        anomalies = [anomaly for split in splits for anomaly in validation.of(split, output)]
-        told = json.dumps([dataclasses.asdict(anomaly) for anomaly in anomalies], indent=1)
-        io_utils.write_string_file(f"{output.uri}/{example_schema.ANOMALIES_FILE}", told)
-        logging.info("StoryValidator: %s", told)
+        _write_schema(schema, arguments.output_uri(EXPECTED_SCHEMA))
+        statistics = arguments.input(STATISTICS)
+        validation = _Validation(
+            expected,
+            schema,
+            record_stats={split: stats_artifact_utils.load_statistics(statistics, split).proto() for split in splits},
+            content_stats=self._collect_content_stats(examples, expected, output, splits),
+        )
+        anomalies = [anomaly for split in splits for anomaly in validation.validate(split, output)]
+        report = json.dumps([anomaly.to_json() for anomaly in anomalies], indent=1)
+        io_utils.write_string_file(f"{output.uri}/{example_schema.ANOMALIES_FILE}", report)
+        logging.info("StoryValidator: %s", report)
         _check(anomalies)
 
-    def _see(
-        self, examples: types.Artifact, expected: Expectations, output: types.Artifact, splits: Sequence[str]
+    def _collect_content_stats(
+        self, examples: types.Artifact, expected: StoryExpectations, output: types.Artifact, splits: Sequence[str]
     ) -> dict[str, Statistics]:
-        """Returns statistics of what is seen in each split."""
-        files = {split: f"{artifact_utils.get_split_uri([output], split)}/{SEEN_FILE}" for split in splits}
-        with self._make_beam_pipeline() as pipeline:
+        """Computes the content statistics of each split on Beam, writes them into the output, and returns them."""
+        files = {split: f"{artifact_utils.get_split_uri([output], split)}/{CONTENT_STATS_FILE}" for split in splits}
+        with make_beam_pipeline(self) as pipeline:
             for split, file in files.items():
                 tf.io.gfile.makedirs(file.rpartition("/")[0])
                 pattern = io_utils.all_files_pattern(artifact_utils.get_split_uri([examples], split))
@@ -113,49 +103,65 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         return {split: tfdv.load_stats_binary(file) for split, file in files.items()}
 
 
-def _expectations(settings: Settings, examples: str) -> Expectations:
-    return Expectations(
+def _expectations(settings: Settings, examples_dir: str) -> StoryExpectations:
+    """Returns what stories must satisfy, from the settings and the label names of an Examples artifact."""
+    return StoryExpectations(
         frames=settings.model.frames,
         max_characters=settings.data.max_sentence_length,
-        label_names=tuple(read_json(f"{examples}/{example_schema.LABELS_FILE}") or ()),
+        label_names=tuple(read_json(f"{examples_dir}/{example_schema.LABELS_FILE}") or ()),
         labels=settings.model.labels,
     )
 
 
+def _write_schema(schema: schema_pb2.Schema, folder: str) -> None:
+    io_utils.write_string_file(f"{folder}/{SCHEMA_FILE}", text_format.MessageToString(schema))
+
+
 @dataclasses.dataclass(frozen=True)
 class _Validation:
-    """What is expected, and the statistics of each split: of its records, and of what is seen in them."""
+    """Validates splits by their statistics.
 
-    expected: Expectations
-    schema: Any
-    counted: dict[str, Statistics]
-    seen: dict[str, Statistics]
+    Attributes:
+        expected: what every story must satisfy.
+        schema: the schema that records must match.
+        record_stats: StatisticsGen's statistics of each split.
+        content_stats: content statistics of each split.
+    """
 
-    def of(self, split: str, output: types.Artifact) -> Iterator[Anomaly]:
-        """Yields the anomalies of a split, and leaves them in the artifact as TFDV tells them."""
-        of_records = tfdv.validate_statistics(self.counted[split], self.schema)
-        schema = self._seen_schema(split)
-        against = None if split == TRAIN else self.seen[TRAIN]
-        of_seen = tfdv.validate_statistics(self.seen[split], schema, serving_statistics=against)
-        yield from describe_anomalies(split, of_records, self.schema)
-        # A label that the training split never shows is a pity, not a fault.
-        yield from describe_anomalies(split, of_seen, schema, told=() if split == TRAIN else (LABEL,))
+    expected: StoryExpectations
+    schema: schema_pb2.Schema
+    record_stats: dict[str, Statistics]
+    content_stats: dict[str, Statistics]
+
+    def validate(self, split: str, output: types.Artifact) -> Iterator[Anomaly]:
+        """Yields the anomalies of a split, and writes them as TFDV returns them into the output artifact."""
+        record_anomalies = tfdv.validate_statistics(self.record_stats[split], self.schema)
+        schema = self._content_schema(split)
+        training_stats = None if split == TRAIN else self.content_stats[TRAIN]
+        content_anomalies = tfdv.validate_statistics(
+            self.content_stats[split], schema, serving_statistics=training_stats
+        )
+        yield from describe_anomalies(split, record_anomalies, self.schema)
+        # A label that no training story has is reported, but the model can be trained without it.
+        harmless = () if split == TRAIN else (LABEL,)
+        yield from describe_anomalies(split, content_anomalies, schema, harmless)
         both = anomalies_pb2.Anomalies()
-        both.CopyFrom(of_records)
-        both.MergeFrom(of_seen)
-        file = f"{artifact_utils.get_split_uri([output], split)}/{DIFF_FILE}"
+        both.CopyFrom(record_anomalies)
+        both.MergeFrom(content_anomalies)
+        file = f"{artifact_utils.get_split_uri([output], split)}/{SPLIT_ANOMALIES_FILE}"
         io_utils.write_bytes_file(file, both.SerializeToString())
 
-    def _seen_schema(self, split: str) -> Any:
-        return content_schema(self.expected, None if split == TRAIN else labels_present(self.seen[TRAIN]))
+    def _content_schema(self, split: str) -> schema_pb2.Schema:
+        """Returns the content schema of a split; only labels of the training split are known in another split."""
+        return content_schema(self.expected, None if split == TRAIN else labels_present(self.content_stats[TRAIN]))
 
 
 def _check(anomalies: Sequence[Anomaly]) -> None:
-    """Raises DataError where the data is broken."""
-    broken = [anomaly for anomaly in anomalies if anomaly.stops]
-    if broken:
-        lines = "\n".join(f"  {anomaly.split}: {anomaly.feature}: {anomaly.found}" for anomaly in broken)
+    """Raises DataError if an anomaly is fatal."""
+    fatal = [anomaly for anomaly in anomalies if anomaly.is_fatal]
+    if fatal:
+        lines = "\n".join(f"  {anomaly.split}: {anomaly.feature}: {anomaly.description}" for anomaly in fatal)
         raise DataError(
-            f"the stories are not such as a model can be trained on:\n{lines}\nMend them, or change the settings that "
+            f"no model can be trained on these stories:\n{lines}\nCorrect the stories, or change the settings that "
             "they do not fit (model.frames, model.labels)."
         )

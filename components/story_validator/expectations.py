@@ -1,50 +1,59 @@
-"""What stories must be like, and what is worth knowing of them, as schemas of TensorFlow Data Validation.
+"""What stories must satisfy, as schemas of TensorFlow Data Validation, and the anomalies that TFDV finds.
 
-`record_schema` is about the records themselves, whose statistics StatisticsGen makes. Lengths of lists, sizes of
-pictures and words are no features of records; `content_schema` is about what `components.story_validator.content_stats`
-sees there.
+`record_schema` is for the records themselves, whose statistics StatisticsGen computes. `content_schema` is for the
+statistics that `components.story_validator.content_stats` computes: properties that are no features of the records,
+such as image sizes and words.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Any
 
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_pb2
 
+from components.compat import compared_splits
 from storygan_tf.config.schema import IMAGE_SIZE
 from storygan_tf.data import example_schema
 
 WIDTH, HEIGHT, CHARACTERS = "image_width", "image_height", "sentence_characters"
-LABEL, WORD, BRIGHTNESS, LOOK = "label", "word", "brightness", "look"
+"""Content features with integer values."""
+
+LABEL, WORD, BRIGHTNESS, DETAIL = "label", "word", "brightness", "look"
+"""Content features with string values."""
 
 DETAILED, PLAIN = "detailed", "plain"
-"""Values of `LOOK`: whether a frame has more than one colour."""
+"""Values of `DETAIL`: whether a frame has more than one colour."""
 
-LEAST_DETAILED = 0.5
-"""A split in which fewer frames than this fraction show anything is broken."""
+MIN_DETAILED_FRACTION = 0.5
+"""A split is broken if a smaller fraction of its frames has more than one colour."""
 
-MOST_SKEW = {LABEL: 0.1, WORD: 0.1, BRIGHTNESS: 0.25}
-"""By how much the share of a label among all labels, a word among all words, a range of brightness among all frames may
-differ between splits (L-infinity distance) before it is told. Frames of a story are alike, hence the last."""
+MAX_SKEW = {LABEL: 0.1, WORD: 0.1, BRIGHTNESS: 0.25}
+"""How much the share of a value may differ from the training split (L-infinity distance) before it is reported.
 
-_Type = anomalies_pb2.AnomalyInfo
-_TOLD = {
-    _Type.COMPARATOR_L_INFTY_HIGH,
-    _Type.SCHEMA_NEW_COLUMN,
+Shares are those of a label among all labels, a word among all words, and a range of brightness among all frames. The
+last bound is larger, because the frames of one story are alike.
+"""
+
+_AnomalyType = anomalies_pb2.AnomalyInfo
+
+_HARMLESS_TYPES = {
+    _AnomalyType.COMPARATOR_L_INFTY_HIGH,
+    _AnomalyType.SCHEMA_NEW_COLUMN,
 }
-"""Anomalies that are told and stop nothing: data that differs from other data, or holds more than it must."""
+"""Types of anomalies that are reported and do not stop a run: a skew between splits, an additional feature."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Expectations:
-    """What the settings, and the names of the labels, say of stories.
+class StoryExpectations:
+    """What every story must satisfy, taken from the settings and from the names of the labels.
 
     Attributes:
-        frames: T.
-        max_characters: that a sentence may have.
-        label_names: of the L labels; empty for none.
-        labels: labels that the model is to tell (`model.labels`); 0 for none.
+        frames: T, the number of frames and sentences of a story.
+        max_characters: the largest number of characters of a sentence.
+        label_names: names of the data's labels; empty if it has none.
+        labels: number of labels that the model predicts (`model.labels`); 0 for none.
     """
 
     frames: int
@@ -55,27 +64,31 @@ class Expectations:
 
 @dataclasses.dataclass(frozen=True)
 class Anomaly:
-    """Something about a split that is not as expected.
+    """A property of a split that differs from what is expected.
 
     Attributes:
-        split: the split.
-        feature: what of its records.
-        found: what was found, and what was expected.
-        stops: whether the data is broken, so that nothing may be trained on it.
+        split: name of the split.
+        feature: name of the feature of the records or of their content; empty for the split as a whole.
+        description: what was found, and what was expected.
+        is_fatal: whether the data is broken, so that no model can be trained on it.
     """
 
     split: str
     feature: str
-    found: str
-    stops: bool
+    description: str
+    is_fatal: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the anomaly as `anomalies.json` holds it."""
+        return {"split": self.split, "feature": self.feature, "found": self.description, "stops": self.is_fatal}
 
 
-def record_schema(expected: Expectations, inferred: schema_pb2.Schema) -> schema_pb2.Schema:
-    """Returns the schema of records as StoryExampleGen writes them: features, shapes, domains.
+def record_schema(expected: StoryExpectations, inferred: schema_pb2.Schema) -> schema_pb2.Schema:
+    """Returns the schema of records as StoryExampleGen writes them: features, shapes and domains.
 
     Args:
-        expected: what the settings say.
-        inferred: what SchemaGen made of the training records: tells which optional features there are.
+        expected: what every story must satisfy.
+        inferred: SchemaGen's schema of the training records, which shows the optional features that they have.
     """
     frames, bytes_ = expected.frames, schema_pb2.BYTES
     labels = expected.labels or len(expected.label_names)
@@ -83,7 +96,7 @@ def record_schema(expected: Expectations, inferred: schema_pb2.Schema) -> schema
         _feature(example_schema.STORY_ID, bytes_, 1),
         _feature(example_schema.SENTENCES, bytes_, frames),
         _feature(example_schema.IMAGES, bytes_, frames),
-        *([_flags(frames * labels)] if labels else []),
+        *([_label_flags(frames * labels)] if labels else []),
     ]
     optional = {
         example_schema.OBJECTS: _feature(example_schema.OBJECTS, bytes_, frames),
@@ -95,7 +108,7 @@ def record_schema(expected: Expectations, inferred: schema_pb2.Schema) -> schema
 
 
 def _feature(name: str, kind: schema_pb2.FeatureType, size: int) -> schema_pb2.Feature:
-    """Returns a feature that each record has, a list of `size` values."""
+    """Returns a feature that every record has, with `size` values."""
     feature = schema_pb2.Feature(name=name, type=kind)
     feature.presence.min_fraction, feature.presence.min_count = 1.0, 1
     feature.shape.dim.add(size=size)
@@ -104,18 +117,19 @@ def _feature(name: str, kind: schema_pb2.FeatureType, size: int) -> schema_pb2.F
     return feature
 
 
-def _flags(size: int) -> schema_pb2.Feature:
+def _label_flags(size: int) -> schema_pb2.Feature:
+    """Returns the feature of label flags, with `size` values that are 0 or 1."""
     feature = _feature(example_schema.LABELS, schema_pb2.INT, size)
     feature.int_domain.min, feature.int_domain.max = 0, 1
     return feature
 
 
-def content_schema(expected: Expectations, known: Iterable[str] | None = None) -> schema_pb2.Schema:
-    """Returns the schema of what is seen in records: sizes, the domain of labels, and how far splits may differ.
+def content_schema(expected: StoryExpectations, known: Iterable[str] | None = None) -> schema_pb2.Schema:
+    """Returns the schema of content statistics: sizes, the domain of labels, and how much splits may differ.
 
     Args:
-        expected: what the settings say.
-        known: the labels that the training split shows, for another split; None for all of `expected`.
+        expected: what every story must satisfy.
+        known: the labels of the training split, to validate another split; None for all labels of `expected`.
     """
     schema = schema_pb2.Schema()
     for name, least, most in (
@@ -125,43 +139,42 @@ def content_schema(expected: Expectations, known: Iterable[str] | None = None) -
     ):
         feature = schema.feature.add(name=name, type=schema_pb2.INT)
         feature.int_domain.min, feature.int_domain.max = least, most
-    look = schema.feature.add(name=LOOK, type=schema_pb2.BYTES)
-    look.string_domain.value.append(DETAILED)
-    look.distribution_constraints.min_domain_mass = LEAST_DETAILED
-    for name, most_skew in MOST_SKEW.items():
+    detail = schema.feature.add(name=DETAIL, type=schema_pb2.BYTES)
+    detail.string_domain.value.append(DETAILED)
+    detail.distribution_constraints.min_domain_mass = MIN_DETAILED_FRACTION
+    for name, max_skew in MAX_SKEW.items():
         feature = schema.feature.add(name=name, type=schema_pb2.BYTES)
-        feature.skew_comparator.infinity_norm.threshold = most_skew
+        feature.skew_comparator.infinity_norm.threshold = max_skew
         if name == LABEL:
             feature.string_domain.value.extend(sorted(expected.label_names if known is None else known))
     return schema
 
 
 def describe_anomalies(
-    split: str, found: anomalies_pb2.Anomalies, schema: schema_pb2.Schema, told: Iterable[str] = ()
+    split: str, anomalies: anomalies_pb2.Anomalies, schema: schema_pb2.Schema, harmless: Collection[str] = ()
 ) -> Iterator[Anomaly]:
-    """Yields what TFDV found in a split, in words.
+    """Yields the anomalies of a split, sorted by feature, with descriptions that name the expected values.
 
     Args:
-        split: the split.
-        found: its anomalies.
-        schema: that it was held against.
-        told: features whose anomalies stop nothing.
+        split: name of the split.
+        anomalies: the split's anomalies as TFDV returns them.
+        schema: the schema that the split was validated against.
+        harmless: names of features whose anomalies are never fatal.
     """
-    for feature, info in sorted(found.anomaly_info.items()):
-        harmless = feature in told or all(reason.type in _TOLD for reason in info.reason)
-        # TFDV is made to compare training with serving; here it compares a split with the training split.
-        text = info.description.replace("training and serving", f"{split} and train").strip()
-        yield Anomaly(split, feature, f"{text} {_expectation(feature, info, schema)}".strip(), not harmless)
-    if found.HasField("dataset_anomaly_info"):
-        yield Anomaly(split, "", found.dataset_anomaly_info.description, True)
+    for feature, info in sorted(anomalies.anomaly_info.items()):
+        is_harmless = feature in harmless or all(reason.type in _HARMLESS_TYPES for reason in info.reason)
+        text = compared_splits(info.description, split).strip()
+        yield Anomaly(split, feature, f"{text} {_expectation(feature, info, schema)}".strip(), not is_harmless)
+    if anomalies.HasField("dataset_anomaly_info"):
+        yield Anomaly(split, "", anomalies.dataset_anomaly_info.description, True)
 
 
 def _expectation(name: str, info: anomalies_pb2.AnomalyInfo, schema: schema_pb2.Schema) -> str:
-    """Returns what is expected of a feature, where TFDV's own words leave it out; empty where they do not."""
-    if name == LOOK:
-        return f"Expected: at least {LEAST_DETAILED:.0%} of the frames have more than one colour."
+    """Returns a sentence with the expected values of a feature, or an empty string if TFDV's description has them."""
+    if name == DETAIL:
+        return f"Expected: at least {MIN_DETAILED_FRACTION:.0%} of the frames have more than one colour."
     feature = next((feature for feature in schema.feature if feature.name == name), schema_pb2.Feature())
-    if any(reason.type == _Type.INVALID_FEATURE_SHAPE for reason in info.reason):
+    if any(reason.type == _AnomalyType.INVALID_FEATURE_SHAPE for reason in info.reason):
         return f"Expected: {feature.shape.dim[0].size} values in each record."
     if feature.HasField("int_domain"):
         return f"Expected: {feature.int_domain.min} to {feature.int_domain.max}."
@@ -169,6 +182,12 @@ def _expectation(name: str, info: anomalies_pb2.AnomalyInfo, schema: schema_pb2.
 
 
 def labels_present(statistics: statistics_pb2.DatasetFeatureStatisticsList) -> list[str]:
-    """Returns the labels that a split shows, from its statistics of what is seen."""
-    found = (feature for dataset in statistics.datasets for feature in dataset.features if feature.path.step == [LABEL])
-    return [bucket.label for feature in found for bucket in feature.string_stats.rank_histogram.buckets]
+    """Returns the names of the labels that occur in a split.
+
+    Args:
+        statistics: the split's content statistics.
+    """
+    label_features = (
+        feature for dataset in statistics.datasets for feature in dataset.features if feature.path.step == [LABEL]
+    )
+    return [bucket.label for feature in label_features for bucket in feature.string_stats.rank_histogram.buckets]

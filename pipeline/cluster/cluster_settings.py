@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from typing import Literal
 
 from components.beam_options import LOOPBACK
-from storygan_tf.common.errors import ConfigError
-from storygan_tf.config.schema import Settings, override
+from storygan_tf.common.errors import ConfigError, require
+from storygan_tf.config.parsing import override
+from storygan_tf.config.schema import Settings
 
 PREFIX = "cluster."
 """Prefix of the keys of cluster settings in `--set cluster.KEY=VALUE`; other keys are settings of the run."""
@@ -26,8 +27,7 @@ _AMOUNT = re.compile(r"(\d+(?:\.\d+)?)(|k|M|G|T|Ki|Mi|Gi|Ti)")
 
 
 def _require(condition: bool, field: str, found: object, expected: str) -> None:
-    if not condition:
-        raise ConfigError(f"cluster.{field}: found {found!r}, expected {expected}.")
+    require(condition, f"cluster.{field}", found, expected)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""`python -m serving.local_server`: the local server, started with tensorflow_model_server's own flags."""
+"""`python -m serving.local_server`: starts the local server with the flags of tensorflow_model_server."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 
 
 def main() -> None:
-    """Serves until it is told to end; exit code 1 where it could not start."""
+    """Serves until SIGTERM or SIGINT. Exits with code 1 if the server cannot start."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     from serving.local_server.server import run

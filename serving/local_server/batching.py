@@ -1,7 +1,7 @@
-"""Requests to sessions: each for itself, or several merged into one run, as TF Serving's batching session does.
+"""Runs requests one by one, or merges several into one run as TensorFlow Serving's batching session does.
 
-Only requests of the same version that feed and fetch the same tensors are merged. A batch is run when it is full, or
-when its first request has waited for the timeout, as soon as one of the batch threads is free.
+Only requests of the same version that feed and fetch the same tensors are merged. A batch is ready when it is full, or
+when its first request has waited for the timeout; it runs as soon as one of the batch threads is free.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import grpc
 import numpy as np
 
 from serving.local_server.manager import Version
-from serving.local_server.predict import Call
+from serving.local_server.predict import SessionCall
 from serving.local_server.status import StatusError, invalid
 from storygan_tf.common.errors import ConfigError
 
@@ -27,26 +27,26 @@ T = TypeVar("T")
 
 
 class Runner(Protocol):
-    """Runs calls."""
+    """Interface of `DirectRunner` and `BatchingRunner`."""
 
-    async def run(self, version: Version, call: Call, deadline: float | None) -> list[np.ndarray]:
-        """Returns arrays in the order of the call's fetches.
+    async def run(self, version: Version, call: SessionCall, deadline: float | None) -> list[np.ndarray]:
+        """Runs a call and returns arrays in the order of its fetches.
 
         Args:
-            version: kept loaded by the caller.
-            call: what to run.
-            deadline: of `time.monotonic`; None for none.
+            version: the version to run; the caller keeps it loaded.
+            call: feeds and fetches.
+            deadline: time of `time.monotonic` at which the caller gives up; None for no deadline.
 
         Raises:
-            StatusError: whatever it fails with.
+            StatusError: if the run fails or its deadline passes.
         """
 
 
-def remaining(deadline: float | None) -> float | None:
-    """Returns the seconds that are left.
+def seconds_until(deadline: float | None) -> float | None:
+    """Returns the seconds left until a time of `time.monotonic`; None for no deadline.
 
     Raises:
-        StatusError: DEADLINE_EXCEEDED, where none are.
+        StatusError: DEADLINE_EXCEEDED if the deadline has passed.
     """
     if deadline is None:
         return None
@@ -57,7 +57,7 @@ def remaining(deadline: float | None) -> float | None:
 
 
 async def run_holding_version(threads: ThreadPoolExecutor, version: Version, function: Callable[[], T]) -> T:
-    """Runs in a thread; the version stays loaded until that has ended, even where nobody waits for it any more."""
+    """Runs a function in a thread. The version stays loaded until it has ended, even if the caller is cancelled."""
     loop = asyncio.get_running_loop()
     version.acquire()
     future = threads.submit(function)
@@ -66,32 +66,32 @@ async def run_holding_version(threads: ThreadPoolExecutor, version: Version, fun
 
 
 class DirectRunner:
-    """Runs each call for itself.
+    """Runs each call on its own.
 
     Args:
-        threads: that run them.
+        threads: threads in which the sessions run.
     """
 
     def __init__(self, threads: ThreadPoolExecutor) -> None:
         self._threads = threads
 
-    async def run(self, version: Version, call: Call, deadline: float | None) -> list[np.ndarray]:
-        """See `Runner`."""
+    async def run(self, version: Version, call: SessionCall, deadline: float | None) -> list[np.ndarray]:
+        """Runs a call; see `Runner.run`."""
         servable = version.servable
         assert servable is not None
-        return await run_holding_version(self._threads, version, lambda: servable.call(call, remaining(deadline)))
+        return await run_holding_version(self._threads, version, lambda: servable.run(call, seconds_until(deadline)))
 
 
 @dataclasses.dataclass(frozen=True)
 class BatchingOptions:
-    """The fields of BatchingParameters.
+    """Settings of batching, named as the fields of TensorFlow Serving's BatchingParameters.
 
     Attributes:
-        max_batch_size: rows of a batch.
-        batch_timeout_micros: that a batch waits for more requests.
-        max_enqueued_batches: that wait, for each kind of call; more are refused at once.
-        num_batch_threads: batches that run at the same time.
-        allowed_batch_sizes: a batch is filled up to the next of them.
+        max_batch_size: largest number of rows in a batch.
+        batch_timeout_micros: microseconds that a batch waits for more requests.
+        max_enqueued_batches: number of batches that may wait for each kind of call; more requests are refused at once.
+        num_batch_threads: number of batches that run at the same time.
+        allowed_batch_sizes: increasing sizes; a batch is padded to the next of them. Empty for no padding.
     """
 
     max_batch_size: int = 1000
@@ -101,24 +101,24 @@ class BatchingOptions:
     allowed_batch_sizes: tuple[int, ...] = ()
 
     @classmethod
-    def of(cls, message: Any) -> BatchingOptions:
-        """Returns the options that a BatchingParameters sets.
+    def from_proto(cls, message: Any) -> BatchingOptions:
+        """Returns the options of a BatchingParameters message.
 
         Raises:
-            ConfigError: for what is not implemented or contradicts itself.
+            ConfigError: if a field is not implemented, out of range or contradicts another one.
         """
         for name in ("pad_variable_length_inputs", "enable_large_batch_splitting", "max_execution_batch_size"):
             value = getattr(message, name)
             if getattr(value, "value", value):
                 raise ConfigError(f"batching parameters: {name} is not implemented by the local server; leave it out.")
         names = ("max_batch_size", "batch_timeout_micros", "max_enqueued_batches", "num_batch_threads")
-        given = {name: getattr(message, name).value for name in names if message.HasField(name)}
-        options = cls(**given, allowed_batch_sizes=tuple(message.allowed_batch_sizes))
+        values = {name: getattr(message, name).value for name in names if message.HasField(name)}
+        options = cls(**values, allowed_batch_sizes=tuple(message.allowed_batch_sizes))
         options.check()
         return options
 
     def check(self) -> None:
-        """Raises ConfigError for values that contradict each other."""
+        """Raises ConfigError if a value is out of range or contradicts another one."""
         sizes = self.allowed_batch_sizes
         if sizes and (sizes[-1] != self.max_batch_size or list(sizes) != sorted(set(sizes)) or sizes[0] < 1):
             raise ConfigError(
@@ -132,16 +132,34 @@ class BatchingOptions:
 
 @dataclasses.dataclass(eq=False)
 class _Task:
-    call: Call
+    """A call that waits for its batch to run.
+
+    Attributes:
+        call: feeds and fetches.
+        rows: size of the first dimension of the feeds.
+        deadline: time at which the caller gives up; None for no deadline.
+        answer: the future of the arrays that the call fetches.
+    """
+
+    call: SessionCall
     rows: int
     deadline: float | None
     answer: asyncio.Future[list[np.ndarray]]
 
 
 class _Batch:
-    def __init__(self, version: Version, opened: float) -> None:
+    """Tasks of one version that run together.
+
+    Attributes:
+        version: the version to run.
+        opened_at: time at which the first task was added.
+        tasks: the tasks.
+        closed: whether the batch takes no more tasks.
+    """
+
+    def __init__(self, version: Version, opened_at: float) -> None:
         self.version = version
-        self.opened = opened
+        self.opened_at = opened_at
         self.tasks: list[_Task] = []
         self.closed = False
 
@@ -151,32 +169,35 @@ class _Batch:
 
 
 class BatchingRunner:
-    """Merges calls.
+    """Merges calls into batches.
 
     Args:
-        options: see there.
+        options: settings of batching.
+        clock: returns the time in seconds, in the units of `time.monotonic`; tests replace it.
     """
 
-    def __init__(self, options: BatchingOptions) -> None:
+    def __init__(self, options: BatchingOptions, clock: Callable[[], float] = time.monotonic) -> None:
         self._options = options
+        self._clock = clock
         self._threads = ThreadPoolExecutor(options.num_batch_threads, thread_name_prefix="batch")
         self._free = options.num_batch_threads
         self._queues: dict[Any, deque[_Batch]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._running: set[asyncio.Task[None]] = set()
 
-    async def run(self, version: Version, call: Call, deadline: float | None) -> list[np.ndarray]:
-        """See `Runner`; UNAVAILABLE, at once, where the queue is full."""
+    async def run(self, version: Version, call: SessionCall, deadline: float | None) -> list[np.ndarray]:
+        """Runs a call in a batch; see `Runner.run`. Raises UNAVAILABLE at once if the queue is full."""
         rows = _rows(call)
         if rows > self._options.max_batch_size:
             raise invalid(f"Task size {rows} is larger than maximum input batch size {self._options.max_batch_size}")
         loop = asyncio.get_running_loop()
         task = _Task(call, rows, deadline, loop.create_future())
-        self._enqueue(version, task, time.monotonic())
+        self._enqueue(version, task)
         self._start_ready()
         return await task.answer
 
-    def _enqueue(self, version: Version, task: _Task, now: float) -> None:
+    def _enqueue(self, version: Version, task: _Task) -> None:
+        """Adds a task to the last batch of its kind, or to a new one."""
         kind = (version, *sorted(task.call.feeds), "->", *sorted(task.call.fetches))
         queue = self._queues.setdefault(kind, deque())
         if queue and not queue[-1].closed and queue[-1].rows + task.rows > self._options.max_batch_size:
@@ -188,14 +209,14 @@ class BatchingRunner:
                     "The batch scheduling queue to which this task was submitted is full; currently "
                     f"{len(queue)} batches enqueued and max_enqueued_batches is {self._options.max_enqueued_batches}",
                 )
-            queue.append(_Batch(version, now))
+            queue.append(_Batch(version, self._clock()))
         queue[-1].tasks.append(task)
         queue[-1].closed = queue[-1].rows >= self._options.max_batch_size
 
     def _start_ready(self) -> None:
-        """Starts batches while threads are free; sets a timer for those whose time has not come."""
+        """Starts the ready batches while threads are free, and sets a timer for the next batch that becomes ready."""
         loop = asyncio.get_running_loop()
-        while self._free and (queue := self._oldest_ready(time.monotonic())):
+        while self._free and (queue := self._oldest_ready(self._clock())):
             self._free -= 1
             started = loop.create_task(self._process(queue.popleft()))
             self._running.add(started)
@@ -205,27 +226,28 @@ class BatchingRunner:
             self._timer.cancel()
             self._timer = None
         if self._free and self._queues:
-            first = min(self._due(queue[0]) for queue in self._queues.values())
-            self._timer = loop.call_at(first, self._start_ready)
+            first = min(self._ready_at(queue[0]) for queue in self._queues.values())
+            self._timer = loop.call_later(max(0.0, first - self._clock()), self._start_ready)
 
-    def _due(self, batch: _Batch) -> float:
-        return batch.opened if batch.closed else batch.opened + self._options.batch_timeout_micros / 1e6
+    def _ready_at(self, batch: _Batch) -> float:
+        return batch.opened_at if batch.closed else batch.opened_at + self._options.batch_timeout_micros / 1e6
 
     def _oldest_ready(self, now: float) -> deque[_Batch] | None:
-        ready = [queue for queue in self._queues.values() if queue and self._due(queue[0]) <= now]
-        return min(ready, key=lambda queue: queue[0].opened, default=None)
+        ready = [queue for queue in self._queues.values() if queue and self._ready_at(queue[0]) <= now]
+        return min(ready, key=lambda queue: queue[0].opened_at, default=None)
 
     async def _process(self, batch: _Batch) -> None:
-        # A caller whose deadline has passed, or who has gone, no longer waits for an answer.
+        """Runs a batch and sets the results of its tasks."""
+        # The answer of a caller that has given up is done already.
         waiting = [task for task in batch.tasks if not task.answer.done()]
         parts: list[list[np.ndarray]] = []
         failure = None
         try:
             parts = await self._run_merged(batch.version, waiting) if waiting else []
         except Exception as error:
-            failure = StatusError.of(error)
+            failure = StatusError.from_exception(error)
         finally:
-            # The next batch is drawn while these callers are answered.
+            # The next batch runs while these callers get their answers.
             self._free += 1
             self._start_ready()
         for number, task in enumerate(waiting):
@@ -238,13 +260,14 @@ class BatchingRunner:
 
     async def _run_merged(self, version: Version, tasks: Sequence[_Task]) -> list[list[np.ndarray]]:
         call = self._merge([task.call for task in tasks])
-        seconds = _longest([task.deadline for task in tasks])
+        seconds = _longest_wait([task.deadline for task in tasks], self._clock())
         servable = version.servable
         assert servable is not None
-        arrays = await run_holding_version(self._threads, version, lambda: servable.call(call, seconds))
+        arrays = await run_holding_version(self._threads, version, lambda: servable.run(call, seconds))
         return _split(arrays, call, tasks)
 
-    def _merge(self, calls: Sequence[Call]) -> Call:
+    def _merge(self, calls: Sequence[SessionCall]) -> SessionCall:
+        """Returns a call with the rows of all calls, padded to an allowed batch size by repeating the last row."""
         first = calls[0]
         count = sum(_rows(call) for call in calls)
         padding = next((size for size in self._options.allowed_batch_sizes if size >= count), count) - count
@@ -264,12 +287,12 @@ class BatchingRunner:
         return dataclasses.replace(first, feeds=feeds)
 
     def close(self) -> None:
-        """Ends the threads, when what they run has ended."""
+        """Waits for the batches that run, and ends the threads."""
         self._threads.shutdown(wait=True)
 
 
-def _rows(call: Call) -> int:
-    """Returns the size of a call's first dimension."""
+def _rows(call: SessionCall) -> int:
+    """Returns the size of the feeds' first dimension; raises INVALID_ARGUMENT if it is not the same for all."""
     if not call.feeds:
         raise invalid("Batching Run() must have at least one input tensor")
     for array in call.feeds.values():
@@ -292,18 +315,18 @@ def _check_types(arrays: Sequence[np.ndarray]) -> None:
             )
 
 
-def _longest(deadlines: Sequence[float | None]) -> float | None:
-    """Returns the seconds that a batch may take: those of its most patient caller."""
+def _longest_wait(deadlines: Sequence[float | None], now: float) -> float | None:
+    """Returns the seconds until the latest deadline; None if one caller has no deadline."""
     if any(deadline is None for deadline in deadlines):
         return None
-    seconds = max(filter(None, deadlines)) - time.monotonic()
+    seconds = max(filter(None, deadlines)) - now
     if seconds <= 0:
         raise StatusError(grpc.StatusCode.RESOURCE_EXHAUSTED, "Run() timeout exceeded while waiting in batching queue")
     return seconds
 
 
-def _split(arrays: Sequence[np.ndarray], call: Call, tasks: Sequence[_Task]) -> list[list[np.ndarray]]:
-    """Returns each task's arrays in the order of its own fetches."""
+def _split(arrays: Sequence[np.ndarray], call: SessionCall, tasks: Sequence[_Task]) -> list[list[np.ndarray]]:
+    """Splits the arrays of a batch and returns each task's part, in the order of the task's own fetches."""
     expected = len(next(iter(call.feeds.values())))
     by_name = dict(zip(call.fetches, arrays, strict=True))
     for array in arrays:

@@ -1,4 +1,4 @@
-"""What the gRPC and REST servers ask: messages in, messages or a StatusError out."""
+"""Answers the requests of the gRPC and REST APIs: takes messages, returns messages or raises a StatusError."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tensorflow_serving.apis import (
 
 from serving.local_server.batching import Runner
 from serving.local_server.manager import Manager
-from serving.local_server.predict import prepare, respond
+from serving.local_server.predict import to_response, to_session_call
 from serving.local_server.request_metrics import Metrics
 from serving.local_server.status import StatusError, as_proto, invalid
 
@@ -27,19 +27,19 @@ T = TypeVar("T")
 
 SIGNATURE_DEF = "signature_def"
 
-SMALL = 2**14
-"""Bytes of a message that is read or written faster than a thread takes to wake up beside a model that is run."""
+SMALL_MESSAGE_BYTES = 2**14
+"""Messages of this size are converted on the event loop: while a model runs, a thread takes longer to wake up."""
 
 
-class Core:
-    """Answers requests, on the event loop; what takes time goes into threads.
+class ServerCore:
+    """Answers requests of every protocol. Its methods run on the event loop; slow work is done in threads.
 
     Args:
-        manager: of the models.
-        runner: of calls.
-        threads: for reading and writing tensors.
-        metrics: to count in.
-        check_method: see `prepare`.
+        manager: the loaded models.
+        runner: runs the sessions.
+        threads: threads for converting large messages.
+        metrics: counters of requests.
+        check_method: whether a signature's method name is checked; see `to_session_call`.
     """
 
     def __init__(
@@ -62,28 +62,28 @@ class Core:
         """Runs a model.
 
         Args:
-            request: any.
-            seconds: that the caller still waits; None for ever.
+            request: the request, unchecked.
+            seconds: time left until the caller's deadline; None for no deadline.
             entrypoint: GRPC or REST, for the metrics.
 
         Raises:
-            StatusError: see docs/serving.md.
+            StatusError: if the request is invalid, its model is not served, or the run fails (docs/serving.md).
         """
         started = time.monotonic()
         with self.counting_failures(request.model_spec.name):
             response = await self._predict(request, None if seconds is None else started + seconds)
-        self.metrics.answered(request.model_spec.name, entrypoint, time.monotonic() - started)
+        self.metrics.count_success(request.model_spec.name, entrypoint, time.monotonic() - started)
         return response
 
     @contextlib.contextmanager
     def counting_failures(self, model: str) -> Iterator[None]:
-        """Counts what fails within as a failed request, and raises it as a StatusError."""
+        """Counts an exception of the block as a failed request, and raises it as a StatusError."""
         try:
             yield
         except Exception as error:
-            told = StatusError.of(error)
-            self.metrics.failed(model, told)
-            raise told from error
+            status = StatusError.from_exception(error)
+            self.metrics.count_failure(model, status)
+            raise status from error
 
     async def _predict(
         self, request: predict_pb2.PredictRequest, deadline: float | None
@@ -91,18 +91,19 @@ class Core:
         if not request.HasField("model_spec"):
             raise invalid("Missing ModelSpec")
         version = self.manager.find(request.model_spec)
-        with version.used() as servable:
+        with version.keep_loaded() as servable:
             size = request.ByteSize()
-            call = await self._worked(size, lambda: prepare(servable.meta_graph, request, self._check_method))
+            call = await self._convert(size, lambda: to_session_call(servable.meta_graph, request, self._check_method))
             started = time.monotonic()
             arrays = await self._runner.run(version, call, deadline)
-            self.metrics.ran(request.model_spec.name, time.monotonic() - started)
+            self.metrics.observe_run(request.model_spec.name, time.monotonic() - started)
             name, number = request.model_spec.name, version.number
             size = sum(array.nbytes for array in arrays)
-            return await self._worked(size, lambda: respond(call, arrays, name, number))
+            return await self._convert(size, lambda: to_response(call, arrays, name, number))
 
-    async def _worked(self, size: int, function: Callable[[], T]) -> T:
-        if size <= SMALL:
+    async def _convert(self, size: int, function: Callable[[], T]) -> T:
+        """Converts a message of `size` bytes, in a thread if it is large."""
+        if size <= SMALL_MESSAGE_BYTES:
             return function()
         return await asyncio.get_running_loop().run_in_executor(self._threads, function)
 
@@ -112,7 +113,8 @@ class Core:
         """Returns a model's signatures.
 
         Raises:
-            StatusError: INVALID_ARGUMENT or NOT_FOUND.
+            StatusError: INVALID_ARGUMENT if the request names no model or another metadata field than `signature_def`,
+                NOT_FOUND if the model is not served.
         """
         if not request.HasField("model_spec"):
             raise invalid("Missing ModelSpec")
@@ -122,7 +124,7 @@ class Core:
             if field != SIGNATURE_DEF:
                 raise invalid(f"Metadata field {field} is not supported")
         version = self.manager.find(request.model_spec)
-        with version.used() as servable:
+        with version.keep_loaded() as servable:
             signatures = get_model_metadata_pb2.SignatureDefMap(signature_def=dict(servable.meta_graph.signature_def))
         response = get_model_metadata_pb2.GetModelMetadataResponse()
         response.model_spec.name = version.model
@@ -136,7 +138,7 @@ class Core:
         """Returns the states of a model's versions.
 
         Raises:
-            StatusError: INVALID_ARGUMENT or NOT_FOUND.
+            StatusError: INVALID_ARGUMENT if the request names no model, NOT_FOUND if the model or version is unknown.
         """
         if not request.HasField("model_spec"):
             raise invalid("Missing ModelSpec")
@@ -145,10 +147,11 @@ class Core:
     async def reload(
         self, request: model_management_pb2.ReloadConfigRequest
     ) -> model_management_pb2.ReloadConfigResponse:
-        """Serves other models, or the same under other labels; returns when the new ones are loaded.
+        """Replaces the list of models and labels, and returns when the new models are loaded.
 
         Raises:
-            StatusError: see `Manager.configure`.
+            StatusError: INVALID_ARGUMENT for another kind of configuration, UNIMPLEMENTED for `metric_names`, otherwise
+                as `Manager.configure` raises it.
         """
         if request.config.WhichOneof("config") != "model_config_list":
             raise invalid(

@@ -1,4 +1,4 @@
-"""The gRPC side: PredictionService and ModelService over a `Core`, health and reflection."""
+"""The gRPC API: PredictionService, ModelService, health and reflection."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from serving.local_server.core import Core
+from serving.local_server.core import ServerCore
 from serving.local_server.status import StatusError
 
 HEALTH_NAMES = ("", "ModelService", "PredictionService")
 
 LARGEST_MESSAGE = 2**31 - 1
-"""Bytes: what TensorFlow Serving takes and gives."""
+"""Bytes of the largest message, as in TensorFlow Serving."""
 
 
 async def _answer(context: Any, answer: Callable[[], Awaitable[Any]]) -> Any:
-    """Returns an answer, or ends the call with the status of what failed."""
+    """Returns the result of `answer`, or ends the call with the status of its exception."""
     try:
         return await answer()
     except Exception as error:
-        told = StatusError.of(error)
-        return await context.abort(told.code, told.details)
+        status = StatusError.from_exception(error)
+        return await context.abort(status.code, status.details)
 
 
-class _Parsing(grpc.aio.ServerInterceptor):
-    """Reads requests: gRPC's Python calls bytes that are no message UNKNOWN, its C++ INTERNAL."""
+class _ParseInterceptor(grpc.aio.ServerInterceptor):
+    """Parses requests, so that an invalid message fails with INTERNAL as in gRPC's C++, not with UNKNOWN."""
 
     async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], details: Any) -> Any:
-        """Returns a handler that reads bytes itself."""
+        """Returns a handler that receives bytes and parses them."""
         handler = await continuation(details)
         if handler is None or handler.unary_unary is None:
             return handler
@@ -54,13 +54,13 @@ class _Parsing(grpc.aio.ServerInterceptor):
 
 
 class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
-    """Predict and GetModelMetadata; the others answer UNIMPLEMENTED.
+    """Predict and GetModelMetadata; the other methods answer UNIMPLEMENTED.
 
     Args:
-        core: that answers.
+        core: answers the requests.
     """
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: ServerCore) -> None:
         self._core = core
 
     async def Predict(self, request: Any, context: Any) -> Any:  # noqa: N802
@@ -68,7 +68,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         return await _answer(context, lambda: self._core.predict(request, context.time_remaining(), "GRPC"))
 
     async def GetModelMetadata(self, request: Any, context: Any) -> Any:  # noqa: N802
-        """Tells a model's signatures."""
+        """Returns a model's signatures."""
 
         async def answer() -> Any:
             return self._core.metadata(request)
@@ -86,14 +86,14 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
     """GetModelStatus and HandleReloadConfigRequest.
 
     Args:
-        core: that answers.
+        core: answers the requests.
     """
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: ServerCore) -> None:
         self._core = core
 
     async def GetModelStatus(self, request: Any, context: Any) -> Any:  # noqa: N802
-        """Tells the states of a model's versions."""
+        """Returns the states of a model's versions."""
 
         async def answer() -> Any:
             return self._core.status(request)
@@ -101,25 +101,28 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
         return await _answer(context, answer)
 
     async def HandleReloadConfigRequest(self, request: Any, context: Any) -> Any:  # noqa: N802
-        """Serves other models or labels."""
+        """Replaces the list of models and labels."""
         return await _answer(context, lambda: self._core.reload(request))
 
 
-def make_server(core: Core, arguments: dict[str, int | str], with_health: bool) -> tuple[grpc.aio.Server, Any]:
-    """Returns a server without ports, and its health servicer, None where it has none.
+def make_server(core: ServerCore, arguments: dict[str, int | str], with_health: bool) -> tuple[grpc.aio.Server, Any]:
+    """Returns a gRPC server without ports, and its health servicer.
 
     Args:
-        core: that answers.
-        arguments: of gRPC channels.
-        with_health: whether the health service is there.
+        core: answers the requests.
+        arguments: gRPC channel arguments, by name.
+        with_health: whether to add the health service.
+
+    Returns:
+        The server, and the health servicer or None.
     """
     options = {
         "grpc.max_receive_message_length": LARGEST_MESSAGE,
         "grpc.max_send_message_length": LARGEST_MESSAGE,
-        # Otherwise a second server would silently share the port of the first.
+        # By default a second server would silently share the port of the first.
         "grpc.so_reuseport": 0,
     }
-    server = grpc.aio.server(interceptors=[_Parsing()], options=list((options | arguments).items()))
+    server = grpc.aio.server(interceptors=[_ParseInterceptor()], options=list((options | arguments).items()))
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(PredictionService(core), server)
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(core), server)
     names = [
@@ -137,6 +140,6 @@ def make_server(core: Core, arguments: dict[str, int | str], with_health: bool) 
 
 
 async def set_healthy(servicer: Any) -> None:
-    """Says that the server serves."""
+    """Reports the server and its services as SERVING."""
     for name in HEALTH_NAMES:
         await servicer.set(name, health_pb2.HealthCheckResponse.SERVING)

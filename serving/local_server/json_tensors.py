@@ -1,6 +1,7 @@
-"""REST bodies to PredictRequest and PredictResponse to REST bodies: TensorFlow Serving's row and column formats.
+"""Converts REST bodies to PredictRequests and PredictResponses to REST bodies, in TensorFlow Serving's formats.
 
-Strings that are not text are `{"b64": "..."}`; so are the values of string outputs whose names end in `_bytes`.
+There is a row format (`instances`, `predictions`) and a column format (`inputs`, `outputs`). Strings that are not text
+are written as `{"b64": "..."}`, as are the values of string outputs whose names end in `_bytes`.
 """
 
 from __future__ import annotations
@@ -18,26 +19,26 @@ from tensorflow_serving.apis import predict_pb2
 
 from serving.local_server.status import invalid
 
-LONGEST = 256
-"""Characters of a JSON value in an error."""
+MAX_SHOWN_CHARACTERS = 256
+"""Characters of a JSON value that an error message shows."""
 
 Inputs = Mapping[str, Any]
-"""TensorInfo by input name."""
+"""The TensorInfo of each input of a signature, by name."""
 
 
 def read_request(body: bytes, request: predict_pb2.PredictRequest, inputs_of: Callable[[str], Inputs]) -> bool:
-    """Fills a request from a body.
+    """Reads the signature and inputs of a REST body into a request.
 
     Args:
-        body: JSON.
-        request: that names the model; gets signature and inputs.
-        inputs_of: gives the inputs of a signature.
+        body: the JSON body.
+        request: the request to fill; it names the model already.
+        inputs_of: returns the inputs of a signature by its name.
 
     Returns:
-        whether it is in the row format (`instances`), in which the answer must be, too.
+        Whether the body is in the row format (`instances`). The response must have the same format.
 
     Raises:
-        StatusError: INVALID_ARGUMENT.
+        StatusError: INVALID_ARGUMENT if the body is no JSON object of either format, or does not fit the signature.
     """
     try:
         return _read(body, request, inputs_of)
@@ -87,7 +88,7 @@ def _parse(body: bytes) -> dict[str, Any]:
 
 
 def _shown(value: Any) -> str:
-    return json.dumps(value)[:LONGEST]
+    return json.dumps(value)[:MAX_SHOWN_CHARACTERS]
 
 
 def _from_rows(document: dict[str, Any], inputs: Inputs) -> dict[str, tensor_pb2.TensorProto]:
@@ -105,8 +106,8 @@ def _from_rows(document: dict[str, Any], inputs: Inputs) -> dict[str, tensor_pb2
     columns: dict[str, list[Any]] = {}
     for number, row in enumerate(rows):
         if _is_object(row) != named:
-            found = "Expecting object but got list" if named else "Expecting value/list but got object"
-            raise invalid(f"{found} at item {number} of input list")
+            problem = "Expecting object but got list" if named else "Expecting value/list but got object"
+            raise invalid(f"{problem} at item {number} of input list")
         if named and set(row) != set(inputs):
             raise invalid(
                 f"Failed to process element: {number} of 'instances' list. JSON object: {_shown(row)} keys must be "
@@ -140,7 +141,7 @@ def _is_base64(value: Any) -> bool:
 
 
 def _tensor(value: Any, dtype: int) -> tensor_pb2.TensorProto:
-    """Returns the tensor of nested lists; the shape is that of the first elements."""
+    """Converts nested lists to a tensor. Its shape is that of the first element at each level."""
     proto = tensor_pb2.TensorProto(dtype=dtype)
     shape, inner = [], value
     while isinstance(inner, list):
@@ -159,6 +160,7 @@ def _fill(
     shape: list[int],
     add: Callable[[tensor_pb2.TensorProto, Any], None],
 ) -> None:
+    """Adds the values of nested lists to a tensor, and raises INVALID_ARGUMENT if they do not have its shape."""
     if not isinstance(value, list):
         if level != len(shape):
             raise invalid(
@@ -178,7 +180,7 @@ def _fill(
 
 
 def _scalar(dtype: tf.DType) -> Callable[[tensor_pb2.TensorProto, Any], None]:
-    """Returns what adds one value to a tensor of a type."""
+    """Returns the function that adds one JSON value to a tensor of a type, or raises INVALID_ARGUMENT."""
     if dtype == tf.string:
         return _add_string
     fields = {tf.float32: "float_val", tf.float64: "double_val", tf.int64: "int64_val", tf.bool: "bool_val"}
@@ -222,14 +224,14 @@ def _decoded(value: dict[str, Any]) -> bytes:
 
 
 def write_response(response: predict_pb2.PredictResponse, rows: bool) -> bytes:
-    """Returns the body of a response.
+    """Returns the JSON body of a response.
 
     Args:
-        response: of the request.
+        response: the response.
         rows: whether the request was in the row format.
 
     Raises:
-        StatusError: INVALID_ARGUMENT, for outputs that rows cannot tell.
+        StatusError: INVALID_ARGUMENT if the outputs have no common first dimension, which the row format needs.
     """
     values = {name: _values(name, tensor) for name, tensor in sorted(response.outputs.items())}
     if not rows:
@@ -252,13 +254,13 @@ def _dumped(value: Any) -> bytes:
 
 
 def _values(name: str, proto: tensor_pb2.TensorProto) -> Any:
-    """Returns nested lists of what JSON can tell."""
+    """Converts a tensor to nested lists of JSON values."""
     array = tf.make_ndarray(proto)
     if proto.dtype == tf.string.as_datatype_enum:
-        told = [_text(value, name.endswith("_bytes")) for value in array.ravel()]
-        return _nested(told, array.shape)
+        texts = [_text(value, name.endswith("_bytes")) for value in array.ravel()]
+        return _nested(texts, array.shape)
     if array.dtype == np.float32:
-        # The shortest number that reads back as the same float32, not the digits of a double.
+        # The shortest decimal number that is read as the same float32.
         return _nested([float(str(value)) for value in array.ravel()], array.shape)
     return array.tolist()
 

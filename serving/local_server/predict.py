@@ -1,4 +1,4 @@
-"""PredictRequest to what a session runs, and what it gives to PredictResponse: the checks and words of TF Serving."""
+"""Converts a PredictRequest to a run of a session, and its arrays to a PredictResponse, as TensorFlow Serving does."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ METHODS = ("tensorflow/serving/predict", "tensorflow/serving/classify", "tensorf
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Call:
-    """A request, checked against its signature.
+class SessionCall:
+    """Feeds and fetches of a request that was checked against its signature.
 
     Attributes:
-        signature: its name.
-        feeds: arrays by the names of graph tensors.
-        fetches: names of graph tensors.
-        aliases: the outputs' names in the signature, in the order of `fetches`.
+        signature: name of the signature.
+        feeds: arrays by graph tensor name.
+        fetches: graph tensor names.
+        aliases: names of the outputs in the signature, in the order of `fetches`.
     """
 
     signature: str
@@ -35,18 +35,19 @@ class Call:
     aliases: tuple[str, ...]
 
 
-def prepare(
+def to_session_call(
     meta_graph: meta_graph_pb2.MetaGraphDef, request: predict_pb2.PredictRequest, check_method: bool = False
-) -> Call:
-    """Checks a request.
+) -> SessionCall:
+    """Checks a request against its signature and returns what the session runs.
 
     Args:
-        meta_graph: of the model.
-        request: any.
-        check_method: whether a signature's method name must be one of TF Serving's.
+        meta_graph: MetaGraphDef of the model.
+        request: the request, unchecked.
+        check_method: whether the signature's method name must be one of `METHODS`.
 
     Raises:
-        StatusError: FAILED_PRECONDITION for an unknown signature, INVALID_ARGUMENT for inputs or outputs it lacks.
+        StatusError: FAILED_PRECONDITION if the signature is unknown, INVALID_ARGUMENT if inputs are missing, unknown or
+            no tensors, or an output is unknown.
     """
     name = request.model_spec.signature_name or DEFAULT_SIGNATURE
     if name not in meta_graph.signature_def:
@@ -61,15 +62,16 @@ def prepare(
     _check_count(signature, request)
     feeds = {info.name: _input(signature, alias, request) for alias, info in sorted(signature.inputs.items())}
     aliases = _outputs(signature, request.output_filter)
-    return Call(name, feeds, tuple(signature.outputs[alias].name for alias in aliases), aliases)
+    return SessionCall(name, feeds, tuple(signature.outputs[alias].name for alias in aliases), aliases)
 
 
 def _check_count(signature: meta_graph_pb2.SignatureDef, request: predict_pb2.PredictRequest) -> None:
-    given, wanted = set(request.inputs), set(signature.inputs)
-    if len(given) > len(wanted) or (len(given) < len(wanted) and not signature.defaults):
+    sent, required = set(request.inputs), set(signature.inputs)
+    if len(sent) > len(required) or (len(sent) < len(required) and not signature.defaults):
         raise invalid(
-            f"input size does not match signature: {len(given)}!={len(wanted)} len({_set(given)}) != "
-            f"len({_set(wanted)}). Sent extra: {_set(given - wanted)}. Missing but required: {_set(wanted - given)}."
+            f"input size does not match signature: {len(sent)}!={len(required)} len({_set(sent)}) != "
+            f"len({_set(required)}). Sent extra: {_set(sent - required)}. "
+            f"Missing but required: {_set(required - sent)}."
         )
 
 
@@ -100,14 +102,16 @@ def _outputs(signature: meta_graph_pb2.SignatureDef, wanted: Sequence[str]) -> t
     return tuple(wanted) or tuple(sorted(signature.outputs))
 
 
-def respond(call: Call, arrays: Sequence[np.ndarray], model: str, version: int) -> predict_pb2.PredictResponse:
-    """Returns the response of a call.
+def to_response(
+    call: SessionCall, arrays: Sequence[np.ndarray], model: str, version: int
+) -> predict_pb2.PredictResponse:
+    """Returns the response to a request.
 
     Args:
-        call: what was asked.
-        arrays: in the order of its fetches.
-        model: the name that the caller gave.
-        version: that answered.
+        call: what was run.
+        arrays: its results, in the order of the fetches.
+        model: name of the model in the request.
+        version: version that was run.
     """
     response = predict_pb2.PredictResponse()
     response.model_spec.name = model

@@ -1,4 +1,4 @@
-"""What Prometheus is told, under TensorFlow Serving's names."""
+"""Prometheus metrics of the server, under TensorFlow Serving's names."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from serving.local_server.status import StatusError
 _COUNT = ":tensorflow:serving:request_count"
 
 _BUCKETS = [10 * 1.8**power for power in range(33)]
-"""Microseconds."""
+"""Upper bounds of the histograms, in microseconds."""
 
 
 class Metrics:
-    """Counters of one server."""
+    """Counters and histograms of one server."""
 
     def __init__(self) -> None:
         self._registry = prometheus_client.CollectorRegistry()
@@ -35,22 +35,22 @@ class Metrics:
             registry=self._registry,
         )
 
-    def answered(self, model: str, entrypoint: str, seconds: float) -> None:
-        """Counts a request that succeeded; `entrypoint` is GRPC or REST."""
+    def count_success(self, model: str, entrypoint: str, seconds: float) -> None:
+        """Counts a successful request and its latency; `entrypoint` is GRPC or REST."""
         self._requests.labels(model, "OK").inc()
         self._request_latency.labels(model, "Predict", entrypoint).observe(seconds * 1e6)
 
-    def failed(self, model: str, error: StatusError) -> None:
-        """Counts a request that failed."""
+    def count_failure(self, model: str, error: StatusError) -> None:
+        """Counts a failed request."""
         self._requests.labels(model, error.code.name).inc()
 
-    def ran(self, model: str, seconds: float) -> None:
-        """Counts a run of a session, the wait for its batch included."""
+    def observe_run(self, model: str, seconds: float) -> None:
+        """Records the latency of a session's run, including the wait for its batch."""
         self._runtime_latency.labels(model, "Predict", "TF1").observe(seconds * 1e6)
 
     def page(self) -> bytes:
-        """Returns Prometheus's text format."""
+        """Returns all metrics in Prometheus's text format."""
         text = prometheus_client.generate_latest(self._registry)
-        # The library ends the names of counters with _total; TensorFlow Serving does not.
+        # prometheus_client ends the names of counters with _total; TensorFlow Serving does not.
         lines = text.replace(f"{_COUNT}_total".encode(), _COUNT.encode()).splitlines(keepends=True)
         return b"".join(line for line in lines if b"_created" not in line)

@@ -1,4 +1,4 @@
-"""The REST side: predict, metadata and status over a `Core`, and the page for Prometheus."""
+"""The REST API: predict, metadata, status, and the metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from aiohttp import web
 from google.protobuf.json_format import MessageToDict, MessageToJson
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, model_pb2, predict_pb2
 
-from serving.local_server.core import SIGNATURE_DEF, Core
+from serving.local_server.core import SIGNATURE_DEF, ServerCore
 from serving.local_server.json_tensors import read_request, write_response
 from serving.local_server.predict import DEFAULT_SIGNATURE
 from serving.local_server.status import StatusError, invalid
@@ -39,51 +39,51 @@ HTTP_STATUS = {
     grpc.StatusCode.UNAVAILABLE: 503,
     grpc.StatusCode.UNAUTHENTICATED: 401,
 }
-"""All others are 500."""
+"""HTTP status by gRPC status; all others are 500."""
 
-LARGEST_BODY = 2**31 - 1
+MAX_BODY_BYTES = 2**31 - 1
 
 
 class RestApi:
     """Answers HTTP requests.
 
     Args:
-        core: that answers.
+        core: answers the requests.
         timeout: seconds for a request.
-        prometheus_path: of the page for Prometheus; None for none.
+        prometheus_path: URL path of the metrics; None to leave them out.
     """
 
-    def __init__(self, core: Core, timeout: float, prometheus_path: str | None) -> None:
+    def __init__(self, core: ServerCore, timeout: float, prometheus_path: str | None) -> None:
         self._core = core
         self._timeout = timeout
         self._prometheus_path = prometheus_path
 
     def app(self) -> web.Application:
-        """Returns the application."""
-        app = web.Application(client_max_size=LARGEST_BODY)
+        """Returns the aiohttp application."""
+        app = web.Application(client_max_size=MAX_BODY_BYTES)
         if self._prometheus_path:
             app.router.add_get(self._prometheus_path, self._metrics)
-        app.router.add_route("*", "/{path:.*}", self._answer)
+        app.router.add_route("*", "/{path:.*}", self._handle)
         return app
 
     async def _metrics(self, request: web.Request) -> web.Response:
         del request
         return web.Response(body=self._core.metrics.page(), content_type="text/plain")
 
-    async def _answer(self, request: web.Request) -> web.Response:
+    async def _handle(self, request: web.Request) -> web.Response:
         path = request.rel_url.raw_path
         if not path.lower().startswith("/v1/"):
             return web.Response(status=404, text="Not Found")
         try:
-            body = await self._body(request, path)
+            body = await self._response_body(request, path)
             return web.Response(body=body, content_type="application/json")
         except Exception as error:
-            told = StatusError.of(error)
-            status = HTTP_STATUS.get(told.code, 500)
-            # In full: only gRPC cuts messages.
-            return web.json_response({"error": told.message}, status=status)
+            failure = StatusError.from_exception(error)
+            status = HTTP_STATUS.get(failure.code, 500)
+            # The whole message: only gRPC's are cut.
+            return web.json_response({"error": failure.message}, status=status)
 
-    async def _body(self, request: web.Request, path: str) -> bytes:
+    async def _response_body(self, request: web.Request, path: str) -> bytes:
         if request.method == "POST" and (match := PREDICT.fullmatch(path)):
             name, number, label, method = match.groups()
             if method.lower() != "predict":
@@ -102,7 +102,7 @@ class RestApi:
     async def _predict(self, spec: model_pb2.ModelSpec, body: bytes) -> bytes:
         request = predict_pb2.PredictRequest(model_spec=spec)
         with self._core.counting_failures(spec.name):
-            # The same version reads, runs and writes the request, also where another is loaded meanwhile.
+            # One version reads and runs the request, even if another one is loaded meanwhile.
             version = self._core.manager.find(spec)
         request.model_spec.version.value = version.number
 
@@ -112,7 +112,7 @@ class RestApi:
                 raise invalid(f'Serving signature name: "{name}" not found in signature def')
             return servable.meta_graph.signature_def[name].inputs
 
-        with version.used() as servable:
+        with version.keep_loaded() as servable:
             with self._core.counting_failures(spec.name):
                 rows = await asyncio.to_thread(read_request, body, request, inputs_of)
             response = await self._core.predict(request, self._timeout, "REST")
@@ -127,13 +127,15 @@ class RestApi:
         response = self._core.metadata(request)
         signatures = get_model_metadata_pb2.SignatureDefMap()
         response.metadata[SIGNATURE_DEF].Unpack(signatures)
-        told = {"model_spec": _as_dict(response.model_spec), "metadata": {SIGNATURE_DEF: _as_dict(signatures)}}
-        return json.dumps(told, indent=1).encode()
+        body = {"model_spec": _as_dict(response.model_spec), "metadata": {SIGNATURE_DEF: _as_dict(signatures)}}
+        return json.dumps(body, indent=1).encode()
 
 
 def _as_dict(message: Any) -> dict[str, Any]:
-    told: dict[str, Any] = MessageToDict(message, including_default_value_fields=True, preserving_proto_field_name=True)
-    return told
+    values: dict[str, Any] = MessageToDict(
+        message, including_default_value_fields=True, preserving_proto_field_name=True
+    )
+    return values
 
 
 async def _read(request: web.Request) -> bytes:
@@ -147,7 +149,7 @@ def _spec(name: str, number: str | None, label: str | None) -> model_pb2.ModelSp
     spec = model_pb2.ModelSpec(name=unquote(name))
     if number:
         digits = number.lstrip("0") or "0"
-        if len(digits) > 19 or int(digits) >= 2**63:  # Python reads no numbers of thousands of digits
+        if len(digits) > 19 or int(digits) >= 2**63:  # int() refuses thousands of digits
             raise invalid(f"Failed to convert version: {number} to numeric.")
         spec.version.value = int(digits)
     if label:

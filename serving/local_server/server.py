@@ -1,4 +1,4 @@
-"""The server: what its options ask for, put together, started, and ended when it is told to."""
+"""Puts the server together from its options, starts it, and stops it on a signal."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import tensorflow as tf
 from aiohttp import web
-from tensorflow.core.protobuf import config_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
 from serving.config_protos import BatchingParameters, MonitoringConfig, SSLConfig, read_text
 from serving.local_server.batching import BatchingOptions, BatchingRunner, DirectRunner
-from serving.local_server.core import Core
+from serving.local_server.core import ServerCore
 from serving.local_server.grpc_api import make_server, set_healthy
 from serving.local_server.manager import LoadOptions, Manager
 from serving.local_server.request_metrics import Metrics
@@ -38,17 +38,17 @@ BANNER = (
 )
 
 GRACE_SECONDS = 60
-"""What accepted requests may take after the server has been told to end."""
+"""Time that accepted requests have to finish after SIGTERM."""
 
 PROMETHEUS_PATH = "/monitoring/prometheus/metrics"
 
 
 def run(options: ServerOptions) -> None:
-    """Serves until SIGTERM or SIGINT, then finishes what has been accepted.
+    """Serves until SIGTERM or SIGINT, then finishes the accepted requests.
 
     Raises:
-        ConfigError: for options and files that cannot be used, or a port that is taken.
-        ModelError: where a model could not be loaded at the start.
+        ConfigError: if an option or a file cannot be used, or a port is taken.
+        ModelError: if a model cannot be loaded at the start.
     """
 
     async def until_signal() -> None:
@@ -62,37 +62,41 @@ def run(options: ServerOptions) -> None:
 
 
 async def serve(options: ServerOptions, stop: asyncio.Event, ready: Callable[[], None] = lambda: None) -> None:
-    """Serves until `stop`; errors as of `run`.
+    """Serves until `stop` is set, then finishes the accepted requests.
 
     Args:
-        options: see there.
-        stop: set by whoever wants an end.
-        ready: called when requests are taken.
+        options: the server's options.
+        stop: the event that stops the server.
+        ready: called when the server accepts requests.
+
+    Raises:
+        ConfigError: if an option or a file cannot be used, or a port is taken.
+        ModelError: if a model cannot be loaded at the start.
     """
     async with contextlib.AsyncExitStack() as stack:
-        core = await stack.enter_async_context(_core(options, stop))
+        core = await stack.enter_async_context(_start_core(options, stop))
         if stop.is_set():
             return
-        # REST first: it ends last, so that no request is refused while another way in is open.
+        # REST starts first and so stops last: no API refuses requests while the other one still accepts them.
         if options.rest_api_port:
-            await stack.enter_async_context(_rest(core, options))
-        await stack.enter_async_context(_grpc(core, options))
+            await stack.enter_async_context(_serve_rest(core, options))
+        await stack.enter_async_context(_serve_grpc(core, options))
         LOG.info("Serving; gRPC at port %d, REST at port %d", options.port, options.rest_api_port)
         ready()
         await stop.wait()
-        LOG.info("Told to end; finishing what has been accepted")
+        LOG.info("Stopping; finishing the accepted requests")
 
 
 @contextlib.asynccontextmanager
-async def _core(options: ServerOptions, stop: asyncio.Event) -> AsyncIterator[Core]:
-    """Loads the models, and keeps them as the file system and the configuration ask."""
+async def _start_core(options: ServerOptions, stop: asyncio.Event) -> AsyncIterator[ServerCore]:
+    """Loads the models, and follows changes of the file system and of the configuration file while the block runs."""
     threads = ThreadPoolExecutor(options.grpc_max_threads, thread_name_prefix="request")
-    runner = _batching(options) or DirectRunner(threads)
-    manager = Manager(functools.partial(_load, options=options), _load_options(options))
-    core = Core(manager, runner, threads, Metrics(), options.enable_signature_method_name_check)
+    runner = _batching_runner(options) or DirectRunner(threads)
+    manager = Manager(functools.partial(_load_servable, options=options), _load_options(options))
+    core = ServerCore(manager, runner, threads, Metrics(), options.enable_signature_method_name_check)
     polls = []
     try:
-        await _first_models(manager, options, stop)
+        await _load_first_models(manager, options, stop)
         polls = [asyncio.create_task(manager.poll())]
         if options.model_config_file and options.model_config_file_poll_wait_seconds > 0:
             polls.append(asyncio.create_task(_poll_config(manager, options)))
@@ -106,8 +110,8 @@ async def _core(options: ServerOptions, stop: asyncio.Event) -> AsyncIterator[Co
             runner.close()
 
 
-async def _first_models(manager: Manager, options: ServerOptions, stop: asyncio.Event) -> None:
-    """Waits for the models, looking for versions meanwhile, or for the end."""
+async def _load_first_models(manager: Manager, options: ServerOptions, stop: asyncio.Event) -> None:
+    """Waits until the models are loaded or `stop` is set, and polls the file system meanwhile."""
     configured = asyncio.create_task(manager.configure(_config(options)))
     polling, stopped = asyncio.create_task(manager.poll()), asyncio.create_task(stop.wait())
     await asyncio.wait([configured, stopped], return_when=asyncio.FIRST_COMPLETED)
@@ -152,9 +156,9 @@ def _load_options(options: ServerOptions) -> LoadOptions:
     )
 
 
-def _load(path: Path, options: ServerOptions) -> Servable:
+def _load_servable(path: Path, options: ServerOptions) -> Servable:
     both = options.tensorflow_session_parallelism
-    config = config_pb2.ConfigProto(
+    config = tf.compat.v1.ConfigProto(
         intra_op_parallelism_threads=options.tensorflow_intra_op_parallelism or both,
         inter_op_parallelism_threads=options.tensorflow_inter_op_parallelism or both,
     )
@@ -169,17 +173,17 @@ def _load(path: Path, options: ServerOptions) -> Servable:
     return servable
 
 
-def _batching(options: ServerOptions) -> BatchingRunner | None:
+def _batching_runner(options: ServerOptions) -> BatchingRunner | None:
     if not options.enable_batching:
         return None
     if not options.batching_parameters_file:
         return BatchingRunner(BatchingOptions())
     message = read_text(options.batching_parameters_file, BatchingParameters, "--batching_parameters_file")
-    return BatchingRunner(BatchingOptions.of(message))
+    return BatchingRunner(BatchingOptions.from_proto(message))
 
 
 @contextlib.asynccontextmanager
-async def _grpc(core: Core, options: ServerOptions) -> AsyncIterator[None]:
+async def _serve_grpc(core: ServerCore, options: ServerOptions) -> AsyncIterator[None]:
     server, health = make_server(core, options.channel_arguments(), options.enable_grpc_healthcheck_service)
     addresses = [f"0.0.0.0:{options.port}"] if options.port else []
     addresses += [f"unix:{options.grpc_socket_path}"] if options.grpc_socket_path else []
@@ -215,7 +219,7 @@ def _credentials(options: ServerOptions) -> Any:
 
 
 @contextlib.asynccontextmanager
-async def _rest(core: Core, options: ServerOptions) -> AsyncIterator[None]:
+async def _serve_rest(core: ServerCore, options: ServerOptions) -> AsyncIterator[None]:
     path = None
     if options.monitoring_config_file:
         config = read_text(options.monitoring_config_file, MonitoringConfig, "--monitoring_config_file")

@@ -1,4 +1,4 @@
-"""The server's options: those of tensorflow_model_server that are implemented, by the same names."""
+"""The server's options: the flags of tensorflow_model_server that are implemented, under the same names."""
 
 from __future__ import annotations
 
@@ -13,36 +13,39 @@ from storygan_tf.common.errors import ConfigError, nearest
 
 @dataclasses.dataclass(frozen=True)
 class ServerOptions:
-    """What a server is started with.
+    """Options of a server.
 
     Attributes:
-        port: for gRPC; 0 for none.
-        grpc_socket_path: a UNIX socket for gRPC; empty for none.
-        rest_api_port: for REST; 0 for none.
-        rest_api_timeout_in_ms: for a REST request.
-        model_name: of the only model, unless there is a `model_config_file`.
-        model_base_path: of the only model: a folder of version directories.
+        port: gRPC port; 0 for none.
+        grpc_socket_path: UNIX socket for gRPC; empty for none.
+        rest_api_port: REST port; 0 for none.
+        rest_api_timeout_in_ms: milliseconds for a REST request.
+        model_name: name of the model, without a `model_config_file`.
+        model_base_path: folder of the model's version directories, without a `model_config_file`.
         model_config_file: a ModelServerConfig in text format.
-        model_config_file_poll_wait_seconds: between two looks at that file; 0 for one look.
-        file_system_poll_wait_seconds: between two looks for new versions; 0 for one look.
-        max_num_load_retries: after the first failure.
-        load_retry_interval_micros: between two tries.
-        num_load_threads: versions that load at the same time; 0 is 1.
-        allow_version_labels_for_unavailable_models: a new label may name a version that is not loaded.
-        enable_batching: whether requests are merged.
+        model_config_file_poll_wait_seconds: seconds between two readings of that file; 0 reads it only once.
+        file_system_poll_wait_seconds: seconds between two searches for new versions; 0 searches only once.
+        max_num_load_retries: number of retries after a version could not be loaded.
+        load_retry_interval_micros: microseconds between two tries.
+        num_load_threads: number of versions that load at the same time; 0 is 1.
+        allow_version_labels_for_unavailable_models: whether a new label may name a version that is not loaded.
+        enable_batching: whether requests are merged into batches.
         batching_parameters_file: a BatchingParameters in text format.
         monitoring_config_file: a MonitoringConfig in text format.
         ssl_config_file: an SSLConfig in text format.
-        enable_model_warmup: whether the requests that come with a model are run first.
-        num_request_iterations_for_warmup: how often each; 0 is 1.
-        enable_grpc_healthcheck_service: whether there is gRPC's health service.
-        enable_signature_method_name_check: whether a signature's method must be one of TF Serving's.
-        saved_model_tags: of the meta graph, separated by commas.
-        grpc_channel_arguments: `key=value`, separated by commas.
-        grpc_max_threads: requests that are worked on at the same time.
-        tensorflow_session_parallelism: threads of a session; 0 for TensorFlow's choice.
-        tensorflow_intra_op_parallelism: threads of an operation.
-        tensorflow_inter_op_parallelism: operations at the same time.
+        enable_model_warmup: whether a model's warm-up requests are run before it is served.
+        num_request_iterations_for_warmup: how often each warm-up request is run; 0 is 1.
+        enable_grpc_healthcheck_service: whether to add gRPC's health service.
+        enable_signature_method_name_check: whether a signature's method must be one of TensorFlow Serving's.
+        saved_model_tags: tags of the meta graph, separated by commas.
+        grpc_channel_arguments: `key=value` pairs, separated by commas.
+        grpc_max_threads: number of requests that are processed at the same time.
+        tensorflow_session_parallelism: threads of a session; 0 for TensorFlow's default.
+        tensorflow_intra_op_parallelism: threads of an operation; 0 for `tensorflow_session_parallelism`.
+        tensorflow_inter_op_parallelism: operations that run at the same time; 0 for `tensorflow_session_parallelism`.
+
+    Raises:
+        ConfigError: if required options are missing or options contradict each other.
     """
 
     port: int = 8500
@@ -79,15 +82,15 @@ class ServerOptions:
         if not self.model_base_path and not self.model_config_file:
             raise ConfigError("--model_base_path and --model_config_file: found neither, expected one of them.")
         if self.batching_parameters_file and not self.enable_batching:
-            raise ConfigError("--batching_parameters_file: is set without --enable_batching; give that, too.")
+            raise ConfigError("--batching_parameters_file: is set without --enable_batching; set that, too.")
         if self.rest_api_port and self.rest_api_port == self.port:
-            raise ConfigError(f"--rest_api_port {self.rest_api_port}: is that of gRPC, too; give it another port.")
+            raise ConfigError(f"--rest_api_port {self.rest_api_port}: is the gRPC port, too; give it another port.")
 
     def channel_arguments(self) -> dict[str, int | str]:
-        """Returns `grpc_channel_arguments` by key; numbers as numbers.
+        """Returns `grpc_channel_arguments` by key; values that are numbers become int.
 
         Raises:
-            ConfigError: for an argument without a value.
+            ConfigError: if an argument is not `key=value`.
         """
         arguments: dict[str, int | str] = {}
         for argument in filter(None, self.grpc_channel_arguments.split(",")):
@@ -121,7 +124,7 @@ NOT_IMPLEMENTED = (
     "enable_serialization_as_tensor_content",
     "version",
 )
-"""Flags of tensorflow_model_server that are refused."""
+"""Flags of tensorflow_model_server that the local server refuses."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -130,10 +133,13 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parse_flags(arguments: Sequence[str]) -> dict[str, Any]:
-    """Returns the values of tensorflow_model_server's flags, by name: `--flag=value`, `--flag value`, `--flag`.
+    """Parses flags of tensorflow_model_server, such as `--flag=value`, `--flag value` or `--flag`.
+
+    Returns:
+        The values by flag name, without defaults: fields of `ServerOptions`.
 
     Raises:
-        ConfigError: for a flag that is unknown, not implemented here, or of the wrong type.
+        ConfigError: if a flag is unknown, not implemented by the local server, or has a value of the wrong type.
     """
     parser = _Parser(
         prog="serving.local_server", add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS

@@ -1,4 +1,4 @@
-"""What a request fails with: a gRPC status, and the words in which TensorFlow Serving says it."""
+"""The errors of requests: a gRPC status and a message as in TensorFlow Serving."""
 
 from __future__ import annotations
 
@@ -6,18 +6,24 @@ import grpc
 import tensorflow as tf
 from tensorflow_serving.apis import status_pb2
 
-LONGEST = 1024
-"""Bytes of a message; a longer one is cut."""
+from serving.compat import status_number
 
-_CODES = {code.value[0]: code for code in grpc.StatusCode}
+MAX_DETAIL_BYTES = 1024
+"""Bytes of an error message over gRPC; a longer one is cut, as in TensorFlow Serving."""
+
+_CODES = {status_number(code): code for code in grpc.StatusCode}
 
 
 class StatusError(Exception):
-    """A request, or the loading of a model, failed.
+    """Raised if a request or the loading of a model fails.
+
+    Args:
+        code: the gRPC status code.
+        message: the whole message.
 
     Attributes:
-        code: the gRPC status.
-        message: in full.
+        code: the gRPC status code.
+        message: the whole message.
     """
 
     def __init__(self, code: grpc.StatusCode, message: str) -> None:
@@ -27,13 +33,15 @@ class StatusError(Exception):
 
     @property
     def details(self) -> str:
-        """The message as it goes over the wire, where each byte that is not ASCII takes three and 8 kB are too many."""
-        told = self.message.encode(errors="replace")
-        return told.decode() if len(told) <= LONGEST else f"{told[:LONGEST].decode(errors='ignore')}...TRUNCATED"
+        """The message, cut to `MAX_DETAIL_BYTES`: gRPC sends a byte that is not ASCII as three and refuses 8 kB."""
+        data = self.message.encode(errors="replace")
+        if len(data) <= MAX_DETAIL_BYTES:
+            return data.decode()
+        return f"{data[:MAX_DETAIL_BYTES].decode(errors='ignore')}...TRUNCATED"
 
     @classmethod
-    def of(cls, error: BaseException) -> StatusError:
-        """Returns what any error is to a caller; one that nobody foresaw is INTERNAL."""
+    def from_exception(cls, error: BaseException) -> StatusError:
+        """Converts an exception: TensorFlow's errors keep their status, unexpected exceptions become INTERNAL."""
         if isinstance(error, StatusError):
             return error
         if isinstance(error, tf.errors.OpError):
@@ -42,12 +50,12 @@ class StatusError(Exception):
 
 
 def invalid(message: str) -> StatusError:
-    """Returns the error of a request that can never succeed."""
+    """Returns an INVALID_ARGUMENT error."""
     return StatusError(grpc.StatusCode.INVALID_ARGUMENT, message)
 
 
 def as_proto(error: StatusError | None) -> status_pb2.StatusProto:
-    """Returns the message that tells an error, or that there is none."""
+    """Converts an error to a StatusProto; None becomes OK."""
     if error is None:
         return status_pb2.StatusProto()
-    return status_pb2.StatusProto(error_code=error.code.value[0], error_message=error.message)
+    return status_pb2.StatusProto(error_code=status_number(error.code), error_message=error.message)

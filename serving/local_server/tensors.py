@@ -1,4 +1,4 @@
-"""TensorProto to array and back, as TensorFlow's own C++ reads and writes them."""
+"""Converts TensorProtos to arrays and back, as TensorFlow's C++ does."""
 
 from __future__ import annotations
 
@@ -12,13 +12,17 @@ from tensorflow.core.framework import tensor_pb2
 
 from serving.local_server.status import StatusError, invalid
 
-LARGEST = 2**22
-"""Bytes of an input of which a message leaves values out, filled with the last one: a few can ask for any size."""
+MAX_FILLED_BYTES = 2**22
+"""Bytes of an input whose message leaves values out.
 
-_GROWTH = 32
-"""By which the bytes of a message that leaves nothing out may grow: numbers and short strings take few."""
+TensorFlow fills such a tensor up with its last value, so that a message of a few bytes could ask for any size.
+"""
+
+_MAX_GROWTH = 32
+"""How many times larger than its message an array may be; a message with all its values stays below that."""
 
 _STRING_BYTES = 64
+"""Bytes of memory counted for a string."""
 
 _FIELDS = {
     tf.float32: "float_val",
@@ -37,27 +41,30 @@ _FIELDS = {
 
 
 def to_array(proto: tensor_pb2.TensorProto, alias: str) -> np.ndarray:
-    """Returns the array of an input.
+    """Converts an input to an array.
 
     Args:
-        proto: what the caller sent.
-        alias: the input's name in the signature.
+        proto: the tensor of the request, unchecked.
+        alias: name of the input in the signature, for the error message.
+
+    Returns:
+        An array of the tensor's shape; strings are bytes in an array of objects.
 
     Raises:
-        StatusError: INVALID_ARGUMENT, where it is no tensor.
+        StatusError: INVALID_ARGUMENT if the message is no valid tensor, or too large for what it holds.
     """
     try:
         dtype = tf.as_dtype(proto.dtype)
-        if _bytes(proto, dtype) > max(LARGEST, _GROWTH * proto.ByteSize()):
+        if _array_bytes(proto, dtype) > max(MAX_FILLED_BYTES, _MAX_GROWTH * proto.ByteSize()):
             raise ValueError("too large")
         array = tf.io.parse_tensor(proto.SerializeToString(), dtype).numpy()
-    # An unknown or abstract type, negative or overflowing dimensions, content of another size.
+    # Unknown or abstract types, negative or overflowing dimensions, content of another size.
     except (TypeError, ValueError, OverflowError, NotImplementedError, tf.errors.OpError):
         raise invalid(f"tensor parsing error: {alias}") from None
     return np.asarray(array, object if dtype == tf.string else None)
 
 
-def _bytes(proto: tensor_pb2.TensorProto, dtype: tf.DType) -> int:
+def _array_bytes(proto: tensor_pb2.TensorProto, dtype: tf.DType) -> int:
     sizes = [dimension.size for dimension in proto.tensor_shape.dim]
     if proto.tensor_shape.unknown_rank or any(size < 0 for size in sizes):
         raise ValueError("no shape of a tensor")
@@ -65,10 +72,10 @@ def _bytes(proto: tensor_pb2.TensorProto, dtype: tf.DType) -> int:
 
 
 def to_proto(array: np.ndarray) -> tensor_pb2.TensorProto:
-    """Returns an output in the fields of its type, not as bytes: what `Tensor::AsProtoField` writes.
+    """Converts an output to a TensorProto with values in the field of their type, as `Tensor::AsProtoField` does.
 
     Raises:
-        StatusError: UNIMPLEMENTED, for a type that no StoryGAN has (half, complex, quantized).
+        StatusError: UNIMPLEMENTED for a type that no StoryGAN has (half, complex, quantized).
     """
     dtype = tf.string if array.dtype == object else tf.as_dtype(array.dtype)
     if dtype not in _FIELDS:

@@ -1,4 +1,4 @@
-"""Which versions of a model the file system and its policy ask for: TF Serving's file system source."""
+"""Finds the versions of a model to serve, and checks model configurations, by TensorFlow Serving's rules."""
 
 from __future__ import annotations
 
@@ -16,46 +16,46 @@ PLATFORM = "tensorflow"
 
 
 def find_versions(config: model_server_config_pb2.ModelConfig) -> dict[int, Path]:
-    """Returns the version directories to serve.
+    """Returns the version directories to serve, by version number.
 
-    A version is an entry with an integer name (`00000123` is 123); any other is ignored, so that a writer can make it
-    aside and rename it.
+    A version is an entry with an integer name (`00000123` is 123). Other names are ignored, so that a writer can write
+    a version under another name and rename it when it is complete.
 
     Args:
-        config: of the model, with its base path and its policy: the latest by default.
+        config: the model's configuration: base path and version policy (by default the latest version).
 
     Raises:
-        StatusError: where the base path is not there; what is served stays.
+        StatusError: INVALID_ARGUMENT if the base path cannot be read.
     """
     base = Path(config.base_path)
     try:
         names = sorted(path.name for path in base.iterdir())
     except OSError as error:
         raise invalid(f"Could not find base path {base} for servable {config.name} with error {error}") from error
-    found = {int(name): base / name for name in names if _is_version(name)}
-    wanted = _by_policy(found, config.model_version_policy)
-    if not wanted:
+    versions = {int(name): base / name for name in names if _is_version(name)}
+    selected = _by_policy(versions, config.model_version_policy)
+    if not selected:
         LOG.warning(
             "No versions of servable %s found under base path %s. Did you forget to name your leaf directory as a "
             "number (eg. '/1/')?",
             config.name,
             base,
         )
-    return wanted
+    return selected
 
 
 def _is_version(name: str) -> bool:
     return name.isascii() and name.removeprefix("-").isdigit() and -(2**63) <= int(name) < 2**63
 
 
-def _by_policy(found: dict[int, Path], policy: Any) -> dict[int, Path]:
+def _by_policy(versions: dict[int, Path], policy: Any) -> dict[int, Path]:
     choice = policy.WhichOneof("policy_choice")
     if choice == "all":
-        return found
+        return versions
     if choice == "specific":
-        return {number: path for number, path in found.items() if number in policy.specific.versions}
-    newest = sorted(found, reverse=True)[: max(policy.latest.num_versions, 1)]
-    return {number: found[number] for number in newest}
+        return {number: path for number, path in versions.items() if number in policy.specific.versions}
+    newest = sorted(versions, reverse=True)[: max(policy.latest.num_versions, 1)]
+    return {number: versions[number] for number in newest}
 
 
 def check_config(
@@ -65,10 +65,11 @@ def check_config(
 
     Args:
         new: the list.
-        old: what is served now, if anything.
+        old: the list that is served now, or None.
 
     Raises:
-        StatusError: INVALID_ARGUMENT or FAILED_PRECONDITION.
+        StatusError: INVALID_ARGUMENT if a model is listed twice, has no absolute base path, changes its platform or has
+            one other than TensorFlow.
     """
     names = set()
     platforms = {config.name: _platform(config) for config in old.model_config_list.config} if old else {}

@@ -1,1 +1,4 @@
-"""What TensorFlow Serving is run with: configuration, docker-compose, kustomize. `docs/serving.md` says how."""
+"""Files with which TensorFlow Serving is run: its configuration, docker-compose and kustomize (docs/serving.md).
+
+`tls.py` writes its TLS configuration. There is no server here; the local one is `serving.local_server`.
+"""

@@ -2,8 +2,8 @@
 
 `python -m serving.tf_serving.tls --key server.key --cert server.pem [--client-ca ca.pem] --out tls.config`
 
-With `--client-ca` a client must show a certificate that one of these signed. The file holds the private key: it is made
-readable by its owner alone.
+With `--client-ca` the server accepts only clients with a certificate that one of these signed. The file contains the
+private key, so only its owner may read it.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ def tls_config(key: str | Path, cert: str | Path, client_ca: str | Path | None =
     """Returns an SSLConfig in text format.
 
     Args:
-        key: the server's private key, PEM.
-        cert: its certificate and those between it and the root, PEM.
-        client_ca: certificates that sign those of clients; None to let in everyone.
+        key: PEM file of the server's private key.
+        cert: PEM file of its certificate and those between it and the root.
+        client_ca: PEM file of the certificates that sign the clients'; None to accept every client.
 
     Raises:
-        ConfigError: for a file that is not there or of another kind.
+        ConfigError: if a file cannot be read or has no such PEM section.
     """
     config = SSLConfig(server_key=_pem(key, "key"), server_cert=_pem(cert, "cert"))
     if client_ca:
@@ -49,14 +49,14 @@ def _pem(path: str | Path, option: str) -> str:
 
 
 def main() -> None:
-    """Reads the command line and writes the file."""
+    """Parses the command line and writes the file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for option in ("--key", "--cert", "--out"):
         parser.add_argument(option, required=True)
     parser.add_argument("--client-ca")
-    given = parser.parse_args()
-    text = tls_config(given.key, given.cert, given.client_ca)
-    descriptor = os.open(given.out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    arguments = parser.parse_args()
+    text = tls_config(arguments.key, arguments.cert, arguments.client_ca)
+    descriptor = os.open(arguments.out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(text)
 

@@ -1,7 +1,7 @@
 """The errors that a user of StoryGAN can mend.
 
-Every error raised on purpose derives from `StoryGANError`, so that the command line can tell a user's mistake (one
-readable paragraph, exit code 1) from a fault of the program (a traceback).
+Every error raised on purpose derives from `StoryGANError`. The command line prints its message as one paragraph and
+exits with code 1. Any other exception is a fault of the program and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -11,26 +11,42 @@ from collections.abc import Iterable
 
 
 class StoryGANError(Exception):
-    """Base of all errors whose message says what was found, what was expected and how to mend it."""
+    """Base class of all errors whose message says what was found, what was expected and how to mend it."""
 
 
 class ConfigError(StoryGANError, ValueError):
-    """A setting is unknown, of the wrong type or out of range."""
+    """Raised if a setting is unknown, of the wrong type or out of range."""
 
 
 class DataError(StoryGANError, ValueError):
-    """Story data cannot be used as it is."""
+    """Raised if story data cannot be used as it is."""
 
 
 class ModelError(StoryGANError, ValueError):
-    """A model cannot be found, loaded or used for what was asked."""
+    """Raised if a model cannot be found or loaded, or does not fit the task."""
 
 
 class TrainingError(StoryGANError, RuntimeError):
-    """A training cannot start, go on or be saved."""
+    """Raised if a training cannot start, continue or be saved."""
+
+
+def require(condition: bool, name: str, found: object, expected: str) -> None:
+    """Checks a condition on a setting.
+
+    Args:
+        condition: whether the setting is valid.
+        name: full name of the setting, such as `model.frames`.
+        found: its value.
+        expected: description of the valid values, such as `at least 1`.
+
+    Raises:
+        ConfigError: if `condition` is false; the message holds `name`, `found` and `expected`.
+    """
+    if not condition:
+        raise ConfigError(f"{name}: found {found!r}, expected {expected}.")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Returns ``; did you mean 'x'?`` for the known name closest to `name`, else an empty string."""
+    """Returns ``; did you mean 'x'?`` with the known name closest to `name`, or an empty string if none is close."""
     matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f"; did you mean {matches[0]!r}?" if matches else ""

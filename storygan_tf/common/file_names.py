@@ -3,4 +3,4 @@
 from __future__ import annotations
 
 MODEL_CARD = "model_card.md"
-"""The model card, beside an evaluation and in the `assets.extra` of an export."""
+"""The model card, in the output folder of an evaluation and in the `assets.extra` folder of an export."""

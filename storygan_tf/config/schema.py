@@ -1,7 +1,7 @@
-"""The configuration: frozen, typed dataclasses, strict about names and types.
+"""The configuration of a run, as frozen, typed dataclasses.
 
-`Settings` holds everything that a run is made of. It travels as one JSON string (`Settings.to_json`), so that a cluster
-can replace it as one runtime parameter, and an unknown key is an error that names the nearest known one.
+`Settings` holds all of them. `Settings.to_json` writes it as one string, which a cluster can replace as one runtime
+parameter. `storygan_tf.config.parsing` reads values into these classes and rejects unknown keys and wrong types.
 """
 
 from __future__ import annotations
@@ -9,12 +9,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import types
-import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal, TypeVar, Union
+from collections.abc import Sequence
+from typing import Any, Literal
 
-from storygan_tf.common.errors import ConfigError, nearest
+from storygan_tf.common.errors import ConfigError, require
+from storygan_tf.config import parsing
 
 USE_V4 = "https://tfhub.dev/google/universal-sentence-encoder/4"
 """Handle of Universal Sentence Encoder v4 (Cer et al., arXiv:1803.11175)."""
@@ -22,33 +21,26 @@ USE_V4 = "https://tfhub.dev/google/universal-sentence-encoder/4"
 IMAGE_SIZE = 64
 """Height and width of a frame in pixels."""
 
-Dataclass = TypeVar("Dataclass")
-
-
-def _require(condition: bool, field: str, found: object, expected: str) -> None:
-    if not condition:
-        raise ConfigError(f"{field}: found {found!r}, expected {expected}.")
-
 
 @dataclasses.dataclass(frozen=True)
 class StoryGANConfig:
-    """Sizes of the networks (`docs/model.md`). The defaults are the seed's tables.
+    """Sizes of the networks (`docs/model.md`). The defaults are those of the paper.
 
     Attributes:
-        frames: sentences and frames a story, T.
+        frames: number T of sentences and of frames in a story.
         sentence_size: width of a sentence vector after PCA.
-        noise_size: width Z of the noise that joins each sentence.
-        context_size: width of the story encoder's `h0`, the GRU and Text2Gist.
-        filter_count: filters that the filter network makes of one sentence.
-        filter_length: length of each of them.
-        generator_width: channels of the image generator's first block; each later block has half as many.
-        discriminator_width: channels of a discriminator's first convolution; each later one has twice as many.
-        spectral_norm: whether the discriminators' convolutions are spectrally normalised; not in the paper.
-        gist: what Text2Gist makes of state and sentence: `filter` (the paper's dynamic convolution) or, for comparison,
-            their `product`, number by number.
-        story_noise: whether `h0` is drawn, as in the paper, or for comparison its mean.
-        labels: labels a frame that the image discriminator also tells (an auxiliary classifier); 0 for none, as in the
-            paper.
+        noise_size: width Z of the noise vector that is concatenated to each sentence vector.
+        context_size: width of the story encoder's output `h0`, of the GRU and of Text2Gist.
+        filter_count: number of filters that the filter network computes from one sentence.
+        filter_length: length of each of these filters.
+        generator_width: channels of the image generator's first block. Each later block has half as many.
+        discriminator_width: channels of a discriminator's first convolution. Each later one has twice as many.
+        spectral_norm: whether the discriminators' convolutions are spectrally normalised. The paper does not.
+        gist: how Text2Gist combines state and sentence: `filter` is the paper's dynamic convolution, `product` is the
+            element-wise product, for comparison.
+        story_noise: whether `h0` is sampled, as in the paper. If false, it is the mean of its distribution.
+        labels: number of labels of a frame that the image discriminator's auxiliary classifier predicts. 0 for no
+            classifier, as in the paper.
     """
 
     frames: int = 4
@@ -67,29 +59,29 @@ class StoryGANConfig:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value, least = getattr(self, field.name), 0 if field.name == "labels" else 1
-            _require(
+            require(
                 isinstance(value, bool | str) or value >= least,
                 f"model.{field.name}",
                 value,
                 f"a whole number, at least {least}",
             )
-        _require(self.generator_width % 8 == 0, "model.generator_width", self.generator_width, "a multiple of 8")
-        _require(
+        require(self.generator_width % 8 == 0, "model.generator_width", self.generator_width, "a multiple of 8")
+        require(
             self.context_size % self.filter_count == 0 and self.context_size % 16 == 0,
             "model.context_size",
             self.context_size,
             "a multiple of 16 and of model.filter_count",
         )
-        _require(
+        require(
             self.filter_length >= self.filter_stride and (self.filter_length - self.filter_stride) % 2 == 0,
             "model.filter_length",
             self.filter_length,
-            f"at least the stride {self.filter_stride} and of the same parity",
+            f"at least model.filter_count ({self.filter_stride}), and both even or both odd",
         )
 
     @property
     def filter_stride(self) -> int:
-        """Stride that turns `filter_count` filters into a gist of `context_size` numbers."""
+        """Stride of the dynamic convolution with which `filter_count` filters give a gist of `context_size` numbers."""
         return self.filter_count
 
 
@@ -108,7 +100,7 @@ _NOT_NEGATIVE = (
     "generator_label_weight",
     "feature_matching_weight",
 )
-"""Fields of a phase that are finite and at least 0."""
+"""Fields of `PhaseConfig` that have to be finite and at least 0."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,38 +108,40 @@ class PhaseConfig:
     """One phase of a training: its length, schedule, losses and learning rates.
 
     Attributes:
-        name: how logs and overrides (`training.phases.NAME.epochs=3`) call it.
-        epochs: its length; an epoch is `TrainConfig.steps_per_epoch` outer steps. 0 leaves the phase out.
-        schedule: `algorithm1` (image updates, then story updates: the paper's Algorithm 1), `joint` (one update of both
-            discriminators, then `generator_steps` updates of the generator on all terms together: the released code's
-            schedule) or `pixel` (the generator alone, by pixel losses and KL).
-        image_batch: stories a mini-batch of an image update, of which one frame each is drawn.
-        story_batch: stories a mini-batch of a story update, or of a step of the `pixel` schedule.
-        image_steps: image updates an outer step of `algorithm1`.
-        story_steps: story updates an outer step of `algorithm1` or `pixel`.
-        generator_steps: generator updates an outer step of `joint`.
-        generator_learning_rate: Adam's, for the generator.
-        discriminator_learning_rate: Adam's, for both discriminators.
-        beta_1: Adam's first decay rate.
-        beta_2: Adam's second decay rate.
-        decay: `constant`; `linear`: the learning rates fall to 0 over the second half of the phase; `halving`: they are
-            halved every 20 epochs, as in the released code.
-        image_weight: alpha, the weight of the image discriminator's term in the generator's loss.
-        story_weight: beta, the weight of the story discriminator's term.
-        kl_weight: weight of the KL divergence of `h0` from N(0, I).
+        name: name of the phase in logs and overrides (`training.phases.NAME.epochs=3`).
+        epochs: number of epochs, of `TrainConfig.steps_per_epoch` outer steps each. 0 skips the phase.
+        schedule: `algorithm1` does image updates, then story updates in each outer step (the paper's Algorithm 1).
+            `joint` does one update of both discriminators, then `generator_steps` updates of the generator on the sum
+            of all its losses (the released code). `pixel` trains only the generator, on pixel losses and KL divergence.
+        image_batch: number of stories in the mini-batch of an image update, which uses one frame of each.
+        story_batch: number of stories in the mini-batch of a story update, or of a step of the `pixel` schedule.
+        image_steps: number of image updates in an outer step of `algorithm1`.
+        story_steps: number of story updates in an outer step of `algorithm1` or `pixel`.
+        generator_steps: number of generator updates in an outer step of `joint`.
+        generator_learning_rate: learning rate of Adam for the generator.
+        discriminator_learning_rate: learning rate of Adam for both discriminators.
+        beta_1: first decay rate of Adam.
+        beta_2: second decay rate of Adam.
+        decay: `constant` keeps the learning rates. `linear` reduces them to 0 over the second half of the phase.
+            `halving` halves them every 20 epochs, as the released code does.
+        image_weight: weight alpha of the image discriminator's term in the generator's loss.
+        story_weight: weight beta of the story discriminator's term in the generator's loss.
+        kl_weight: weight of the KL divergence of the distribution of `h0` from N(0, I).
         generator_loss: `non_saturating` or `minimax` (Goodfellow et al., arXiv:1406.2661, section 3).
-        l1_weight: weight of the mean absolute pixel error against the true frames; 0 in the paper.
-        l2_weight: weight of the mean squared pixel error; 0 in the paper.
-        object_weight: weight of a pixel that differs from the median background in these two, against 1 for others.
-        mismatched: whether the image discriminator also sees true frames with another story's sentence, as fakes (Reed
-            et al., arXiv:1605.05396): `real + (fake + mismatched) / 2`.
-        label_weight: weight of the auxiliary label classifier in the image discriminator's loss, on true frames (Odena
-            et al., arXiv:1610.09585); needs `model.labels`.
-        generator_label_weight: weight of the same in the generator's loss.
+        l1_weight: weight of the mean absolute difference between generated and true pixels; 0 in the paper.
+        l2_weight: weight of the mean squared difference between generated and true pixels; 0 in the paper.
+        object_weight: weight in these two losses of true pixels that differ from the median background. All other
+            pixels have weight 1.
+        mismatched: whether the image discriminator also gets true frames with the sentence of another story, as fakes
+            (Reed et al., arXiv:1605.05396). Its loss then is `real + (fake + mismatched) / 2`.
+        label_weight: weight of the auxiliary label classifier on true frames in the image discriminator's loss (Odena
+            et al., arXiv:1610.09585). It needs `model.labels`.
+        generator_label_weight: weight of the auxiliary label classifier on generated frames in the generator's loss.
         feature_matching_weight: weight of the mean absolute difference between the image discriminator's features of
-            true and of drawn frames (Salimans et al., arXiv:1606.03498; per frame as in Wang et al., arXiv:1711.11585).
-        average: decay of the moving average of the generator's weights and statistics, which is what is evaluated and
-            exported; 0 for the weights as they are.
+            true and of generated frames (Salimans et al., arXiv:1606.03498; per frame as in Wang et al.,
+            arXiv:1711.11585).
+        average: decay of the moving average of the generator's weights and statistics. The average is evaluated and
+            exported. 0 for no average.
     """
 
     name: str = "adversarial"
@@ -177,44 +171,53 @@ class PhaseConfig:
     average: float = 0.0
 
     def __post_init__(self) -> None:
-        where = f"training.phases.{self.name}"
-        _require(bool(self.name) and not self.name.isdigit(), "training.phases: name", self.name, "a word")
+        phase = f"training.phases.{self.name}"
+        require(
+            bool(self.name) and not self.name.isdigit(),
+            "training.phases: name",
+            self.name,
+            "a name that is not a number",
+        )
         for field, least in (("epochs", 0), ("image_batch", 1), ("story_batch", 1)):
             value = getattr(self, field)
-            _require(value >= least, f"{where}.{field}", value, f"at least {least}")
+            require(value >= least, f"{phase}.{field}", value, f"at least {least}")
         for field in _NOT_NEGATIVE:
             value = getattr(self, field)
-            _require(value >= 0 and math.isfinite(value), f"{where}.{field}", value, "a finite number, at least 0")
+            require(value >= 0 and math.isfinite(value), f"{phase}.{field}", value, "a finite number, at least 0")
         for field in ("beta_1", "beta_2", "average"):
-            _require(0 <= getattr(self, field) < 1, f"{where}.{field}", getattr(self, field), "0 or more, less than 1")
-        _require(self.image_steps + self.story_steps > 0, f"{where}.story_steps", 0, "an update of either kind")
-        _require(self.generator_steps >= 1, f"{where}.generator_steps", self.generator_steps, "at least 1")
-        _require(
-            self.image_batch > 1 or not self.mismatched, f"{where}.image_batch", 1, "2 or more for mismatched pairs"
+            require(0 <= getattr(self, field) < 1, f"{phase}.{field}", getattr(self, field), "at least 0, below 1")
+        require(self.image_steps + self.story_steps > 0, f"{phase}.story_steps", 0, "at least 1 if image_steps is 0")
+        require(self.generator_steps >= 1, f"{phase}.generator_steps", self.generator_steps, "at least 1")
+        require(
+            self.image_batch > 1 or not self.mismatched, f"{phase}.image_batch", 1, "at least 2 if mismatched is true"
         )
         if self.schedule == "pixel":
-            _require(
-                self.l1_weight + self.l2_weight > 0, f"{where}.l1_weight", 0.0, "a pixel loss in a `pixel` schedule"
+            require(
+                self.l1_weight + self.l2_weight > 0,
+                f"{phase}.l1_weight",
+                0.0,
+                "above 0, or l2_weight above 0, in the schedule pixel",
             )
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-    """How a StoryGAN is trained.
+    """Settings of a training.
 
     Attributes:
-        seed: of initial weights, data order and noise.
-        steps_per_epoch: outer steps an epoch; 0 for one pass over the training stories.
-        phases: one after the other.
-        strategy: `auto` (all GPUs, else one device), `one-device`, `mirrored`, `multi-worker` (`TF_CONFIG` names the
-            workers) or `tpu`.
-        xla: whether steps are compiled by XLA.
-        mixed_precision: whether layers compute in 16 bits (bfloat16 on TPU, float16 with loss scaling on GPU) and keep
-            float32 weights.
-        storyboard_stories: test stories drawn after each epoch.
-        init_from: model or run that weights, sentence encoder and PCA come from (`--init-from`); empty to start afresh.
-        rollbacks: how often a training that diverged goes back to the last good checkpoint, with learning rates halved,
-            before it gives up.
+        seed: seed of the initial weights, the order of the data and the noise.
+        steps_per_epoch: number of outer steps in an epoch; 0 for one pass over the training stories.
+        phases: the phases in their order.
+        strategy: distribution strategy: `auto` (all GPUs of the machine, otherwise one device), `one-device`,
+            `mirrored`, `multi-worker` (`TF_CONFIG` names the workers) or `tpu`.
+        xla: whether XLA compiles the training steps.
+        mixed_precision: whether layers compute in 16 bits (bfloat16 on TPU, float16 with loss scaling on GPU). Weights
+            stay float32.
+        storyboard_stories: number of test stories that are drawn after each epoch.
+        init_from: model or run whose weights, sentence encoder and PCA the training starts from (`--init-from`); empty
+            for random weights.
+        rollbacks: how often a training that diverges may return to its last good checkpoint and halve the learning
+            rates. One more divergence fails the training.
     """
 
     seed: int = 1
@@ -229,34 +232,33 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         epochs = [phase.epochs for phase in self.phases]
-        _require(any(epochs), "training.phases: epochs", epochs, "at least one phase, of one epoch or more")
+        require(any(epochs), "training.phases: epochs", epochs, "at least one phase with at least one epoch")
         names = [phase.name for phase in self.phases]
-        _require(len(set(names)) == len(names), "training.phases", names, "phases of different names")
-        _require(0 <= self.seed < 2**32, "training.seed", self.seed, "a whole number from 0 to 2^32 - 1")
-        _require(self.steps_per_epoch >= 0, "training.steps_per_epoch", self.steps_per_epoch, "0 or more")
-        _require(self.rollbacks >= 0, "training.rollbacks", self.rollbacks, "0 or more")
+        require(len(set(names)) == len(names), "training.phases", names, "different names")
+        require(0 <= self.seed < 2**32, "training.seed", self.seed, "a whole number from 0 to 2^32 - 1")
+        require(self.steps_per_epoch >= 0, "training.steps_per_epoch", self.steps_per_epoch, "at least 0")
+        require(self.rollbacks >= 0, "training.rollbacks", self.rollbacks, "at least 0")
 
     @property
     def active_phases(self) -> tuple[PhaseConfig, ...]:
-        """Those that are not left out."""
+        """The phases that have at least one epoch."""
         return tuple(phase for phase in self.phases if phase.epochs)
 
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
-    """How stories become records.
+    """Settings for converting stories into records.
 
     Attributes:
-        encoder: sentence encoder: a hub handle, a path of a SavedModel, or `embedded`.
-        format: layout of the data folder: `auto`, `story-folder`, `clevr-sv`, `pororo-sv`, `flintstones-sv` or
-            `parquet`.
-        max_reject_fraction: a run fails when more than this fraction of stories had to be set aside.
-        test_fraction: fraction of stories that become test stories where the data names no split.
-        max_sentence_length: characters a sentence may have.
-        frame_seed: of the frame that is drawn from each strip of Pororo-SV and each clip of FlintstonesSV.
-        pororo_split: which split of Pororo-SV: `seen-unseen`, the field's, or the older `train-test`.
-        drop_leaks: whether FlintstonesSV's stories for validation and testing are left out where they hold clips for
-            training.
+        encoder: sentence encoder: a tensorflow_hub handle, the path of a SavedModel, or `embedded`.
+        format: layout of the data folder; `auto` detects it.
+        max_reject_fraction: largest fraction of rejected stories. A run with more of them fails.
+        test_fraction: fraction of the stories that become test stories if the data does not define splits.
+        max_sentence_length: largest number of characters in a sentence.
+        frame_seed: seed for choosing one frame from each strip of Pororo-SV and each clip of FlintstonesSV.
+        pororo_split: split of Pororo-SV: `seen-unseen`, which most papers use, or the older `train-test`.
+        drop_leaks: whether validation and test stories of FlintstonesSV are dropped if they contain clips of training
+            stories.
     """
 
     encoder: str = USE_V4
@@ -269,42 +271,46 @@ class DataConfig:
     drop_leaks: bool = False
 
     def __post_init__(self) -> None:
-        _require(bool(self.encoder), "data.encoder", self.encoder, "a handle, a path or 'embedded'")
+        require(bool(self.encoder), "data.encoder", self.encoder, "a handle, a path or 'embedded'")
         for field in ("max_reject_fraction", "test_fraction"):
             value = getattr(self, field)
-            _require(0 <= value <= 1, f"data.{field}", value, "a fraction from 0 to 1")
-        _require(self.max_sentence_length >= 1, "data.max_sentence_length", self.max_sentence_length, "at least 1")
-        _require(0 <= self.frame_seed < 2**32, "data.frame_seed", self.frame_seed, "a whole number from 0 to 2^32 - 1")
+            require(0 <= value <= 1, f"data.{field}", value, "a fraction from 0 to 1")
+        require(self.max_sentence_length >= 1, "data.max_sentence_length", self.max_sentence_length, "at least 1")
+        require(0 <= self.frame_seed < 2**32, "data.frame_seed", self.frame_seed, "a whole number from 0 to 2^32 - 1")
 
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationConfig:
-    """How a model is judged, and what it must reach to be pushed.
+    """Settings of the evaluation, and the thresholds that a model must pass to be pushed.
 
-    A threshold of null asks nothing. Those on labels and placed objects apply where there is a judge that is trusted.
+    The value null turns a threshold off. Thresholds on label F1 and placed-object accuracy apply only if there is a
+    trusted judge. A `max_` threshold compares with the served model; a model fails it only if the whole 95% confidence
+    interval of the difference is beyond the threshold.
 
     Attributes:
-        seed: of the generator's noise, the random other stories, the bootstrap and a judge's training.
-        judge: `auto` (the frozen one for `blocks`, else trained on the training stories), `train`, or the path of a
-            saved judge.
-        classifier_epochs: passes over the training frames where a judge is trained.
-        classifier_stories: training stories that a judge is trained on at the most, evenly chosen.
-        fid_network: JSON of the network for `fid` (`docs/networks.md`); empty for none, and then no such figure.
-        fsd_network: the same for `fsd`.
-        label_network: the same for `character_f1` and `character_accuracy`.
-        replicates: of the bootstrap behind each interval; those of Frechet distances come from a jackknife.
+        seed: seed of the generator's noise, the choice of random stories, the bootstrap and the training of a judge.
+        judge: `auto` (the frozen judge for `blocks`, otherwise one trained on the training stories), `train`, or the
+            path of a saved judge.
+        classifier_epochs: number of passes over the training frames when a judge is trained.
+        classifier_stories: largest number of training stories that a judge is trained on. They are evenly chosen.
+        fid_network: JSON file that describes the network of the metric `fid` (`docs/networks.md`); empty to leave the
+            metric out.
+        fsd_network: JSON file that describes the network of the metric `fsd`; empty to leave the metric out.
+        label_network: JSON file that describes the network of the metrics `character_f1` and `character_accuracy`;
+            empty to leave them out.
+        replicates: number of bootstrap replicates for each confidence interval. Intervals of Frechet distances use a
+            jackknife instead.
         min_ssim_over_random: SSIM must exceed that of a random training story by more than this.
         min_f1_over_floor: label F1 must exceed that of the median background by more than this.
         min_f1_over_random: label F1 must exceed that of a random training story by more than this.
         min_placed_over_random: placed-object accuracy must exceed that of a random training story by more than this.
-        min_object_gain: object error must be below that of the median background by more than this fraction of it;
-            applies where no threshold on labels or placed objects does.
-        max_ssim_drop: SSIM must not be surely lower than the served model's by more than this. Surely: the whole 95%
-            interval of the difference is.
-        max_f1_drop: the same of label F1.
-        max_placed_drop: the same of placed-object accuracy.
-        max_object_error_rise: object error must not be surely higher by more than so many grey levels.
-        max_fid_rise: `fid_domain` must not be surely higher by more than this.
+        min_object_gain: object error must be lower than that of the median background by more than this fraction of it.
+            Applies only if no threshold on label F1 or placed-object accuracy does.
+        max_ssim_drop: largest drop of SSIM below the served model's.
+        max_f1_drop: largest drop of label F1 below the served model's.
+        max_placed_drop: largest drop of placed-object accuracy below the served model's.
+        max_object_error_rise: largest rise of object error above the served model's, in grey levels.
+        max_fid_rise: largest rise of `fid_domain` above the served model's.
     """
 
     seed: int = 1
@@ -328,21 +334,21 @@ class EvaluationConfig:
 
     def __post_init__(self) -> None:
         for field in ("classifier_epochs", "classifier_stories"):
-            _require(getattr(self, field) >= 1, f"evaluation.{field}", getattr(self, field), "at least 1")
-        _require(self.replicates >= 40, "evaluation.replicates", self.replicates, "at least 40")
-        _require(0 <= self.seed < 2**32, "evaluation.seed", self.seed, "a whole number from 0 to 2^32 - 1")
-        _require(bool(self.judge), "evaluation.judge", self.judge, "'auto', 'train' or the path of a saved judge")
+            require(getattr(self, field) >= 1, f"evaluation.{field}", getattr(self, field), "at least 1")
+        require(self.replicates >= 40, "evaluation.replicates", self.replicates, "at least 40")
+        require(0 <= self.seed < 2**32, "evaluation.seed", self.seed, "a whole number from 0 to 2^32 - 1")
+        require(bool(self.judge), "evaluation.judge", self.judge, "'auto', 'train' or the path of a saved judge")
         for name, value in dataclasses.asdict(self).items():
             if name.startswith(("min_", "max_")) and value is not None:
-                _require(math.isfinite(value), f"evaluation.{name}", value, "a finite number, or null")
+                require(math.isfinite(value), f"evaluation.{name}", value, "a finite number, or null")
 
 
 @dataclasses.dataclass(frozen=True)
 class ServingConfig:
-    """What a run does with a model that passed the gate, beside pushing it.
+    """Settings of the optional steps after a model has passed the gate.
 
     Attributes:
-        bulk_infer: split whose stories TFX's BulkInferrer draws (`docs/batch.md`); empty for none, and no such step.
+        bulk_infer: split whose stories TFX's BulkInferrer draws (`docs/batch.md`); empty to leave the step out.
     """
 
     bulk_infer: Literal["", "train", "val", "test"] = ""
@@ -350,7 +356,16 @@ class ServingConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """Everything that a run is made of."""
+    """All settings of a run.
+
+    Attributes:
+        preset: name of the preset that the settings started from.
+        model: sizes of the networks.
+        training: phases and other settings of the training.
+        data: settings for converting stories into records.
+        evaluation: settings of the evaluation, and the thresholds of the gate.
+        serving: settings of the optional steps after the gate.
+    """
 
     preset: str = "paper"
     model: StoryGANConfig = StoryGANConfig()
@@ -360,11 +375,12 @@ class Settings:
     serving: ServingConfig = ServingConfig()
 
     def to_json(self, *parts: str) -> str:
-        """Returns the settings, or just the named parts of them, as one line of JSON with sorted keys.
+        """Returns the settings, or the named parts of them, as one line of JSON with sorted keys.
+
+        A pipeline step that gets only the parts it uses is not run again when other settings change.
 
         Args:
-            *parts: sections (`training`) or single fields (`model.frames`); none for everything. A step of the pipeline
-                that is given no more than it uses is not run again when something else changes.
+            *parts: sections (`training`) or single fields (`model.frames`). Without any, all settings are returned.
         """
         values = dataclasses.asdict(self)
         if not parts:
@@ -380,34 +396,40 @@ class Settings:
 
     @classmethod
     def from_json(cls, text: str) -> Settings:
-        """Reads what `to_json` wrote.
+        """Reads settings that `to_json` wrote. Fields that are absent keep their defaults.
 
         Raises:
-            ConfigError: for text that is not a JSON object, an unknown key or a value of the wrong type.
+            ConfigError: if `text` is not a JSON object, a key is unknown, or a value is of the wrong type or out of
+                range.
         """
         try:
             values = json.loads(text)
         except json.JSONDecodeError as error:
             raise ConfigError(f"settings: not JSON ({error}); found {text[:80]!r}.") from error
-        return from_dict(cls, values)
+        return parsing.from_dict(cls, values)
 
     def override(self, assignments: Sequence[str]) -> Settings:
-        """Returns settings with each ``key=value`` applied, keys with dots (`training.phases.warm_up.epochs=3`).
-
-        Raises:
-            ConfigError: for an unknown key, a value of the wrong type or an assignment without ``=``.
-        """
-        return override(self, assignments)
-
-    def with_training(self, text: str) -> Settings:
-        """Returns settings with what a cluster was told at submission about the training.
+        """Returns a copy of the settings with each ``key=value`` applied (`training.phases.warm_up.epochs=3`).
 
         Args:
-            text: a JSON object of settings below `training` and their values, keys with dots
-                (`{"seed": 3, "phases.warm_up.epochs": 2}`); empty for none.
+            assignments: see `storygan_tf.config.parsing.override`.
 
         Raises:
-            ConfigError: for text that is no such object, an unknown key or a value of the wrong type.
+            ConfigError: if an assignment has no ``=``, a key is unknown, or a value is of the wrong type or out of
+                range.
+        """
+        return parsing.override(self, assignments)
+
+    def with_training(self, text: str) -> Settings:
+        """Returns a copy of the settings with training settings that a cluster got when the run was submitted.
+
+        Args:
+            text: a JSON object that maps keys below `training` to values, such as
+                `{"seed": 3, "phases.warm_up.epochs": 2}`; empty for no changes.
+
+        Raises:
+            ConfigError: if `text` is not a JSON object, a key is unknown, or a value is of the wrong type or out of
+                range.
         """
         try:
             values = json.loads(text or "{}")
@@ -418,139 +440,6 @@ class Settings:
         return self.override([f"training.{key}={json.dumps(value)}" for key, value in values.items()])
 
     def changes(self, other: Settings) -> list[str]:
-        """Returns the assignments that turn other settings into these; the preset's name is not among them."""
+        """Returns the ``key=value`` assignments that turn `other` into these settings, except for `preset`."""
         before, after = (json.loads(settings.to_json()) for settings in (other, self))
-        return [change for change in _changes(before, after) if not change.startswith("preset=")]
-
-
-def override(config: Dataclass, assignments: Sequence[str]) -> Dataclass:
-    """Returns a configuration with each ``key=value`` applied; see `Settings.override`."""
-    values = json.loads(json.dumps(dataclasses.asdict(typing.cast(Any, config))))
-    for assignment in assignments:
-        key, equals, text = assignment.partition("=")
-        if not equals:
-            raise ConfigError(f"--set {assignment!r}: expected key=value, such as training.seed=3.")
-        _assign(values, key.strip(), _value_of(text))
-    return from_dict(type(config), values)
-
-
-def _changes(before: Any, after: Any, key: str = "") -> Iterator[str]:
-    prefix = f"{key}." if key else ""
-    if isinstance(before, dict) and isinstance(after, dict):
-        for name in after:
-            yield from _changes(before.get(name), after[name], prefix + name)
-    elif _named(before) and _named(before) == _named(after):
-        for name, old, new in zip(_named(after), before, after, strict=True):
-            yield from _changes(old, new, prefix + name)
-    elif before != after:
-        yield f"{key}={json.dumps(after)}"
-
-
-def _named(values: Any) -> list[str]:
-    """Returns the names of a list's members, where it is a list of mappings with names."""
-    return [entry["name"] for entry in values if isinstance(entry, dict)] if isinstance(values, list) else []
-
-
-def _value_of(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return text
-
-
-def _assign(values: Any, key: str, value: Any) -> None:
-    """Sets the entry `key` of nested mappings and lists: names joined by dots."""
-    *path, last = key.split(".")
-    for part in path:
-        values = values[_find(values, part, key)]
-    values[_find(values, last, key)] = value
-
-
-def _find(values: Any, part: str, key: str) -> Any:
-    """Returns by what `values` is subscripted to reach `part`: a name, or a list member's number or its `name`."""
-    known: dict[str, Any] = {}
-    if isinstance(values, dict):
-        known = {name: name for name in values}
-    elif isinstance(values, list):
-        known = {str(index): index for index in range(len(values))}
-        known |= {entry["name"]: index for index, entry in enumerate(values) if isinstance(entry, dict)}
-    if part in known:
-        return known[part]
-    names = [name for name in known if not name.isdigit()]
-    expected = f"expected one of {', '.join(names)}" if names else "it has no parts"
-    raise ConfigError(f"--set {key}: unknown key {part!r}{nearest(part, names)} ({expected}).")
-
-
-def from_dict(cls: type[Dataclass], values: Any, where: str = "") -> Dataclass:
-    """Builds a configuration dataclass from nested mappings, strictly.
-
-    Args:
-        cls: the dataclass.
-        values: a mapping of its field names; absent fields keep their defaults.
-        where: the name by which errors call `values`.
-
-    Raises:
-        ConfigError: for an unknown key or a value of the wrong type, naming it.
-    """
-    if not isinstance(values, Mapping):
-        raise ConfigError(f"{where or 'settings'}: found {values!r}, expected a mapping of names to values.")
-    hints = typing.get_type_hints(cls)
-    for key in values:
-        if key not in hints:
-            name = f"{where}.{key}" if where else str(key)
-            raise ConfigError(f"unknown key {name!r}{nearest(str(key), hints)} (expected one of {', '.join(hints)}).")
-    prefix = f"{where}." if where else ""
-    return cls(**{key: _convert(hints[key], value, prefix + key) for key, value in values.items()})
-
-
-def _convert(hint: Any, value: Any, where: str) -> Any:
-    if dataclasses.is_dataclass(hint):
-        return from_dict(typing.cast(Any, hint), value, where)
-    converter = _CONVERTERS.get(typing.get_origin(hint) or hint)
-    if converter is None:
-        raise TypeError(f"{where}: configuration fields of type {hint} are not supported.")
-    return converter(hint, value, where)
-
-
-def _wrong_type(where: str, value: Any, expected: str) -> ConfigError:
-    return ConfigError(f"{where}: found {value!r}, expected {expected}.")
-
-
-def _convert_plain(hint: Any, value: Any, where: str) -> Any:
-    names = {int: "a whole number", float: "a number", str: "a string", bool: "true or false"}
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
-        raise _wrong_type(where, value, names[hint])
-    return value
-
-
-def _convert_literal(hint: Any, value: Any, where: str) -> Any:
-    choices = typing.get_args(hint)
-    if value not in choices:
-        raise _wrong_type(where, value, f"one of {', '.join(map(str, choices))}{nearest(str(value), choices)}")
-    return value
-
-
-def _convert_tuple(hint: Any, value: Any, where: str) -> Any:
-    if not isinstance(value, list | tuple):
-        raise _wrong_type(where, value, "a list")
-    return tuple(_convert(typing.get_args(hint)[0], entry, f"{where}.{index}") for index, entry in enumerate(value))
-
-
-def _convert_optional(hint: Any, value: Any, where: str) -> Any:
-    if value is None:
-        return None
-    return _convert(typing.get_args(hint)[0], value, where)
-
-
-_CONVERTERS: dict[Any, Callable[[Any, Any, str], Any]] = {
-    int: _convert_plain,
-    float: _convert_plain,
-    str: _convert_plain,
-    bool: _convert_plain,
-    Literal: _convert_literal,
-    tuple: _convert_tuple,
-    Union: _convert_optional,
-    types.UnionType: _convert_optional,
-}
+        return [change for change in parsing.assignments_between(before, after) if not change.startswith("preset=")]

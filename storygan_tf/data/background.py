@@ -1,7 +1,7 @@
-"""What a figure is worth is seen beside these: the median background and a random real story.
+"""Baselines for the scores of a model: the median background and a random real story.
 
-A picture of the empty table and a true picture of another story both score well where a metric says little, and neither
-has read the text.
+Neither depends on the text of a story. If one of them scores well on a metric, the metric says little about how well a
+model draws what the text describes.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ from collections.abc import Iterable
 import numpy as np
 
 BACKGROUND_STORIES = 500
-"""The median background is taken over so many training stories at the most, evenly chosen."""
+"""Largest number of training stories that the median background is computed from. They are evenly chosen."""
 
 
 def median_background(batches: Iterable[np.ndarray]) -> np.ndarray:
-    """Returns the median of frames, pixel by pixel and channel by channel.
+    """Returns the median frame, computed for each pixel and channel.
 
     It counts how often each pixel has each of the 256 values, so that memory does not grow with the number of frames.
 
     Args:
-        batches: arrays `[..., height, width, 3]`, uint8, all of one height and width.
+        batches: arrays of frames, uint8 `[..., height, width, 3]`, all of the same height and width.
 
     Returns:
-        `[height, width, 3]`, uint8; of an even number of frames the lower of the two middle values.
+        uint8 `[height, width, 3]`. For an even number of frames it is the lower of the two middle values.
 
     Raises:
-        ValueError: where there is no frame.
+        ValueError: if there is no frame.
     """
     frames = itertools.chain.from_iterable(batch.reshape(-1, *batch.shape[-3:]) for batch in batches)
     first = next(frames, None)
@@ -38,23 +38,31 @@ def median_background(batches: Iterable[np.ndarray]) -> np.ndarray:
     for frame in itertools.chain([first], frames):
         histogram[np.arange(first.size), frame.ravel()] += 1
         count += 1
-    # The first value by which at least half of the frames are counted.
+    # The median is the smallest value that at least half of the frames do not exceed.
     reached = np.cumsum(histogram, axis=1) >= (count + 1) // 2
     return np.asarray(reached.argmax(axis=1).astype(np.uint8).reshape(first.shape))
 
 
 def evenly_spaced(count: int, most: int) -> np.ndarray:
-    """Returns at most `most` of the indices 0..count-1, evenly spread and rising, int64."""
+    """Returns at most `most` of the indices 0 to `count` - 1, evenly spaced and ascending, as int64 `[indices]`."""
     return np.linspace(0, count - 1, min(count, most)).round().astype(np.int64)
 
 
 def story_shift(count: int, seed: int) -> int:
-    """Returns how far to go on among `count` training stories to the one that a test story is compared with.
+    """Returns a random shift that pairs each test story with a training story.
 
-    Test story of rank r stands beside training story `(r + shift) % count`, so that neither list need be held.
+    The test story with index `i` is compared with the training story `(i + shift) % count`. One number replaces a list
+    of random indices.
+
+    Args:
+        count: number of training stories.
+        seed: seed of the random choice.
+
+    Returns:
+        The shift, from 0 to `count` - 1.
 
     Raises:
-        ValueError: where there is no training story.
+        ValueError: if there is no training story.
     """
     if count < 1:
         raise ValueError(f"story_shift: found {count} stories, expected at least 1.")

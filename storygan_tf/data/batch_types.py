@@ -1,4 +1,4 @@
-"""A mini-batch of stories, and the scale of its pictures."""
+"""The type of a mini-batch, and the conversion of its frames between uint8 and float32."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ class Batch(TypedDict):
     """A mini-batch of stories.
 
     Keys:
-        images: uint8 [batch, frames, 64, 64, 3], true frames.
-        vectors: float32 [batch, frames, sentence_size].
+        images: true frames, uint8 [batch, frames, 64, 64, 3].
+        vectors: sentence vectors, float32 [batch, frames, sentence_size].
         labels: uint8 [batch, frames, labels], 0 or 1.
-        seed: int64 [batch], of each story's noise.
-        frame: int32 [batch], the frame that an image update looks at.
+        seed: seed of each story's noise, int64 [batch], at least 0.
+        frame: index of the frame of each story that an image update uses, int32 [batch].
     """
 
     images: tf.Tensor
@@ -26,10 +26,10 @@ class Batch(TypedDict):
 
 
 def to_float(images: tf.Tensor) -> tf.Tensor:
-    """Returns uint8 frames as float32 in [-1, 1]."""
+    """Returns frames, uint8 of any shape, as float32 in [-1, 1]."""
     return tf.cast(images, tf.float32) / 127.5 - 1.0
 
 
 def to_uint8(images: tf.Tensor) -> tf.Tensor:
-    """Returns float frames in [-1, 1] as uint8, rounded."""
+    """Returns frames, floats of any shape in [-1, 1], as uint8. Values are rounded and clipped."""
     return tf.saturate_cast(tf.round((images + 1.0) * 127.5), tf.uint8)

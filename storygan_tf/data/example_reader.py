@@ -1,7 +1,7 @@
-"""Examples artifacts read for evaluation: raw stories in the order of their ids, any of them at any time.
+"""Reads stories from an Examples artifact for an evaluation, in any order.
 
-Unlike a training, which holds its stories decoded in memory, this reads a split of any size a batch at a time. What it
-keeps of a story is its id and where its record stands, so it travels to Beam's workers.
+`storygan_tf.data.training_input` keeps decoded stories in memory. This module reads a split of any size in batches, and
+keeps only the id and the position of each record. The reader is therefore small enough to be sent to Beam's workers.
 """
 
 from __future__ import annotations
@@ -21,19 +21,20 @@ from storygan_tf.config.schema import IMAGE_SIZE
 from storygan_tf.data import example_schema
 
 BATCH = 16
-"""Stories that are read, drawn and judged at a time."""
+"""Number of stories that are read, drawn and judged together."""
 
 
 @dataclasses.dataclass(frozen=True)
 class StoryBatch:
-    """Some stories, decoded.
+    """A batch of decoded stories.
 
     Attributes:
-        ids: [stories].
-        sentences: [stories] of T strings each.
-        images: uint8 [stories, T, 64, 64, 3].
-        labels: bool [stories, T, L], or None.
-        objects: [stories] of T lists of {shape, colour, material, size, x, y} each, or None.
+        ids: the id of each story.
+        sentences: the T sentences of each story.
+        images: true frames, uint8 [stories, T, 64, 64, 3].
+        labels: bool [stories, T, L], or None if the stories have no labels.
+        objects: the objects {shape, colour, material, size, x, y} in each of the T frames of each story, or None if
+            they are unknown.
     """
 
     ids: list[str]
@@ -46,11 +47,11 @@ class StoryBatch:
         return len(self.ids)
 
     @classmethod
-    def of(cls, parsed: dict[str, tf.Tensor]) -> StoryBatch:
-        """Decodes features as `tf.io.parse_example` gives them.
+    def from_features(cls, parsed: dict[str, tf.Tensor]) -> StoryBatch:
+        """Returns the stories in the result of `tf.io.parse_example` with `example_schema.feature_spec`.
 
         Raises:
-            DataError: for a frame of another size than 64x64.
+            DataError: if a frame is not 64x64.
         """
         ids = [name.decode() for name in parsed[example_schema.STORY_ID].numpy()]
         encoded = parsed[example_schema.IMAGES].numpy()
@@ -72,8 +73,16 @@ class StoryBatch:
 
 
 @dataclasses.dataclass(frozen=True, order=True)
-class _Place:
-    """Where a story stands: its id, the number of its file, its number in the file, and what it has."""
+class _Record:
+    """The position of a story's record, and what is needed to check that records are alike.
+
+    Attributes:
+        story_id: id of the story.
+        file: index of the file.
+        number: index of the record in the file.
+        frames: number of frames.
+        objects: whether the record has objects.
+    """
 
     story_id: str
     file: int
@@ -83,79 +92,83 @@ class _Place:
 
 
 class StoryRecords:
-    """One split's stories on disk, to be read in any order; in memory are their names and places alone.
+    """The stories of a split, which can be read in any order. Only their ids and positions are kept in memory.
 
     Args:
         files: gzipped TFRecord files of `storygan_tf.data.example_schema`.
-        label_names: of the labels, empty where there are none.
+        label_names: names of the labels; empty if the stories have none.
 
     Attributes:
-        ids: names of all stories, sorted.
-        frames: T.
-        has_objects: whether every story tells where its objects are.
+        ids: ids of all stories, sorted.
+        frames: number T of frames in each story.
+        has_objects: whether every record has objects.
+        label_names: names of the labels.
 
     Raises:
-        DataError: where there is no story, a name comes twice, or stories differ in T.
+        DataError: if there is no story, an id occurs twice, or stories differ in T.
     """
 
     def __init__(self, files: Sequence[str | Path], label_names: Sequence[str] = ()) -> None:
         self.label_names = tuple(label_names)
         self._files = [str(file) for file in files]
-        places = sorted(place for number, file in enumerate(self._files) for place in _places(number, file))
-        if not places:
+        records = sorted(record for index, file in enumerate(self._files) for record in _scan(index, file))
+        if not records:
             raise DataError(f"records {self._files}: found no story, expected at least one.")
-        _check_alike(places)
-        self.ids = [place.story_id for place in places]
-        self.frames = places[0].frames
-        self.has_objects = all(place.objects for place in places)
-        self._places = [(place.file, place.number) for place in places]
+        _check_alike(records)
+        self.ids = [record.story_id for record in records]
+        self.frames = records[0].frames
+        self.has_objects = all(record.objects for record in records)
+        self._positions = [(record.file, record.number) for record in records]
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def read(self, chosen: Sequence[int] | np.ndarray) -> StoryBatch:
-        """Reads stories by their places in `ids`; those that stand together are read in one go.
+    def read(self, indices: Sequence[int] | np.ndarray) -> StoryBatch:
+        """Reads some stories. Stories whose records are close to each other in a file are read fastest.
+
+        Args:
+            indices: indices of the stories in `ids`, `[stories]`.
 
         Raises:
-            DataError: where a story has other features than the first.
+            DataError: if the records of these stories have other features than expected.
         """
-        contents = self._contents({int(rank) for rank in chosen})
+        contents = self._contents({int(index) for index in indices})
         spec = example_schema.feature_spec(self.frames, label_count=len(self.label_names), objects=self.has_objects)
         try:
-            return StoryBatch.of(tf.io.parse_example([contents[int(rank)] for rank in chosen], spec))
+            return StoryBatch.from_features(tf.io.parse_example([contents[int(index)] for index in indices], spec))
         except tf.errors.InvalidArgumentError as error:
-            names = [self.ids[rank] for rank in chosen]
+            ids = [self.ids[index] for index in indices]
             raise DataError(
-                f"stories {names[0]} to {names[-1]}: found records unlike the others ({error.message}); expected "
+                f"stories {ids[0]} to {ids[-1]}: found records unlike the others ({error.message}); expected "
                 f"{self.frames} frames and labels {list(self.label_names)}."
             ) from error
 
-    def _contents(self, ranks: set[int]) -> dict[int, bytes]:
-        """Returns the serialized records by rank; each file is read from its first wanted record to its last."""
-        wanted = sorted((*self._places[rank], rank) for rank in ranks)
+    def _contents(self, indices: set[int]) -> dict[int, bytes]:
+        """Returns serialized records by index. Reads each file from its first needed record to its last."""
+        needed = sorted((*self._positions[index], index) for index in indices)
         contents = {}
-        for file, group in itertools.groupby(wanted, key=lambda place: place[0]):
-            numbers = {number: rank for _, number, rank in group}
+        for file, group in itertools.groupby(needed, key=lambda entry: entry[0]):
+            numbers = {number: index for _, number, index in group}
             first, last = min(numbers), max(numbers)
             for number, content in enumerate(_read(self._files[file], first, last + 1 - first), first):
                 if number in numbers:
                     contents[numbers[number]] = content
         return contents
 
-    def batches(self, chosen: Sequence[int] | np.ndarray, size: int = BATCH) -> Iterator[StoryBatch]:
-        """Yields the chosen stories, `size` at a time."""
-        return (self.read(chosen[start : start + size]) for start in range(0, len(chosen), size))
+    def batches(self, indices: Sequence[int] | np.ndarray, size: int = BATCH) -> Iterator[StoryBatch]:
+        """Yields the stories with the given `indices` in `ids`, in batches of at most `size` stories."""
+        return (self.read(indices[start : start + size]) for start in range(0, len(indices), size))
 
 
 def open_split(examples: str | Path, split: str) -> StoryRecords:
-    """Opens a split of an Examples artifact, as StoryExampleGen writes it.
+    """Opens a split of an Examples artifact that StoryExampleGen has written.
 
     Args:
-        examples: the artifact's root.
-        split: `train` or `test`.
+        examples: root folder of the artifact.
+        split: name of the split: `train`, `val` or `test`.
 
     Raises:
-        DataError: where it holds no story.
+        DataError: if there is no story, or the records cannot be read.
     """
     pattern = f"{examples}/Split-{split}/*.gz"
     files = sorted(tf.io.gfile.glob(pattern))
@@ -165,35 +178,37 @@ def open_split(examples: str | Path, split: str) -> StoryRecords:
 
 
 def read_json(path: str) -> Any:
-    """Returns what a JSON file of an artifact holds, None where there is no such file."""
+    """Returns the content of a JSON file of an artifact, or None if there is no such file."""
     if not tf.io.gfile.exists(path):
         return None
     with tf.io.gfile.GFile(path) as file:
         return json.loads(file.read())
 
 
-def _places(file: int, path: str) -> Iterator[_Place]:
+def _scan(file: int, path: str) -> Iterator[_Record]:
+    """Yields the position of each record in the file at `path`, which has the index `file`."""
     for number, content in enumerate(_read(path)):
         features = tf.train.Example.FromString(content).features.feature
-        name = features[example_schema.STORY_ID].bytes_list.value[0].decode()
+        story_id = features[example_schema.STORY_ID].bytes_list.value[0].decode()
         frames = len(features[example_schema.IMAGES].bytes_list.value)
-        yield _Place(name, file, number, frames, bool(features[example_schema.OBJECTS].bytes_list.value))
+        yield _Record(story_id, file, number, frames, bool(features[example_schema.OBJECTS].bytes_list.value))
 
 
-def _check_alike(places: Sequence[_Place]) -> None:
-    for first, second in itertools.pairwise(places):
+def _check_alike(records: Sequence[_Record]) -> None:
+    """Raises DataError if an id occurs twice in the sorted records, or their numbers of frames differ."""
+    for first, second in itertools.pairwise(records):
         if first.story_id == second.story_id:
-            raise DataError(f"records: story {first.story_id!r} is there twice, expected each story once.")
-    for place in places:
-        if place.frames != places[0].frames:
+            raise DataError(f"records: found story {first.story_id!r} twice, expected each story once.")
+    for record in records:
+        if record.frames != records[0].frames:
             raise DataError(
-                f"story {place.story_id}: found {place.frames} frames, expected {places[0].frames} as in "
-                f"{places[0].story_id}."
+                f"story {record.story_id}: found {record.frames} frames, expected {records[0].frames} as in "
+                f"{records[0].story_id}."
             )
 
 
 def _read(path: str, first: int = 0, count: int = -1) -> Iterator[bytes]:
-    """Yields `count` (by default all) serialized records of a file, from the given one on."""
+    """Yields `count` serialized records of a file from index `first` on; -1 for all the rest."""
     try:
         yield from tf.data.TFRecordDataset(path, compression_type="GZIP").skip(first).take(count).as_numpy_iterator()
     except tf.errors.DataLossError as error:

@@ -1,15 +1,15 @@
-"""The TFRecord schema: the one place that knows feature names.
+"""The schema of story records: names and types of their features, and the files next to them.
 
-One tf.Example is one story of T frames:
+One tf.Example holds one story of T frames:
 
-| feature | type | from |
+| feature | type | written by |
 |---|---|---|
 | `story_id` | bytes[1] | StoryExampleGen |
 | `sentences` | bytes[T], UTF-8 | StoryExampleGen |
 | `images` | bytes[T], PNG, 64x64 RGB | StoryExampleGen |
-| `labels` | int64[T*L], 0 or 1, frame after frame; absent without labels (names: `LABELS_FILE`) | StoryExampleGen |
-| `objects` | bytes[T], JSON; absent where unknown | StoryExampleGen |
-| `drawn_frames` | int64[T], which frame of its strip or clip, from 0; absent where none was drawn | StoryExampleGen |
+| `labels` | int64[T*L], 0 or 1, frame by frame; absent without labels (names: `LABELS_FILE`) | StoryExampleGen |
+| `objects` | bytes[T], JSON; absent if unknown | StoryExampleGen |
+| `drawn_frames` | int64[T], index of the frame in its strip or clip; absent without strips or clips | StoryExampleGen |
 | `vectors` | float32[T*sentence_size] | Transform |
 """
 
@@ -31,16 +31,16 @@ VECTORS = "vectors"
 SEED = "seed"
 
 LABELS_FILE = "labels.json"
-"""Beside the splits of an Examples artifact: a JSON list of the L label names, in the order of `labels`."""
+"""File in the root of an Examples artifact: a JSON list of the L label names, in the order of `labels`."""
 
 COUNTS_FILE = "counts.json"
-"""Beside the splits of an Examples artifact: {source, given, accepted, rejected: {reason: n}, splits: {name: n}}."""
+"""File in the root of an Examples artifact: {source, given, accepted, rejected: {reason: n}, splits: {name: n}}."""
 
 REJECTS_FILE = "rejects.jsonl"
-"""Beside the splits of an Examples artifact: a JSON object {story_id, file, reason} a line."""
+"""File in the root of an Examples artifact: a JSON object {story_id, file, reason} in each line."""
 
 ANOMALIES_FILE = "anomalies.json"
-"""In an ExampleAnomalies artifact: a JSON list of {split, feature, found, stops}."""
+"""File in an ExampleAnomalies artifact: a JSON list of {split, feature, found, stops}."""
 
 
 def _bytes(values: Sequence[bytes]) -> tf.train.Feature:
@@ -63,12 +63,12 @@ def story_example(
     """Returns a story as a tf.Example.
 
     Args:
-        story_id: its name, unique in the data set.
+        story_id: name of the story, unique in the data set.
         sentences: T sentences.
         images: T frames as PNG, 64x64 RGB.
         labels: T rows of L zeros and ones, or None.
-        objects: T lists of {shape, colour, material, size, x, y}, x and y in pixels of the 64x64 frame, or None.
-        drawn: T numbers of the frames that were drawn from strips or clips, or None.
+        objects: T lists of {shape, colour, material, size, x, y}, with x and y in pixels of the 64x64 frame, or None.
+        drawn: T indices of the frames that were drawn from strips or clips, or None.
     """
     features = {
         STORY_ID: _bytes([story_id.encode()]),
@@ -88,12 +88,12 @@ def story_example(
 def feature_spec(
     frames: int, label_count: int = 0, sentence_size: int = 0, objects: bool = False
 ) -> dict[str, tf.io.FixedLenFeature]:
-    """Returns the parsing specification of stories with `frames` frames.
+    """Returns the specification with which `tf.io.parse_example` parses stories.
 
     Args:
-        frames: T.
-        label_count: L; 0 leaves `labels` out.
-        sentence_size: width of a sentence vector; 0 leaves `vectors` out (records from before Transform).
+        frames: number T of frames in a story.
+        label_count: number L of labels; 0 leaves `labels` out.
+        sentence_size: width of a sentence vector; 0 leaves `vectors` out, which only Transform adds.
         objects: whether to parse `objects`.
     """
     spec = {

@@ -1,13 +1,15 @@
-"""Prepared stories: what a training reads, in one layout (`docs/devices.md`).
+"""Finds prepared stories, the input of a training, on disk (`docs/devices.md`).
+
+Prepared stories are stored in a folder with this layout:
 
     FOLDER/
         Split-train/*.gz     transformed records: gzipped TFRecords (`storygan_tf.data.example_schema`)
         Split-test/*.gz
-        vectorizer/          SavedModel, strings [n] -> vectors [n, sentence_size]; without it nothing can be exported
-        labels.json          names of the stories' labels; absent where they have none
-        settings.json        {"settings": ...}: what they were prepared with; may be absent
+        vectorizer/          SavedModel, string [n] -> float32 [n, sentence_size]; needed to export a model
+        labels.json          names of the labels; absent if the stories have none
+        settings.json        {"settings": ...}: the settings that the stories were prepared with; may be absent
 
-A run directory of the pipeline is read, too: the newest output of its Transform.
+They are also found in a run directory of the pipeline, as the newest output of its Transform step.
 """
 
 from __future__ import annotations
@@ -27,26 +29,27 @@ VECTORIZER = "vectorizer"
 SETTINGS = "settings.json"
 
 TRANSFORM = Path("pipeline") / "Transform"
-"""Below a run directory: `transformed_examples/<n>` and `transform_graph/<n>`, n counting the steps that ran."""
+"""Folder in a run directory that holds `transformed_examples/<n>` and `transform_graph/<n>` for execution number n."""
 
 EXAMPLES = Path("pipeline") / "StoryExampleGen" / "examples"
-"""Below a run directory: <n>, with the names of the labels."""
+"""Folder in a run directory that holds `<n>/labels.json` for execution number n."""
 
 _FIELDS = {"model": ("frames", "sentence_size"), "data": ("encoder", "max_sentence_length")}
-"""Settings that prepared stories decide."""
+"""Sections and fields of the settings that a training must share with the preparation of its stories."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Prepared:
-    """Prepared stories, found.
+class PreparedData:
+    """The files of prepared stories.
 
     Attributes:
         train: record files of the training stories, sorted.
-        test: of the test stories.
-        vectorizer: SavedModel of the sentence vectors; None where there is none.
-        transform_graph: what Transform wrote, from which a vectorizer can be made; None where there is none.
-        labels: names of the stories' labels.
-        settings: assignments (`model.frames=4`) that a training on them needs; empty where they do not tell.
+        test: record files of the test stories, sorted.
+        vectorizer: SavedModel of the sentence encoder and PCA, or None if there is none.
+        transform_graph: output of Transform from which a vectorizer can be exported, or None if there is none.
+        labels: names of the labels.
+        settings: assignments, such as `model.frames=4`, that a training on these stories needs; empty if there is no
+            `settings.json`.
     """
 
     train: tuple[Path, ...]
@@ -57,23 +60,24 @@ class Prepared:
     settings: tuple[str, ...]
 
     @classmethod
-    def find(cls, path: str | Path) -> Prepared:
+    def find(cls, path: str | Path) -> PreparedData:
         """Finds prepared stories.
 
         Args:
-            path: a folder as above, a run directory, or one of the outputs of its Transform.
+            path: a folder with the layout of this module's docstring, a run directory, or a folder
+                `pipeline/Transform/transformed_examples/<n>` in a run directory.
 
         Raises:
-            DataError: where there are none, or what is beside them cannot be read.
+            DataError: if there are no prepared stories, or `labels.json` or `settings.json` cannot be read.
         """
-        given = Path(path).absolute()
-        if not given.is_dir():
+        start = Path(path).absolute()
+        if not start.is_dir():
             raise DataError(f"{path}: no such folder; expected {_EXPECTED}.")
-        folder = given if (given / TRAIN).is_dir() else _newest(given / TRANSFORM / "transformed_examples")
+        folder = start if (start / TRAIN).is_dir() else _newest(start / TRANSFORM / "transformed_examples")
         train, test = (_records(folder / split) if folder else () for split in (TRAIN, TEST))
         if folder is None or not train or not test:
             raise DataError(f"{path}: holds no prepared stories; expected {_EXPECTED}.")
-        run = _run_of(folder)
+        run = _run_directory(folder)
         examples = _newest(run / EXAMPLES, LABELS_FILE) if run else folder
         return cls(
             train=train,
@@ -86,11 +90,11 @@ class Prepared:
 
     @property
     def can_export(self) -> bool:
-        """Whether a model that was trained on them can be exported."""
+        """Whether a model that is trained on these stories can be exported, which needs a vectorizer."""
         return bool(self.vectorizer or self.transform_graph)
 
     def fingerprint(self) -> str:
-        """Returns a SHA-256 of the records, wherever they stand."""
+        """Returns the SHA-256 of the records, which does not depend on where the files are stored."""
         digest = hashlib.sha256()
         for file in (*self.train, *self.test):
             digest.update(hashlib.sha256(file.read_bytes()).digest())
@@ -99,7 +103,7 @@ class Prepared:
 
 _EXPECTED = (
     f"a folder with {TRAIN}/*.gz and {TEST}/*.gz of transformed records (and {VECTORIZER}/), or the run directory of a "
-    "`storygan run` that has come past Transform"
+    "`storygan run` whose Transform step is complete"
 )
 
 
@@ -108,13 +112,13 @@ def _records(folder: Path) -> tuple[Path, ...]:
 
 
 def _newest(folder: Path, content: str = f"{TRAIN}/*.gz") -> Path | None:
-    """Returns the folder of the greatest number that has such content, None where there is none."""
+    """Returns the folder with the greatest number as its name that has files matching `content`, or None."""
     numbered = [path for path in folder.glob("*") if path.name.isdigit() and any(path.glob(content))]
     return max(numbered, key=lambda path: int(path.name), default=None)
 
 
-def _run_of(folder: Path) -> Path | None:
-    """Returns the run directory that an output of Transform belongs to, None where it is none."""
+def _run_directory(folder: Path) -> Path | None:
+    """Returns the run directory that `folder` belongs to, or None if it is not an output of Transform."""
     depth = len(TRANSFORM.parts) + 1
     return folder.parents[depth] if folder.parent.match(str(TRANSFORM / "transformed_examples")) else None
 
@@ -129,11 +133,15 @@ def _transform_graph(run: Path, number: str) -> Path | None:
 
 
 def _settings(file: Path) -> tuple[str, ...]:
-    told = _read(file, {"settings": {}})
+    """Returns the assignments of `_FIELDS` that a `settings.json` holds; none if the file is absent."""
+    content = _read(file, {"settings": {}})
     try:
-        values = [(section, field, told["settings"].get(section, {}).get(field)) for section, field in _fields()]
+        values = [(section, field, content["settings"].get(section, {}).get(field)) for section, field in _fields()]
     except (AttributeError, KeyError, TypeError) as error:
-        raise DataError(f'{file}: found no settings, expected {{"settings": {{...}}}}, or no such file.') from error
+        raise DataError(
+            f'{file}: found no settings, expected {{"settings": {{...}}}}. Prepare the stories again, or remove '
+            "the file."
+        ) from error
     return tuple(f"{section}.{field}={json.dumps(value)}" for section, field, value in values if value is not None)
 
 
@@ -142,6 +150,7 @@ def _fields() -> list[tuple[str, str]]:
 
 
 def _read(file: Path, absent: Any) -> Any:
+    """Returns the content of a JSON file, or `absent` if there is no such file."""
     try:
         return json.loads(file.read_text(encoding="utf-8")) if file.exists() else absent
     except (OSError, ValueError) as error:

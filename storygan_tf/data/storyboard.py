@@ -1,4 +1,4 @@
-"""Contact sheets: stories with their sentences under the frames, as a PNG, and stories as a GIF."""
+"""Draws stories: as a sheet of frames with their sentences (PNG), or as an animation (GIF)."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ FRAME = 160
 """Side of a frame on a sheet, in pixels."""
 
 GIF_SIDE = 256
+"""Side of a GIF, in pixels."""
 
 _GAP = 8
 _MARGIN = 16
@@ -29,10 +30,10 @@ _INK, _SOFT, _PAPER = (25, 25, 28), (110, 110, 118), (255, 255, 255)
 
 @dataclasses.dataclass(frozen=True)
 class StoryRow:
-    """A story on a sheet.
+    """A story on a sheet: its id, its sentences, and one or more rows of frames.
 
     Attributes:
-        story_id: its name; empty for none.
+        story_id: title of the story; empty for none.
         sentences: T sentences.
         frames: rows of frames by caption (`generated`, `true`), each uint8 `[T, h, w, 3]`.
     """
@@ -50,14 +51,14 @@ class StoryRow:
 
 
 def storyboard(rows: Sequence[StoryRow], path: str | Path) -> None:
-    """Writes a sheet of stories as PNG.
+    """Writes a sheet of stories as a PNG file.
 
     Args:
         rows: the stories, from top to bottom.
-        path: the file.
+        path: the file, whose folder is created if needed.
 
     Raises:
-        DataError: where it cannot be written.
+        DataError: if the file cannot be written.
     """
     buffer = io.BytesIO()
     storyboard_image(rows).save(buffer, "PNG")
@@ -65,7 +66,13 @@ def storyboard(rows: Sequence[StoryRow], path: str | Path) -> None:
 
 
 def storyboard_image(rows: Sequence[StoryRow]) -> Image.Image:
-    """Returns a sheet of stories, RGB: for each its name, a line of frames for each caption, and its sentences."""
+    """Returns a sheet of stories as an RGB image.
+
+    Each story has its id as a title, a row of frames for each caption, and each sentence under its frame.
+
+    Args:
+        rows: the stories, from top to bottom.
+    """
     left = _MARGIN + max((_width(_cut(caption)) for row in rows for caption in row.frames), default=0) + _GAP
     columns = max((_columns(row) for row in rows), default=0)
     heights = [_height(row) for row in rows]
@@ -79,15 +86,15 @@ def storyboard_image(rows: Sequence[StoryRow]) -> Image.Image:
 
 
 def story_gif(frames: np.ndarray, path: str | Path, seconds: float = 0.8) -> None:
-    """Writes the frames of a story as a GIF that repeats.
+    """Writes the frames of a story as a GIF file that repeats forever.
 
     Args:
         frames: uint8 `[T, h, w, 3]`.
-        path: the file.
-        seconds: how long a frame stays.
+        path: the file, whose folder is created if needed.
+        seconds: duration of a frame.
 
     Raises:
-        DataError: where it cannot be written.
+        DataError: if the file cannot be written.
     """
     pictures = [_enlarged(frame, GIF_SIDE) for frame in frames]
     buffer = io.BytesIO()
@@ -107,17 +114,18 @@ def _width(text: str) -> int:
 
 
 def _cut(text: str) -> str:
-    """Returns a name or caption on one line and of a bearable length."""
+    """Returns a title or caption on one line, shortened to `_LONGEST` characters."""
     line = " ".join(text.split())
     return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 3]}..."
 
 
 def _columns(row: StoryRow) -> int:
+    """Returns the number of frames or sentences of a story, whichever is greater."""
     return max([len(row.sentences), *(len(frames) for frames in row.frames.values())])
 
 
 def _wrapped(sentence: str) -> list[str]:
-    """Returns the lines of a sentence that fit under a frame; a word wider than a frame is broken."""
+    """Returns a sentence as lines that fit under a frame. A word that is wider than a frame is broken."""
     lines = [""]
     for word in _pieces(sentence):
         longer = f"{lines[-1]} {word}".strip()
@@ -129,6 +137,7 @@ def _wrapped(sentence: str) -> list[str]:
 
 
 def _pieces(sentence: str) -> Iterator[str]:
+    """Yields the words of a sentence, in pieces that are not wider than a frame."""
     for word in sentence.split():
         piece = ""
         for character in word:
@@ -140,6 +149,7 @@ def _pieces(sentence: str) -> Iterator[str]:
 
 
 def _height(row: StoryRow) -> int:
+    """Returns the height of a story on the sheet in pixels."""
     text = max((len(_wrapped(sentence)) for sentence in row.sentences), default=0)
     return _title_height(row) + len(row.frames) * (FRAME + _GAP) + text * _LINE + 2 * _GAP
 

@@ -34,8 +34,9 @@ from PIL import Image
 from storygan_tf.common.atomic_files import PARTIAL_SUFFIX, unwritable_error
 from storygan_tf.common.errors import DataError, nearest
 from storygan_tf.config.schema import IMAGE_SIZE, DataConfig
+from storygan_tf.data.datasets.list_reader import ListReader
 from storygan_tf.data.datasets.open_dataset import open_configured
-from storygan_tf.data.datasets.reader import ListReader, PublishedReader
+from storygan_tf.data.datasets.reader import PublishedReader
 from storygan_tf.data.datasets.story import SPLITS, BadFrameError, Reject, Story, StoryDataset, load_frame, split_of
 
 _NAMED = 3
@@ -165,17 +166,17 @@ def _with_set_aside(dataset: StoryDataset, entries: Sequence[Story | Reject]) ->
 
 def _published(dataset: PublishedReader, entries: Sequence[Story | Reject]) -> Iterator[Story]:
     names = dict.fromkeys(entry.story_id for entry in entries)
-    yield from (Story(name, dataset.split_named(name), (), ()) for name in names)
+    yield from (Story(name, dataset.published_split(name), (), ()) for name in names)
 
 
-def _in_list(dataset: ListReader, entries: Sequence[Story | Reject]) -> Iterator[Story | Reject]:
+def _in_list(dataset: ListReader[Any], entries: Sequence[Story | Reject]) -> Iterator[Story | Reject]:
     seen = {entry.story_id for entry in entries if isinstance(entry, Story)}
-    for entry, (number, values) in zip(entries, dataset.values(), strict=True):
-        split, name = values.get("split"), entry.story_id
+    for entry, raw in zip(entries, dataset.raw_entries(), strict=True):
+        split, name = raw.values.get("split"), entry.story_id
         if isinstance(entry, Story):
             yield entry
-        elif split in SPLITS or (split is None and values.get("story_id") == name):
-            yield Story(f"{name} (line {number})" if name in seen else name, split, (), ())
+        elif split in SPLITS or (split is None and raw.values.get("story_id") == name):
+            yield Story(f"{name} (line {raw.number})" if name in seen else name, split, (), ())
             seen.add(name)
 
 

@@ -12,7 +12,6 @@ import hashlib
 import json
 import math
 import os
-import socket
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -21,10 +20,10 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_hub as hub
 
-from storygan_tf.common.errors import ConfigError, ModelError, nearest
-from storygan_tf.config.schema import from_dict
+from storygan_tf.common.errors import ConfigError, ModelError, nearest, require
+from storygan_tf.common.hub import hub_socket_timeout
+from storygan_tf.config.parsing import from_dict
 from storygan_tf.metrics.resize import Filter, resize, to_64
-from storygan_tf.text.sentence_encoder import SECONDS_WITHOUT_ANSWER
 
 _AXES = {"frames": "nhwc", "stories": "nthwc"}
 """The axes of what a network of each kind is made to see, as it is held here."""
@@ -38,11 +37,6 @@ _THREADS = 2
 _SIGNATURES = ("serving_default", "default")
 
 _SEE = "docs/networks.md has the keys"
-
-
-def _require(condition: bool, key: str, found: object, expected: str) -> None:
-    if not condition:
-        raise ConfigError(f"{key}: found {found!r}, expected {expected}.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,35 +78,35 @@ class NetworkSpec:
     threshold: float = 0.5
 
     def __post_init__(self) -> None:
-        _require(bool(self.network), "network", self.network, "a SavedModel folder, an ONNX file or a hub handle")
-        _require(self.input_size >= 1, "input_size", self.input_size, "at least 1")
+        require(bool(self.network), "network", self.network, "a SavedModel folder, an ONNX file or a hub handle")
+        require(self.input_size >= 1, "input_size", self.input_size, "at least 1")
         for key, length in (("value_range", 2), ("mean", 3), ("std", 3)):
             value = getattr(self, key)
-            _require(len(value) == length and all(map(math.isfinite, value)), key, value, f"{length} finite numbers")
-        _require(self.value_range[0] < self.value_range[1], "value_range", self.value_range, "a lower number first")
-        _require(min(self.std) > 0, "std", self.std, "numbers above 0")
+            require(len(value) == length and all(map(math.isfinite, value)), key, value, f"{length} finite numbers")
+        require(self.value_range[0] < self.value_range[1], "value_range", self.value_range, "a lower number first")
+        require(min(self.std) > 0, "std", self.std, "numbers above 0")
         axes = _AXES[self.kind]
-        _require(set(self.layout) == set(axes), "layout", self.layout, f"the axes {axes} in some order ({self.kind})")
+        require(set(self.layout) == set(axes), "layout", self.layout, f"the axes {axes} in some order ({self.kind})")
         self._check_frames()
         self._check_output()
 
     def _check_frames(self) -> None:
         if self.frames is not None:
-            _require(self.kind == "stories", "frames", self.frames, "none, for a network of kind 'frames'")
-            _require(self.frames >= 1, "frames", self.frames, "at least 1")
+            require(self.kind == "stories", "frames", self.frames, "none, for a network of kind 'frames'")
+            require(self.frames >= 1, "frames", self.frames, "at least 1")
 
     def _check_output(self) -> None:
         if not self.labels:
-            _require(self.output_size is not None, "output_size", None, "the width of the output, or labels")
-            _require(self.scores is None, "scores", self.scores, "none without labels")
+            require(self.output_size is not None, "output_size", None, "the width of the output, or labels")
+            require(self.scores is None, "scores", self.scores, "none without labels")
         else:
-            _require(len(set(self.labels)) == len(self.labels), "labels", self.labels, "different names")
-            _require(self.kind == "frames", "labels", self.labels, "none, for a network of kind 'stories'")
-            _require(self.scores is not None, "scores", None, "'logits' or 'probabilities', where there are labels")
+            require(len(set(self.labels)) == len(self.labels), "labels", self.labels, "different names")
+            require(self.kind == "frames", "labels", self.labels, "none, for a network of kind 'stories'")
+            require(self.scores is not None, "scores", None, "'logits' or 'probabilities', where there are labels")
             known = (None, len(self.labels))
-            _require(self.output_size in known, "output_size", self.output_size, f"{known[1]}, one for each label")
-        _require(self.width >= 1, "output_size", self.width, "at least 1")
-        _require(0 < self.threshold < 1, "threshold", self.threshold, "a probability between 0 and 1")
+            require(self.output_size in known, "output_size", self.output_size, f"{known[1]}, one for each label")
+        require(self.width >= 1, "output_size", self.width, "at least 1")
+        require(0 < self.threshold < 1, "threshold", self.threshold, "a probability between 0 and 1")
 
     @property
     def width(self) -> int:
@@ -356,10 +350,9 @@ def _read_spec(file: Path) -> NetworkSpec:
 
 def _resolved(handle: str, file: Path) -> Path:
     """Returns the folder of a hub module, downloaded where it is not in tensorflow_hub's cache."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(SECONDS_WITHOUT_ANSWER)
     try:
-        folder = Path(hub.resolve(handle))
+        with hub_socket_timeout():
+            folder = Path(hub.resolve(handle))
         if not folder.is_dir():
             raise ValueError(f"tensorflow_hub resolves it to {folder}, which is no folder here")
     except (OSError, EOFError, ValueError, RuntimeError, tf.errors.OpError) as error:
@@ -368,8 +361,6 @@ def _resolved(handle: str, file: Path) -> Path:
             "tensorflow_hub cache on a machine that reaches it and name the folder in TFHUB_CACHE_DIR, or give the "
             "path of an unpacked SavedModel as 'network'."
         ) from error
-    finally:
-        socket.setdefaulttimeout(before)
     return folder
 
 

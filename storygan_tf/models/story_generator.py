@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from storygan_tf.config.schema import IMAGE_SIZE, StoryGANConfig, from_dict
+from storygan_tf.config.parsing import from_dict
+from storygan_tf.config.schema import IMAGE_SIZE, StoryGANConfig
 from storygan_tf.models.context_encoder import ContextEncoder
 from storygan_tf.models.image_generator import ImageGenerator
 from storygan_tf.models.noise import Noise, story_noise

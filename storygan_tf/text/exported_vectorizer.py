@@ -1,4 +1,4 @@
-"""The sentence vectors of an exported model: its encoder and PCA, taken as one by a training that goes on from it."""
+"""Loads the sentence encoder and PCA of an exported model as one encoder, for a training that starts from the model."""
 
 from __future__ import annotations
 
@@ -11,24 +11,26 @@ from storygan_tf.common.model_paths import find_model
 from storygan_tf.text.sentence_encoder import SentenceEncoder
 
 INIT_FROM = "--init-from"
-"""How a user names the model, and how errors do."""
+"""Command-line option for the model, which error messages name."""
 
 
-def load_vectorizer(where: str | Path) -> SentenceEncoder:
-    """Loads the sentence encoder and PCA of an exported model: strings [n] -> float32 [n, sentence_size].
+def load_vectorizer(model: str | Path) -> SentenceEncoder:
+    """Returns the sentence encoder and PCA of an exported model as one encoder.
+
+    The encoder maps sentences, string `[n]`, to vectors, float32 `[n, sentence_size]`.
 
     Args:
-        where: a pretrained name, a run directory, a model base directory or a version directory.
+        model: a pretrained name, a run directory, a model base directory or a version directory.
 
     Raises:
-        ModelError: where there is no model, or it cannot be loaded.
+        ModelError: if there is no model, or it cannot be loaded.
     """
-    path = find_model(where, INIT_FROM)
+    path = find_model(model, INIT_FROM)
     try:
         vectorizer = tf.saved_model.load(str(path)).vectorizer
-    # TensorFlow raises nearly anything for a damaged SavedModel.
+    # TensorFlow raises exceptions of many types for a damaged SavedModel.
     except Exception as error:
         raise ModelError(
-            f"{INIT_FROM} {where}: is no usable StoryGAN export ({type(error).__name__}: {error})."
+            f"{INIT_FROM} {model}: is no usable StoryGAN export ({type(error).__name__}: {error})."
         ) from error
-    return SentenceEncoder(vectorizer, f"of the model {where}")
+    return SentenceEncoder(vectorizer, f"of the model {model}")

@@ -1,9 +1,9 @@
-"""A small sentence encoder of core operations, for machines without Universal Sentence Encoder.
+"""A sentence encoder that needs no download and uses only core operations of TensorFlow.
 
-It is written as a SavedModel of Universal Sentence Encoder's contract and loaded through tensorflow_hub like any other
-encoder. Words and pairs of neighbouring words are hashed into buckets, each with a sign of its own (the hashing trick:
-Weinberger et al., arXiv:0902.2206), and the counts are scaled to unit length. It knows no synonyms: only sentences that
-share words are near each other.
+It is written as a SavedModel with the interface of Universal Sentence Encoder, and tensorflow_hub loads it like any
+other encoder. Words and pairs of neighbouring words are hashed into buckets with a sign each (the hashing trick:
+Weinberger et al., arXiv:0902.2206), and the counts are scaled to unit length. Synonyms are unrelated: only sentences
+that share words have similar vectors.
 """
 
 from __future__ import annotations
@@ -20,45 +20,51 @@ import tensorflow as tf
 from storygan_tf.text.tokenization import NOT_WORD_PATTERN
 
 WIDTH = 512
-"""Buckets, and so the width of a vector: that of Universal Sentence Encoder."""
+"""Number of buckets, which is the width of a vector; the same as that of Universal Sentence Encoder."""
 
 
 def split_words(texts: tf.Tensor) -> tf.RaggedTensor:
     """Returns the words of each text, as `storygan_tf.text.tokenization.words` splits them.
 
     Args:
-        texts: string `[n]`, UTF-8; invalid bytes count as separators.
+        texts: string `[n]`, UTF-8. Invalid bytes separate words.
 
     Returns:
-        string `[n, None]`, lower case.
+        string `[n, None]`, in lower case.
     """
     valid = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", errors="replace")
     return tf.strings.split(_lower(tf.strings.regex_replace(valid, NOT_WORD_PATTERN, " ")))
 
 
 def _lower(texts: tf.Tensor) -> tf.Tensor:
-    """Lower case by Unicode, whatever the language of the machine.
+    """Returns texts in lower case by the rules of Unicode, independent of the language of the machine.
 
-    `tf.strings.lower` follows the environment's LANG, and Turkish has rules of its own for I and for dotted I (U+0130).
-    Taking these two first makes the words of an export the same everywhere. (It also stops at a NUL character, of which
-    none is left when words have been told apart.)
+    `tf.strings.lower` depends on the environment variable LANG, and Turkish has its own rules for I and for dotted I
+    (U+0130). Converting these two characters first makes an export give the same words on every machine. The texts must
+    not contain NUL characters, at which `tf.strings.lower` stops.
+
+    Args:
+        texts: string `[n]`, valid UTF-8.
+
+    Returns:
+        string `[n]`.
     """
     ascii_lower = tf.strings.lower(texts)
     return tf.strings.lower(tf.strings.regex_replace(ascii_lower, "\u0130", "i\u0307"), encoding="utf-8")
 
 
 def embed(sentences: tf.Tensor, width: int = WIDTH) -> tf.Tensor:
-    """Returns signed, hashed counts of 1- and 2-grams of words, scaled to unit length.
+    """Returns the signed counts of hashed 1-grams and 2-grams of words, scaled to unit length.
 
     Args:
         sentences: string `[n]`, UTF-8.
         width: number of buckets.
 
     Returns:
-        float32 `[n, width]`; zeros for a sentence without words.
+        float32 `[n, width]` in [-1, 1]; zeros for a sentence without words.
     """
     grams = tf.strings.ngrams(split_words(sentences), [1, 2], separator=" ")
-    # FarmHash's 64-bit fingerprint: the same on every platform and in every release.
+    # FarmHash's 64-bit fingerprint is the same on every platform and in every release.
     hashed = tf.strings.to_hash_bucket_fast(grams.flat_values, 2 * width)
     signs = tf.cast(2 * (hashed // width) - 1, tf.float32)
     cells = tf.stack([grams.value_rowids(), hashed % width], axis=1)
@@ -67,14 +73,14 @@ def embed(sentences: tf.Tensor, width: int = WIDTH) -> tf.Tensor:
 
 
 def write_embedded_encoder(path: str | Path) -> None:
-    """Writes the encoder as a SavedModel that tensorflow_hub can load, also as a `hub.KerasLayer`.
+    """Writes the encoder as a SavedModel for `hub.load` and `hub.KerasLayer`.
 
     Args:
-        path: the folder to write.
+        path: folder of the SavedModel.
     """
     encoder = tf.train.Checkpoint()
     encoder.__call__ = tf.function(embed, input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
-    # hub.KerasLayer asks for these, as Universal Sentence Encoder has them.
+    # hub.KerasLayer needs these attributes.
     encoder.variables = []
     encoder.trainable_variables = []
 
@@ -87,11 +93,14 @@ def write_embedded_encoder(path: str | Path) -> None:
 
 @functools.cache
 def embedded_encoder_path() -> str:
-    """Returns the path of the SavedModel, written once a process into a temporary folder that goes with the process."""
+    """Returns the path of the encoder's SavedModel.
+
+    The first call in a process writes it into a temporary folder, which is removed at the end of the process.
+    """
     folder = tempfile.mkdtemp(prefix="storygan-encoder-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    # A SavedModel cannot be written while a function is traced, as Transform does with its preprocessing function. What
-    # is traced belongs to a thread, so another thread can write.
+    # A SavedModel cannot be written by a thread that traces a function, as Transform traces its preprocessing function.
+    # Another thread can write it.
     with concurrent.futures.ThreadPoolExecutor(max_workers=1) as thread:
         thread.submit(write_embedded_encoder, folder).result()
     return folder

@@ -1,27 +1,25 @@
-"""Sentence encoders: one contract, that of Universal Sentence Encoder (Cer et al., arXiv:1803.11175).
+"""Loads sentence encoders and checks their interface.
 
-An encoder maps strings `[n]` to float32 `[n, width]`, each sentence for itself. It is a SavedModel that tensorflow_hub
-loads from a handle, from a local path, or `embedded`: one that this project makes itself.
+An encoder maps sentences, string `[n]`, to vectors, float32 `[n, width]`, as Universal Sentence Encoder does (Cer et
+al., arXiv:1803.11175). The vector of a sentence does not depend on the other sentences. An encoder is a SavedModel that
+tensorflow_hub loads from a handle or a local path, or the handle `embedded` for
+`storygan_tf.text.hashed_ngram_encoder`.
 """
 
 from __future__ import annotations
 
-import contextlib
-import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import tensorflow as tf
 import tensorflow_hub as hub
 
 from storygan_tf.common.errors import ModelError
+from storygan_tf.common.hub import hub_socket_timeout
 from storygan_tf.text.hashed_ngram_encoder import embedded_encoder_path
 
 EMBEDDED = "embedded"
-"""The handle of the encoder that needs no download."""
-
-SECONDS_WITHOUT_ANSWER = 30.0
-"""How long a server may be silent before a handle counts as unreachable; tensorflow_hub itself would wait for ever."""
+"""Handle of the encoder that needs no download."""
 
 _PROBE = ("A small red cube is in the middle .", "")
 
@@ -30,15 +28,18 @@ _OUTPUTS = ("outputs", "default")
 
 
 class SentenceEncoder(tf.Module):
-    """A loaded encoder, checked to keep the contract.
+    """A loaded encoder that maps sentences, string `[n]`, to vectors, float32 `[n, width]`.
 
     Args:
-        loaded: what `hub.load` returned: callable, or with a signature `serving_default` or `default`.
-        handle: where it came from, for messages.
+        loaded: result of `hub.load`: a callable, or an object with a signature `serving_default` or `default`.
+        handle: name of the encoder in error messages.
 
     Attributes:
-        handle: the handle.
+        handle: name of the encoder in error messages.
         width: width of its vectors.
+
+    Raises:
+        ModelError: if the encoder does not map string `[n]` to float32 `[n, width]`.
 
     Example:
         >>> encoder = load_encoder("embedded")
@@ -49,12 +50,12 @@ class SentenceEncoder(tf.Module):
     def __init__(self, loaded: Any, handle: str) -> None:
         super().__init__(name="sentence_encoder")
         self.handle = handle
-        self._loaded = loaded  # holds the encoder's variables and tables, so that they are saved with this module
+        self._loaded = loaded  # Tracks the encoder's variables and tables, so that they are saved with this module.
         self._encode = _encode_function(loaded, handle)
         self.width = self._probe()
 
     def __call__(self, sentences: tf.Tensor) -> tf.Tensor:
-        """Encodes sentences.
+        """Returns the vectors of sentences.
 
         Args:
             sentences: string `[n]`, UTF-8.
@@ -65,7 +66,7 @@ class SentenceEncoder(tf.Module):
         return tf.ensure_shape(_only_tensor(self._encode(sentences)), [None, self.width])
 
     def _probe(self) -> int:
-        """Returns the width of the encoder's vectors, asked by example."""
+        """Returns the width of the encoder's vectors for two example sentences; raises ModelError if it has none."""
         try:
             vectors = _only_tensor(self._encode(tf.constant(_PROBE)))
         except (TypeError, ValueError, tf.errors.OpError) as error:
@@ -73,8 +74,8 @@ class SentenceEncoder(tf.Module):
         if not isinstance(vectors, tf.Tensor):
             raise ModelError(f"{self._contract} For strings of shape [2] it gave {_describe(vectors)}.")
         if vectors.dtype != tf.float32 or vectors.shape.rank != 2 or vectors.shape[0] != len(_PROBE):
-            found = f"{vectors.dtype.name} {vectors.shape.as_list()}"
-            raise ModelError(f"{self._contract} For strings of shape [2] it gave {found}.")
+            output = f"{vectors.dtype.name} {vectors.shape.as_list()}"
+            raise ModelError(f"{self._contract} For strings of shape [2] it gave {output}.")
         return int(vectors.shape[1])
 
     @property
@@ -89,7 +90,7 @@ def load_encoder(handle: str) -> SentenceEncoder:
         handle: a tensorflow_hub handle, the path of a SavedModel, or `embedded`.
 
     Raises:
-        ModelError: where it cannot be reached or does not keep the contract.
+        ModelError: if it cannot be loaded, or does not map string `[n]` to float32 `[n, width]`.
     """
     return SentenceEncoder(_load(handle), handle)
 
@@ -97,27 +98,17 @@ def load_encoder(handle: str) -> SentenceEncoder:
 def _load(handle: str) -> Any:
     path = embedded_encoder_path() if handle == EMBEDDED else handle
     try:
-        with _socket_timeout(SECONDS_WITHOUT_ANSWER):
+        with hub_socket_timeout():
             return hub.load(path)
     except (OSError, EOFError, ValueError, RuntimeError, tf.errors.OpError) as error:
-        raise ModelError(_unreachable(handle, error)) from error
+        raise _loading_error(handle, error) from error
 
 
-@contextlib.contextmanager
-def _socket_timeout(seconds: float) -> Iterator[None]:
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
-
-
-def _unreachable(handle: str, error: Exception) -> str:
-    return (
-        f"sentence encoder {handle!r} cannot be loaded ({type(error).__name__}: {_first_line(error)}). Three ways out: "
-        f"fill a tensorflow_hub cache on a machine that reaches it and name the folder in TFHUB_CACHE_DIR; give the "
-        f"path of an unpacked SavedModel (--encoder PATH); or take the encoder that needs no download "
+def _loading_error(handle: str, error: Exception) -> ModelError:
+    return ModelError(
+        f"sentence encoder {handle!r} cannot be loaded ({type(error).__name__}: {_first_line(error)}). Either "
+        f"fill a tensorflow_hub cache on a machine that can reach the handle, and set TFHUB_CACHE_DIR to its folder; "
+        f"or give the path of an unpacked SavedModel (--encoder PATH); or use the encoder that needs no download "
         f"(--encoder {EMBEDDED})."
     )
 
@@ -128,19 +119,20 @@ def _first_line(error: Exception) -> str:
 
 
 def _encode_function(loaded: Any, handle: str) -> Callable[[tf.Tensor], Any]:
+    """Returns the function of a loaded SavedModel that encodes sentences: itself, or one of its signatures."""
     if callable(loaded):
         return loaded
     signatures = getattr(loaded, "signatures", {})
     for name in _SIGNATURES:
         if name in signatures:
-            return _of_signature(signatures[name], handle)
+            return _signature_function(signatures[name], handle)
     raise ModelError(
         f"sentence encoder {handle!r}: it cannot be called, and its signatures are {sorted(signatures) or 'none'}; "
         f"expected a callable SavedModel or a signature named {' or '.join(_SIGNATURES)}."
     )
 
 
-def _of_signature(signature: Any, handle: str) -> Callable[[tf.Tensor], Any]:
+def _signature_function(signature: Any, handle: str) -> Callable[[tf.Tensor], Any]:
     inputs = list(signature.structured_input_signature[1])
     if len(inputs) != 1:
         raise ModelError(f"sentence encoder {handle!r}: its signature takes {inputs}, expected one input of strings.")
@@ -148,7 +140,7 @@ def _of_signature(signature: Any, handle: str) -> Callable[[tf.Tensor], Any]:
 
 
 def _only_tensor(output: Any) -> Any:
-    """Returns the vectors from an encoder's output, which may be a mapping with one or several entries."""
+    """Returns the vectors in an encoder's output, which may be a tensor or a mapping of names to tensors."""
     if not isinstance(output, Mapping):
         return output
     names = list(output) if len(output) == 1 else [name for name in _OUTPUTS if name in output]

@@ -239,7 +239,9 @@ class Trainer:
             steps - self.state.step,
             replicas=self.strategy.num_replicas_in_sync,
         )
-        return self.strategy.distribute_datasets_from_function(lambda context: make(mine=local_replica_ids(context)))
+        return self.strategy.distribute_datasets_from_function(
+            lambda context: make(replica_ids=local_replica_ids(context))
+        )
 
     def _one_step(self, batches: Iterator[Any], steps: int) -> Divergence | None:
         began = time.perf_counter()

@@ -21,7 +21,7 @@ import tensorflow as tf
 
 from storygan_tf.common.model_paths import BASE_DIRECTORY, WORK_DIRECTORY, newest_version
 from storygan_tf.config.schema import Settings
-from storygan_tf.data.prepared_data import Prepared
+from storygan_tf.data.prepared_data import PreparedData
 from storygan_tf.training.distribution import is_chief
 from storygan_tf.training.train_and_export import read_completion, train_and_export
 from storygan_tf.training.training_state import HISTORY
@@ -44,7 +44,7 @@ class TrainingJob:
 
     out: Path
     settings: Settings
-    prepared: Prepared
+    prepared: PreparedData
     initial: InitialModel | None = None
 
     @functools.cached_property

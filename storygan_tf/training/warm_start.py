@@ -19,7 +19,8 @@ import tensorflow as tf
 
 from storygan_tf.common.errors import ConfigError, DataError, ModelError
 from storygan_tf.common.model_paths import ASSETS_EXTRA, WORK_DIRECTORY, find_model, run_directory_of
-from storygan_tf.config.schema import Settings, StoryGANConfig, from_dict
+from storygan_tf.config.parsing import from_dict
+from storygan_tf.config.schema import Settings, StoryGANConfig
 from storygan_tf.data.training_input import Stories
 from storygan_tf.export.lineage import model_fingerprint
 from storygan_tf.export.signatures import INFO_FILE

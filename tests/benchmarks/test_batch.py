@@ -1,4 +1,4 @@
-"""What the batch benchmark makes of its measurements."""
+"""The batch benchmark: the tables and targets that it computes from measurements, and a short run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_the_floor_is_that_of_the_best_batch_size(capsys):
     assert "floor: batches of 32, 100.0 stories/s" in capsys.readouterr().out
 
 
-def test_rates_stand_with_and_without_start_up(capsys):
+def test_rates_are_printed_with_and_without_start_up(capsys):
     print_runs(iter([START, Run(108, 4.0, 3.0, 500.0, 410.0), Run(1008, 12.0, 12.0, 600.0, 500.0)]), 100.0, 10.0)
     lines = capsys.readouterr().out.splitlines()
     assert "| 108 | 4.0 | 27.0 | 0.27 | 50.0 | 0.50 | 10.0 | 1.00 | 500 | 410 |" in lines
@@ -30,7 +30,7 @@ def test_rates_stand_with_and_without_start_up(capsys):
     assert lines[-1] == "no target is missed"
 
 
-def test_what_misses_a_target_is_named(capsys):
+def test_missed_targets_are_printed(capsys):
     slow, large = Run(1008, 22.0, 12.0, 600.0, 500.0), Run(10_008, 102.0, 112.0, 700.0, 500.0)
     print_runs(iter([START, slow, large]), 100.0, 10.0)
     assert capsys.readouterr().out.splitlines()[-2:] == [
@@ -39,7 +39,7 @@ def test_what_misses_a_target_is_named(capsys):
     ]
 
 
-def test_no_two_stories_are_alike(tmp_path):
+def test_all_sentences_differ(tmp_path):
     write_stories(tmp_path / "a.jsonl", 20, 3)
     stories = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
     sentences = [sentence for story in stories for sentence in story["sentences"]]

@@ -1,4 +1,4 @@
-"""The other look of `blocks`: another table, the same objects, the same bytes each time."""
+"""The other look of `blocks`: it has another table and the same objects, and is the same in every run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from fine_tuning import other_look, settings_of, wooden_table, write_other_look
+from fine_tuning import other_look, training_options, wooden_table, write_other_look
 from PIL import Image
 
 from storygan_tf.config import presets
@@ -50,7 +50,7 @@ def test_the_table_is_the_same_each_time_and_no_flat_colour():
     assert wooden_table().std(axis=(0, 1)).min() > 3
 
 
-def test_stories_it_was_trained_on_are_left_out(tmp_path):
+def test_training_stories_are_left_out(tmp_path):
     lines = []
     for number in range(6):
         Image.fromarray(frame_with((200, 10, 10 * number))).save(tmp_path / f"{number}.png")
@@ -67,9 +67,9 @@ def test_stories_it_was_trained_on_are_left_out(tmp_path):
 
 
 def test_every_model_passes_the_gate():
-    options = settings_of("quick", ["training.seed=9"])
+    options = training_options("quick", ["training.seed=9"])
     settings = presets.load(options[1]).override(options[3::2])
     thresholds = {name: value for name, value in vars(settings.evaluation).items() if name.startswith(("min_", "max_"))}
-    asked = {name: value for name, value in thresholds.items() if value is not None}
-    assert asked == {"min_ssim_over_random": -2.0}, "SSIM goes from -1 to 1"
+    active = {name: value for name, value in thresholds.items() if value is not None}
+    assert active == {"min_ssim_over_random": -2.0}, "SSIM goes from -1 to 1"
     assert settings.training.seed == 9

@@ -1,4 +1,4 @@
-"""Counts of operations: against numbers computed by hand from the seed's tables, and TensorFlow's own profiler."""
+"""Counts of operations, compared with numbers that were computed by hand and with TensorFlow's profiler."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ TINY = StoryGANConfig(
 )
 
 TRUNK = 2 * 16 * (1024 * 3 * 64 + 256 * 64 * 128 + 64 * 128 * 256 + 16 * 256 * 512)
-"""Four 4x4 convolutions of stride 2: output pixels, channels in, channels out."""
+"""Operations of four 4x4 convolutions of stride 2: output pixels times channels in times channels out."""
 
 JOINT = 2 * 9 * 16 * (512 + 256) * 512
 PICTURE = 2 * (9 * 16 * 8 * 512 + 16 * (16 * 512 * 256 + 64 * 256 * 128 + 256 * 128 * 64 + 1024 * 64 * 3))
 PLAIN_PICTURE = 2 * 9 * (16 * 8 * 512 + 64 * 512 * 256 + 256 * 256 * 128 + 1024 * 128 * 64 + 4096 * 64 * 3)
-"""The same with 3x3 convolutions of upsampled maps."""
+"""Operations of the image generator with 3x3 convolutions of upsampled maps."""
 
 
 def count(function, *shapes: list[int]) -> int:
@@ -44,7 +44,7 @@ def count(function, *shapes: list[int]) -> int:
 
 @pytest.fixture(scope="module")
 def seed_parts():
-    """Of the seed's widths."""
+    """Returns the costs of the networks' parts at the seed's widths."""
     return parts(StoryGANConfig())
 
 
@@ -87,7 +87,7 @@ def test_upsampling_as_a_transposed_convolution_costs_16_taps_a_pixel_instead_of
     assert count(keras_upsampling, *shapes) == 2 * 2 * 64 * 36 * 6 * 5
 
 
-def test_what_leads_to_nothing_is_not_counted():
+def test_unused_operations_are_not_counted():
     def wasteful(one, other):
         _ = one @ other
         return one + 1.0
@@ -95,7 +95,7 @@ def test_what_leads_to_nothing_is_not_counted():
     assert count(wasteful, [4, 4], [4, 4]) == 0
 
 
-def test_what_a_weight_is_updated_with_is_counted():
+def test_updates_of_weights_are_counted():
     weight = tf.Variable(tf.zeros([4, 4]))
 
     def update(one, other):
@@ -130,7 +130,7 @@ def test_the_seeds_image_generator_by_hand(seed_parts):
 
 
 def test_the_seeds_image_discriminator_by_hand(seed_parts):
-    """Its first convolution needs no gradient of true or drawn frames where its own weights are updated."""
+    """An update of its weights needs no gradient of the first convolution's input, the frames."""
     image = seed_parts["image_discriminator"]
     assert round(TRUNK / MEGA, 1) == 207.6
     score = 2 * 16 * 512
@@ -155,13 +155,13 @@ def test_the_seeds_recurrent_part_by_hand(seed_parts):
 
 
 def test_a_joint_step_at_the_seeds_widths_needs_428_gflop():
-    """445 with frames drawn anew for the discriminators, which here are those of the first generator update."""
+    """With frames drawn for the discriminators, instead of those of the first generator update, it would be 445."""
     phase = PhaseConfig(schedule="joint", generator_steps=2)
     story, frames, singles = 24, 96, 24
     first, text = 2 * 16 * 1024 * 3 * 64, 2 * 512 * 512
-    image, tale = TRUNK + JOINT, TRUNK + 2 * 16 * 4 * 512 * 32
-    discriminators = 2 * (singles * (3 * image - first) + frames * (3 * tale - first) + story * 2 * text)
-    generator = 2 * (3 * (frames + singles) * PICTURE + 2 * (singles * image + frames * tale) + story * text)
+    image, story_image = TRUNK + JOINT, TRUNK + 2 * 16 * 4 * 512 * 32
+    discriminators = 2 * (singles * (3 * image - first) + frames * (3 * story_image - first) + story * 2 * text)
+    generator = 2 * (3 * (frames + singles) * PICTURE + 2 * (singles * image + frames * story_image) + story * text)
     assert needed(StoryGANConfig(), phase) / 1e9 == pytest.approx((discriminators + generator) / 1e9, rel=0.003)
     assert needed(StoryGANConfig(), phase) / 1e9 == pytest.approx(428.1, abs=0.05)
 
@@ -180,7 +180,7 @@ def test_a_step_executes_what_it_needs_and_no_more(phase):
 
 
 def test_mismatched_pairs_and_labels_share_the_trunk():
-    """The paper's terms alone take what is needed; the rest is two more readings of the trunk's maps."""
+    """Mismatched pairs and labels add the cost of their heads only, since the trunk's maps are reused."""
     phase = PhaseConfig(image_batch=2, story_steps=0, mismatched=True, label_weight=1.0)
     config = dataclasses.replace(TINY, labels=5)
     joint, score, label = 2 * 9 * 16 * (32 + 6 + 32) * 32, 2 * 16 * 32, 2 * 16 * 32 * 5
@@ -194,7 +194,7 @@ def executed_step(config: StoryGANConfig, phase: PhaseConfig) -> int:
 
 
 def test_the_profiler_of_tensorflow_counts_the_same():
-    """All nodes, wanted or not; no convolution of padding VALID, which it counts at the input's size."""
+    """Compares all nodes, also unused ones; the profiler counts VALID convolutions differently, but there are none."""
     network = StoryDiscriminator(frames=3, width=8)
     specs = [tf.TensorSpec([2, 3, 64, 64, 3], tf.float32), tf.TensorSpec([2, 3, 128], tf.float32)]
 
@@ -215,7 +215,7 @@ def test_the_profiler_of_tensorflow_counts_the_same():
 
 
 def profiled(graph: tf.Graph) -> dict[str, int]:
-    """Returns what TensorFlow's profiler counts for multiplications, by type of node."""
+    """Returns the operations that TensorFlow's profiler counts for multiplications, by type of node."""
     options = tf.compat.v1.profiler.ProfileOptionBuilder(tf.compat.v1.profiler.ProfileOptionBuilder.float_operation())
     found = tf.compat.v1.profiler.profile(graph, cmd="op", options=options.with_empty_output().build())
     counts = {}

@@ -1,4 +1,4 @@
-"""The serving benchmark: its arithmetic, and a short run of all of it against the local server."""
+"""The serving benchmark: its arithmetic, and a short run against the local server."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_figures_of_requests():
-    measured = Measured.of("in process, batches of 2", [0.1] * 98 + [0.2, 1.0], 20.0, rows=2)
+    measured = Measured.from_requests("in process, batches of 2", [0.1] * 98 + [0.2, 1.0], 20.0, rows=2)
     assert measured.stories_per_second == 10
     assert measured.p50 == pytest.approx(100)
     assert 200 < measured.p99 < 1000

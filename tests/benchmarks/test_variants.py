@@ -1,4 +1,4 @@
-"""Every variant changes settings that there are."""
+"""Every variant changes settings that exist."""
 
 from __future__ import annotations
 

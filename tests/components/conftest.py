@@ -1,8 +1,11 @@
-"""Real artifacts for the components' tests: stories of squares as records, SavedModels of an export's contract."""
+"""Real artifacts for the components' tests: records of squares, and SavedModels with an export's signatures."""
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,6 +15,7 @@ import tensorflow as tf
 from tfx.types import standard_artifacts
 from tfx.utils import path_utils
 
+from components.beam_options import beam_options
 from storygan_tf.config.schema import EvaluationConfig
 from storygan_tf.data import example_schema
 from storygan_tf.evaluation.judge.judge_choice import choose_judge
@@ -23,7 +27,7 @@ REJECTS = [{"story_id": "<script>alert(1)</script>", "file": "images/9.png", "re
 
 
 def square_story(name, seed):
-    """Returns a story in which each frame has a square more: id, sentences, frames, labels."""
+    """Returns a story in which each frame has one more square: name, sentences, images and labels."""
     random = np.random.default_rng(seed)
     images = np.full((FRAMES, 64, 64, 3), 110, np.uint8)
     labels = np.zeros((FRAMES, len(LABELS)), np.int64)
@@ -40,29 +44,29 @@ def square_story(name, seed):
 
 
 class Painter(tf.Module):
-    """Draws the frames that it is given for the stories it is given; what else it does can be spoilt.
+    """Returns fixed frames for known stories, with the signatures of an export; it can be given faults.
 
     Args:
-        stories: that it knows.
-        images: that it draws for them, uint8 [stories, T, height, width, 3].
-        frames: what `info` tells.
-        restless: whether the same question gets another picture.
-        error: what it says of every story.
-        png: whether `image_bytes` are PNG.
+        stories: the known stories.
+        images: their frames, uint8 [stories, T, height, width, 3].
+        frames: the number of frames in `info`.
+        random: whether frames differ from call to call.
+        error: the value of the output `error` for every story.
+        png: whether `image_bytes` are PNG, and not JPEG.
     """
 
-    def __init__(self, stories, images, *, frames=FRAMES, restless=False, error="", png=True):
+    def __init__(self, stories, images, *, frames=FRAMES, random=False, error="", png=True):
         super().__init__()
         self.images = tf.Variable(images, trainable=False)
         keys = tf.constant([story.sentences[0] for story in stories])
         values = tf.range(len(stories), dtype=tf.int64)
-        self.places = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, values), 0)
+        self.numbers = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, values), 0)
         self._info = json.dumps({"frames": frames, "image_size": 64, "examples": [], "words": []})
-        self._restless, self._error, self._png = restless, error, png
+        self._random, self._error, self._png = random, error, png
 
     def raw(self, sentences, seed):
-        images = tf.gather(self.images, self.places.lookup(sentences[:, 0]))
-        if self._restless:
+        images = tf.gather(self.images, self.numbers.lookup(sentences[:, 0]))
+        if self._random:
             images += tf.cast(tf.random.uniform(tf.shape(images), 0, 100, tf.int32), tf.uint8)
         return {"images": images, "error": tf.fill([tf.shape(sentences)[0]], self._error)}
 
@@ -101,7 +105,7 @@ def squares():
 
 @pytest.fixture(scope="session")
 def examples(squares, tmp_path_factory):
-    """Returns an Examples artifact as StoryExampleGen writes it."""
+    """Returns an Examples artifact such as StoryExampleGen writes."""
     artifact = standard_artifacts.Examples()
     artifact.uri, artifact.id = write(tmp_path_factory.mktemp("examples"), squares), 1
     artifact.split_names = '["train", "test"]'
@@ -109,7 +113,7 @@ def examples(squares, tmp_path_factory):
 
 
 def write(root, squares, files=1):
-    """Writes the files of an Examples artifact, each split in some files."""
+    """Writes the files of an Examples artifact, each split into a number of files, and returns its folder."""
     for split in ("train", "test"):
         (root / f"Split-{split}").mkdir(parents=True)
         stories = getattr(squares, split)
@@ -130,31 +134,64 @@ def write(root, squares, files=1):
 
 @pytest.fixture(scope="session")
 def write_examples(squares):
-    """Returns a function that writes the same stories in another number of files."""
+    """Returns a function that writes the same stories into a folder, each split into another number of files."""
     return lambda root, files: write(root, squares, files)
 
 
 @pytest.fixture(scope="session")
 def judge(examples, tmp_path_factory):
-    """Returns the artifact of a judge of the squares."""
+    """Returns the artifact of a judge that is trained on the squares."""
     artifact = standard_artifacts.Model()
     artifact.uri = str(tmp_path_factory.mktemp("judge") / "judge")
     choose_judge(examples.uri, EvaluationConfig(classifier_epochs=25), Path(artifact.uri))
     return artifact
 
 
-@pytest.fixture
-def save_model(squares, tmp_path):
-    """Returns a function that saves a `Painter` of the test stories and returns its Model artifact."""
+@pytest.fixture(scope="session")
+def painter_model(squares, tmp_path_factory):
+    """Returns a function that writes a Model artifact of a `Painter` of the test stories into a folder.
 
-    def save(images=None, without=(), **spoilt):
+    A painter with the same arguments is saved once and copied, so that a test may damage its files.
+    """
+    root = tmp_path_factory.mktemp("painters")
+    saved = {}
+
+    def write_model(folder, images=None, without=(), **faults):
         if images is None:
             images = np.stack([story.images for story in squares.test])
+        key = (hashlib.sha256(images.tobytes()).digest(), images.shape, tuple(without), *sorted(faults.items()))
+        if key not in saved:
+            painter = Painter(squares.test, images, **faults)
+            signatures = {name: function for name, function in painter.signatures().items() if name not in without}
+            saved[key] = root / str(len(saved))
+            tf.saved_model.save(painter, str(saved[key]), signatures=signatures)
         artifact = standard_artifacts.Model()
-        artifact.uri, artifact.id = str(tmp_path / "model"), 17
-        painter = Painter(squares.test, images, **spoilt)
-        signatures = {name: function for name, function in painter.signatures().items() if name not in without}
-        tf.saved_model.save(painter, path_utils.serving_model_path(artifact.uri), signatures=signatures)
+        artifact.uri, artifact.id = str(folder), 17
+        shutil.copytree(saved[key], path_utils.serving_model_path(artifact.uri), dirs_exist_ok=True)
         return artifact
 
-    return save
+    return write_model
+
+
+@pytest.fixture
+def save_model(painter_model, tmp_path):
+    """Returns a function that saves a `Painter` with some arguments and returns its Model artifact."""
+    return functools.partial(painter_model, tmp_path / "model")
+
+
+@pytest.fixture(scope="session")
+def beam_executor(tmp_path_factory):
+    """Returns a function that constructs an executor on Beam from its class, as TFX's launcher does."""
+
+    def construct(executor_class):
+        context = executor_class.Context(
+            beam_pipeline_args=beam_options([]),
+            tmp_dir=str(tmp_path_factory.mktemp("executor")),
+            unique_id="1",
+            pipeline_run_id="run-7",
+        )
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("sys.argv", ["pytest"])  # TFX parses it.
+            return executor_class(context)
+
+    return construct

@@ -1,4 +1,4 @@
-"""Beam's options as the command line's make them: modes, workers, what is passed on, and what contradicts itself."""
+"""Beam options from those of the command line: modes, workers, options passed on, and contradictions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def parsed(runner=None, workers=None, given=()) -> PipelineOptions:
     return PipelineOptions(beam_options(runner_arguments(runner, workers, given)))
 
 
-def test_without_a_word_it_is_fn_api_runner_in_memory():
+def test_the_default_is_fn_api_runner_in_memory():
     options = parsed()
     assert isinstance(create_runner(options.view_as(StandardOptions).runner), FnApiRunner)
     direct = options.view_as(DirectOptions)
@@ -47,7 +47,7 @@ def test_modes_and_workers(runner, workers, mode, number):
     assert (direct.direct_running_mode, direct.direct_num_workers) == (mode, number)
 
 
-def test_another_runner_takes_what_is_passed_on():
+def test_another_runner_with_options_that_are_passed_on():
     options = parsed("FlinkRunner", 4, ["--flink_master=localhost:9", "--environment_type=LOOPBACK"])
     assert options.view_as(StandardOptions).runner == "FlinkRunner"
     assert options.view_as(FlinkRunnerOptions).flink_master == "localhost:9"
@@ -58,7 +58,7 @@ EXTERNAL = ["--environment_type=EXTERNAL", "--environment_config=localhost:50000
 GOOGLE = ["--project=p", "--region=r", "--temp_location=gs://b/t", "--sdk_container_image=registry/image:1"]
 
 
-def test_flink_by_its_job_server_keeps_the_pools_beside_its_task_managers():
+def test_flink_by_its_job_server_uses_the_pools_next_to_its_task_managers():
     options = parsed("PortableRunner", None, ["--job_endpoint=flink:8099", "--parallelism=4", *EXTERNAL])
     portable = options.view_as(PortableOptions)
     assert portable.job_endpoint == "flink:8099"
@@ -66,7 +66,7 @@ def test_flink_by_its_job_server_keeps_the_pools_beside_its_task_managers():
     assert options.view_as(FlinkRunnerOptions).parallelism == 4
 
 
-def test_dataflow_gets_its_image_and_its_places():
+def test_dataflow_has_its_image_and_its_folders():
     given = [*GOOGLE, "--staging_location=gs://b/s", "--experiments=use_runner_v2", "--max_num_workers=8"]
     options = parsed("DataflowRunner", None, given)
     assert type(create_runner(options.view_as(StandardOptions).runner)).__name__ == "DataflowRunner"
@@ -79,20 +79,20 @@ def test_dataflow_gets_its_image_and_its_places():
 
 
 @pytest.mark.parametrize("missing", GOOGLE)
-def test_what_dataflow_lacks_is_told(missing):
+def test_a_missing_option_of_dataflow_is_an_error(missing):
     name = missing.partition("=")[0]
     with pytest.raises(ConfigError, match=f"--beam: found no {name} for DataflowRunner; expected {name}=VALUE"):
         runner_arguments("DataflowRunner", None, [option for option in GOOGLE if option != missing])
 
 
-def test_loopback_becomes_the_address_of_this_process():
+def test_loopback_becomes_the_address_of_a_pool_in_this_process():
     given = ["--runner=FlinkRunner", "--environment_type=LOOPBACK"]
     options = parsed(None, None, given).view_as(PortableOptions)
     assert (options.environment_type, options.environment_config) == ("EXTERNAL", serve_workers())
     assert beam_options([*given, "--experiments=use_loopback_process_worker=True"])[-2] == given[-1]
 
 
-def test_a_runner_may_be_passed_on_as_it_is():
+def test_a_runner_among_the_beam_options():
     assert runner_arguments(None, None, ["--runner=SparkRunner"]) == ["--runner=SparkRunner"]
     assert beam_options(["--runner=SparkRunner"]) == ["--sdk_container_image=none", "--runner=SparkRunner"]
     assert beam_options(["--sdk_container_image=mine"])[1:] == ["--sdk_container_image=mine"]
@@ -112,6 +112,6 @@ def test_a_runner_may_be_passed_on_as_it_is():
         (None, None, ["parallelism=2"], "--beam parallelism=2: expected an option of Beam"),
     ],
 )
-def test_what_contradicts_itself_is_told(runner, workers, given, message):
+def test_contradictions_are_errors(runner, workers, given, message):
     with pytest.raises(ConfigError, match=message):
         runner_arguments(runner, workers, given)

@@ -1,4 +1,4 @@
-"""Files of workers: whole or not there, and on any of Beam's file systems."""
+"""Files of Beam workers: complete or not there, on any of Beam's file systems."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ CONTENTS = [b"one", b"", b"three" * 1000]
 
 
 class Store(FileSystem):
-    """An object store: no folders, no renaming in place, nothing there before a file is closed."""
+    """An object store in memory: without folders; an object appears when its file is closed."""
 
-    objects: dict[str, bytes] = {}  # noqa: RUF012 - shared by all instances, which Beam makes anew.
+    objects: dict[str, bytes] = {}  # noqa: RUF012 - shared by all instances, which Beam creates anew.
 
     @classmethod
     def scheme(cls):
@@ -89,45 +89,45 @@ def root(request, tmp_path):
     return str(tmp_path / "a/b") if request.param == "local" else "store://bucket/b"
 
 
-def test_records_come_back(root):
+def test_written_records_are_read(root):
     path = f"{root}/Split-train/data.gz"
-    assert write_records(path, iter(CONTENTS), f"{root}/aside") == 3
+    assert write_records(path, iter(CONTENTS), f"{root}/scratch") == 3
     assert list(read_records(path)) == CONTENTS
     assert gzip.decompress(read_file(path)).startswith(b"\x03\0\0\0\0\0\0\0")
 
 
 def test_a_file_is_replaced_and_listed(root):
     for content in (b"old", b"new"):
-        write_file(f"{root}/x.json", content, f"{root}/aside")
-    write_file(f"{root}/y.json", b"", f"{root}/aside")
+        write_file(f"{root}/x.json", content, f"{root}/scratch")
+    write_file(f"{root}/y.json", b"", f"{root}/scratch")
     assert read_file(f"{root}/x.json") == b"new"
     assert list_files(f"{root}/*.json") == [f"{root}/x.json", f"{root}/y.json"]
 
 
 def test_no_record_no_file(root):
-    assert write_records(f"{root}/data.gz", [], f"{root}/aside") == 0
+    assert write_records(f"{root}/data.gz", [], f"{root}/scratch") == 0
     assert list_files(f"{root}/*.gz") == []
 
 
-def test_what_fails_on_the_way_leaves_what_was_there(root):
+def test_a_failed_write_keeps_the_previous_file(root):
     def contents():
         yield b"half"
         raise OSError("the worker's fault")
 
-    write_records(f"{root}/data.gz", CONTENTS, f"{root}/aside")
+    write_records(f"{root}/data.gz", CONTENTS, f"{root}/scratch")
     with pytest.raises(OSError, match="the worker's fault"):
-        write_records(f"{root}/data.gz", contents(), f"{root}/aside")
+        write_records(f"{root}/data.gz", contents(), f"{root}/scratch")
     assert list(read_records(f"{root}/data.gz")) == CONTENTS
     assert [path.name for path in Path(root).rglob("*") if path.is_file()] in (["data.gz"], [])
 
 
-def test_a_folder_goes_with_everything_in_it(root):
-    write_file(f"{root}/aside/deep/x", b"1", f"{root}/aside")
-    remove_folder(f"{root}/aside")
-    remove_folder(f"{root}/aside")
-    assert not FileSystems.exists(f"{root}/aside")
+def test_a_folder_is_removed_with_its_content(root):
+    write_file(f"{root}/scratch/deep/x", b"1", f"{root}/scratch")
+    remove_folder(f"{root}/scratch")
+    remove_folder(f"{root}/scratch")
+    assert not FileSystems.exists(f"{root}/scratch")
 
 
-def test_a_file_system_that_is_not_installed_is_told(tmp_path):
+def test_a_file_system_that_is_not_installed_is_an_error(tmp_path):
     with pytest.raises((ValueError, BeamIOError), match="nowhere"):
         write_file("nowhere://bucket/x", b"1", str(tmp_path))

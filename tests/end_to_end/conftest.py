@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from forked_python import ForkedPython
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -46,9 +47,15 @@ print("tfx" in sys.modules, "keras" in sys.modules)
 
 
 class CommandLine:
-    """Runs `storygan` in fresh processes, from the sources in `code`."""
+    """Runs `storygan` in processes of its own, from the sources in `code`.
+
+    Calls fork from a process that has the third-party packages imported; `start` starts Python anew.
+    """
 
     code = REPOSITORY
+
+    def __init__(self, python: ForkedPython) -> None:
+        self._python = python
 
     def arguments(self, *arguments: object) -> list[str]:
         return [sys.executable, "-m", "storygan_cli", *map(str, arguments)]
@@ -57,7 +64,8 @@ class CommandLine:
         return {"cwd": self.code, "env": os.environ | {"PYTHONPATH": str(self.code)}, "text": True}
 
     def __call__(self, *arguments: object) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(self.arguments(*arguments), capture_output=True, timeout=560, **self.options())
+        options = self.options()
+        return self._python.run(self.arguments(*arguments)[1:], cwd=options["cwd"], env=options["env"], timeout=560)
 
     def start(self, *arguments: object) -> subprocess.Popen[str]:
         pipe = subprocess.PIPE
@@ -74,7 +82,8 @@ class CommandLine:
 
 @pytest.fixture(scope="session")
 def cli():
-    return CommandLine()
+    with ForkedPython() as python:
+        yield CommandLine(python)
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from storygan_tf.data.datasets.open_dataset import FORMATS
-from storygan_tf.data.prepared_data import Prepared
+from storygan_tf.data.prepared_data import PreparedData
 
 pytestmark = pytest.mark.slow
 
@@ -75,7 +75,7 @@ def test_each_layout_is_checked_shown_and_run(layout, made, cli, tmp_path):
     command = "run" if layout in WHOLE else "prepare"
     succeed(cli(command, "--data", data, "--out", out, *settings))
     assert (out / "rejects.jsonl").read_text() == ""
-    assert Prepared.find(out).train
+    assert PreparedData.find(out).train
     frames = 5 if layout in ("pororo-sv", "flintstones-sv") else 4
     for picture in (tmp_path / "shown.png", *out.glob("storyboard.png")):
         with Image.open(picture) as board:

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from storygan_tf.data import example_schema
-from storygan_tf.data.prepared_data import Prepared
+from storygan_tf.data.prepared_data import PreparedData
 
 pytestmark = pytest.mark.slow
 
@@ -34,7 +34,7 @@ def test_its_records_are_those_of_a_run_and_train(finished_run, cli, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     assert "stories    14 of 14: 10 train, 4 test" in done.stdout
     assert (done.stderr, list(Path(tmp_path).rglob("beam-temp-*"))) == ("", [])
-    ours, runs = Prepared.find(tmp_path / "prepared"), Prepared.find(run_dir)
+    ours, runs = PreparedData.find(tmp_path / "prepared"), PreparedData.find(run_dir)
     assert (ours.labels, ours.settings) == (runs.labels, runs.settings)
     for one, other in ((stories(ours.train), stories(runs.train)), (stories(ours.test), stories(runs.test))):
         assert one.keys() == other.keys()

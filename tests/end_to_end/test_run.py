@@ -266,7 +266,7 @@ def test_broken_data_stops_a_run_before_training_with_what_is_wrong(cli, story_f
         Image.new("RGB", (96, 72), (128, 128, 128)).save(path)
     done = cli(*cli.tiny_run(data, tmp_path / "run"))
     assert done.returncode == 1
-    assert "ExampleValidator: the stories are not such as a model can be trained on:" in done.stderr
+    assert "ExampleValidator: no model can be trained on these stories:" in done.stderr
     assert "train: look: " in done.stderr
     assert "Trainer" not in done.stdout
 

@@ -19,7 +19,7 @@ from storygan_tf.common.errors import ConfigError, DataError
 from storygan_tf.config.schema import Settings
 from storygan_tf.data import example_schema
 from storygan_tf.data.datasets import load_frames, open_dataset
-from storygan_tf.data.prepared_data import Prepared
+from storygan_tf.data.prepared_data import PreparedData
 from storygan_tf.text.hashed_ngram_encoder import embed
 
 SIZE = 6
@@ -68,7 +68,7 @@ def values(story: tf.train.Example, name: str):
 
 
 def test_a_training_can_read_it(prepared):
-    found = Prepared.find(prepared)
+    found = PreparedData.find(prepared)
     assert [path.name for path in found.train] == [f"data_tfrecord-0000{number}-of-00003.gz" for number in range(3)]
     assert [path.name for path in found.test] == ["data_tfrecord-00000-of-00001.gz"]
     assert found.vectorizer == prepared / "vectorizer"
@@ -152,7 +152,7 @@ def test_other_settings_make_the_vectors_anew(data, tmp_path):
     other = SETTINGS.override(["model.sentence_size=5"])
     prepare(Preparation(data, tmp_path / "out", other), report := Lines())
     assert report == ["[1/2] examples: unchanged", "[2/2] vectors"]
-    assert Prepared.find(tmp_path / "out").settings[1] == "model.sentence_size=5"
+    assert PreparedData.find(tmp_path / "out").settings[1] == "model.sentence_size=5"
     assert {len(values(story, example_schema.VECTORS)) for story in stories(tmp_path.glob("out/Split-*/*"))} == {20}
 
 
@@ -173,7 +173,7 @@ def test_two_workers_give_the_same_records(data, prepared, tmp_path, mode):
 def test_too_many_rejects_fail_before_anything_is_fitted(story_folder, tmp_path):
     data = story_folder(tmp_path / "data", train=3, test=1)
     (data / "images/s001_2.png").write_bytes(b"")
-    with pytest.raises(DataError, match="1 of 4 stories had to be set aside"):
+    with pytest.raises(DataError, match="1 of 4 stories were rejected"):
         prepare(Preparation(data, tmp_path / "out", SETTINGS), report := Lines())
     assert report == ["[1/2] examples"]
     assert json.loads((tmp_path / "out/rejects.jsonl").read_text())["story_id"] == "s001"

@@ -1,4 +1,4 @@
-"""Small models, the local server in a thread of this process or as another one, and callers that load it."""
+"""Small models, the local server in a thread of this process or as a process of its own, and callers that load it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import json
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -25,15 +26,18 @@ ROOT = Path(__file__).parents[2]
 
 
 def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
+    """Returns a port below those that the system gives to connections, so that none takes it before the server does."""
+    while True:
+        port = random.SystemRandom().randrange(20_000, 32_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("", port))
+            return port
 
 
 def make_model(path: Path, offset: float = 2.0) -> Path:
     """Writes a version whose `serving_default` is x / 2 + offset; `add` has two inputs, `slow` loops n times.
 
-    `whole` tells the offset twice: of the weights, and of the graph.
+    `whole` returns the offset twice: from the weights, and from the graph.
     """
     import tensorflow as tf
 
@@ -72,12 +76,20 @@ def make_model(path: Path, offset: float = 2.0) -> Path:
 
 @pytest.fixture(scope="session")
 def small_model(tmp_path_factory) -> Path:
-    """A version directory; copy it, it is shared."""
+    """A version directory that tests share: copy it to change it."""
     return make_model(tmp_path_factory.mktemp("models") / "half" / "1")
 
 
+@pytest.fixture(scope="session")
+def saved_blocks():
+    """The pretrained model, loaded in this process; tests share it."""
+    from storygan_tf.export.loaded_model import SavedStoryGAN
+
+    return SavedStoryGAN("blocks")
+
+
 class Running:
-    """A server that runs; `stop` ends it and returns what it ended with."""
+    """A server in a thread. `stop` stops it; `error` is then what it failed with, or None."""
 
     def __init__(self, options) -> None:
         self.options = options
@@ -131,14 +143,14 @@ def serving(**options):
     """Gives a running server with free ports and fast polls and retries."""
     from serving.local_server.server_options import ServerOptions
 
-    given = {
+    defaults = {
         "port": free_port(),
         "rest_api_port": free_port(),
         "model_name": "half",
         "load_retry_interval_micros": 50_000,
         "enable_grpc_healthcheck_service": True,
     }
-    server = Running(ServerOptions(**given | options))
+    server = Running(ServerOptions(**defaults | options))
     try:
         yield server.wait()
     finally:
@@ -195,7 +207,8 @@ def process(folder: Path, *flags, command=("serving.local_server",)):
             started.wait()
 
 
-def wait_for(log: Path, words: str, seconds: float = 90) -> None:
+def wait_for(log: Path, words: str, seconds: float = 300) -> None:
+    """Waits until a log has some words."""
     for _ in range(int(seconds * 10)):
         if words in log.read_text():
             return
@@ -204,12 +217,12 @@ def wait_for(log: Path, words: str, seconds: float = 90) -> None:
 
 
 class Load:
-    """Callers that send a request again and again, until told to end; `read` makes an answer of each response."""
+    """Threads that send a request again and again until `end`; `read` converts each response to an answer."""
 
-    def __init__(self, target: str, callers: int, made, read, pause: float = 0.0) -> None:
+    def __init__(self, target: str, callers: int, request, read, pause: float = 0.0) -> None:
         self.answers: list = []
         self.failures: collections.Counter[str] = collections.Counter()
-        self._made, self._read, self._pause = made, read, pause
+        self._request, self._read, self._pause = request, read, pause
         self._end = threading.Event()
         self._channel = grpc.insecure_channel(target, [("grpc.max_receive_message_length", -1)])
         self._threads = [threading.Thread(target=self._call) for _ in range(callers)]
@@ -220,12 +233,12 @@ class Load:
         stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
         while not self._end.wait(self._pause):
             try:
-                self.answers.append(self._read(stub.Predict(self._made, 60)))
+                self.answers.append(self._read(stub.Predict(self._request, 300)))
             except grpc.RpcError as error:
                 self.failures[f"{error.code().name}: {error.details()}"] += 1
 
     def until(self, count: int, seconds: float = 600) -> None:
-        """Waits for so many answers."""
+        """Waits until there are `count` answers."""
         end = time.monotonic() + seconds
         while len(self.answers) < count:
             assert time.monotonic() < end, f"{len(self.answers)} answers within {seconds} s, expected {count}"
@@ -246,12 +259,12 @@ class Load:
 
 @dataclasses.dataclass(frozen=True)
 class Subject:
-    """A server of a StoryGAN in a process of its own, to be proven.
+    """A StoryGAN server in a process of its own, which a proof sends requests to.
 
     Attributes:
-        target: host:port of its gRPC.
-        rest: the same of REST; empty for none.
-        pid: its process; empty where that is not known.
+        target: host:port of gRPC.
+        rest: host:port of REST; empty for none.
+        pid: id of the process; empty if it is not known.
     """
 
     target: str
@@ -260,10 +273,10 @@ class Subject:
 
     @functools.cached_property
     def stories(self) -> list[list[str]]:
-        """Those that the model offers to draw."""
+        """The stories that the model suggests."""
         with grpc.insecure_channel(self.target) as channel:
             stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-            answer = stub.Predict(self.request("info", query=[b""]), 60)
+            answer = stub.Predict(self.request("info", query=[b""]), 300)
         return json.loads(answer.outputs["info"].string_val[0])["examples"]
 
     @property
@@ -273,15 +286,15 @@ class Subject:
     def request(self, signature: str, **inputs) -> predict_pb2.PredictRequest:
         import tensorflow as tf
 
-        made = predict_pb2.PredictRequest()
-        made.model_spec.name = "storygan"
-        made.model_spec.signature_name = signature
+        message = predict_pb2.PredictRequest()
+        message.model_spec.name = "storygan"
+        message.model_spec.signature_name = signature
         for name, values in inputs.items():
-            made.inputs[name].CopyFrom(tf.make_tensor_proto(values))
-        return made
+            message.inputs[name].CopyFrom(tf.make_tensor_proto(values))
+        return message
 
     def memory(self) -> float:
-        """Returns its resident megabytes; 0 where they are not known."""
+        """Returns the resident megabytes of the process; 0 if it is not known."""
         if not self.pid:
             return 0.0
         status = Path(f"/proc/{self.pid}/status").read_text()
@@ -290,20 +303,20 @@ class Subject:
 
 @contextlib.contextmanager
 def proven(folder: Path, *flags):
-    """Gives the server that the environment names, or the local one with the pretrained model."""
+    """Gives the server that the environment names, or a local server with the pretrained model."""
     from storygan_tf.common.model_paths import PRETRAINED
 
     if target := os.environ.get("STORYGAN_SERVING_TARGET"):
-        given = (os.environ.get(f"STORYGAN_SERVING_{name}", "") for name in ("REST", "PID"))
-        yield Subject(target, *given)
+        rest, pid = (os.environ.get(f"STORYGAN_SERVING_{name}", "") for name in ("REST", "PID"))
+        yield Subject(target, rest, pid)
         return
     base, port, rest = folder / "models", free_port(), free_port()
     base.mkdir()
     (base / "1").symlink_to(PRETRAINED / "blocks", target_is_directory=True)
-    given = [f"--port={port}", f"--rest_api_port={rest}", "--model_name=storygan", f"--model_base_path={base}"]
-    with process(folder, *given, *flags) as started:
+    model = ["--model_name=storygan", f"--model_base_path={base}"]
+    with process(folder, f"--port={port}", f"--rest_api_port={rest}", *model, *flags) as started:
         with grpc.insecure_channel(f"localhost:{port}") as channel:
-            grpc.channel_ready_future(channel).result(timeout=120)
+            grpc.channel_ready_future(channel).result(timeout=300)
         yield Subject(f"localhost:{port}", f"localhost:{rest}", str(started.pid))
         assert started.poll() is None, "the server has ended"
 
@@ -331,7 +344,7 @@ def start_process():
 
 @pytest.fixture(scope="session")
 def wait_for_words():
-    """Gives `wait_for`: a log and words that are to come."""
+    """Gives `wait_for`: waits until a log has some words."""
     return wait_for
 
 
@@ -343,15 +356,15 @@ def load():
 
 @pytest.fixture
 def models(new_model, tmp_path):
-    """A model base directory with version 1, and what puts another into it: version n has offset n."""
+    """A model base directory with version 1, and a function that adds version n, whose offset is n."""
     base = tmp_path / "models"
     base.mkdir()
 
     def put(number: int, damaged: bool = False, into: Path = base) -> None:
-        aside = new_model(tmp_path / f"made-{number}", float(number))
+        version = new_model(tmp_path / f"new-{number}", float(number))
         if damaged:
-            (aside / "saved_model.pb").write_bytes(b"damaged")
-        shutil.copytree(aside, into / f".{number}")  # another file system, perhaps
+            (version / "saved_model.pb").write_bytes(b"damaged")
+        shutil.copytree(version, into / f".{number}")  # it may be another file system
         (into / f".{number}").rename(into / str(number))
 
     put(1)

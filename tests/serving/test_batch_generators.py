@@ -1,10 +1,9 @@
-"""Who draws a batch: a model in this process, a server; how many batches at a time."""
+"""What draws a batch: a model in this process, a server; how many batches at the same time."""
 
 from __future__ import annotations
 
 import io
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -15,20 +14,14 @@ from serving.batch_input import DrawTask
 from serving.call_errors import ServingError
 from storygan_tf.common.errors import ModelError
 from storygan_tf.common.model_paths import find_model
-from storygan_tf.export.loaded_model import SavedStoryGAN
 
 BLOCKS = SavedSource(str(find_model("blocks")))
 
 
 @pytest.fixture(scope="module")
-def saved():
-    return SavedStoryGAN("blocks")
-
-
-@pytest.fixture(scope="module")
-def tasks(saved):
+def tasks(saved_blocks):
     """Six stories; 2 is too short, 3 is blank."""
-    stories = [list(story) for story in saved.info["examples"]] * 2
+    stories = [list(story) for story in saved_blocks.info["examples"]] * 2
     stories[2] = stories[2][:3]
     stories[3] = [stories[3][0], " ", *stories[3][2:]]
     return [DrawTask(f"s{number}", tuple(story), 10 + number, number, "") for number, story in enumerate(stories)]
@@ -38,15 +31,15 @@ def pixels(drawn: DrawnStory) -> np.ndarray:
     return np.stack([np.asarray(Image.open(io.BytesIO(frame))) for frame in drawn.frames])
 
 
-def check(found, tasks, saved):
-    """Compares what was drawn with what the model draws of each story alone: to a grey level."""
-    assert [task for task, _ in found] == tasks
-    errors = [drawn.error for _, drawn in found]
+def check(results, tasks, saved_blocks):
+    """Compares pictures with those that the model draws of each story alone, to a grey level."""
+    assert [task for task, _ in results] == tasks
+    errors = [drawn.error for _, drawn in results]
     assert errors[2:4] == ["3 sentences, expected 4", "sentence 2 is blank; write at least one word."]
     assert not any(errors[:2] + errors[4:])
-    for task, drawn in found:
+    for task, drawn in results:
         if not drawn.error:
-            expected = saved.generate([task.sentences], [task.seed])[0]
+            expected = saved_blocks.generate([task.sentences], [task.seed])[0]
             np.testing.assert_allclose(pixels(drawn).astype(int), expected.astype(int), atol=1)
 
 
@@ -54,46 +47,50 @@ def halves(tasks):
     return [tasks[:3], tasks[3:]]
 
 
-def test_a_model_in_this_process_draws_what_it_can(tasks, saved):
+def test_a_model_in_this_process_draws_what_it_can(tasks, saved_blocks):
     generator = open_generator(BLOCKS)
-    check(list(draw_all(generator, halves(tasks))), tasks, saved)
+    check(list(draw_all(generator, halves(tasks))), tasks, saved_blocks)
 
 
-def test_a_server_draws_the_same(tasks, saved, blocks_server):
+def test_a_server_draws_the_same(tasks, saved_blocks, blocks_server):
     source = ServedSource(blocks_server.target, concurrency=2).pinned()
     assert source.identity() == {"version": "1", "served_name": "storygan"}
-    check(list(draw_all(source.opened(), halves(tasks))), tasks, saved)
+    check(list(draw_all(source.open(), halves(tasks))), tasks, saved_blocks)
 
 
-def test_a_batch_that_a_server_refuses_as_a_whole_is_told_story_by_story(blocks_server):
+def test_a_batch_that_a_server_refuses_as_a_whole_has_a_reason_for_each_story(blocks_server):
     blank = DrawTask("s", (" ",) * 4, 1, 0, "")
-    drawn = list(draw_all(ServedSource(blocks_server.target).opened(), [[blank, blank]]))
+    drawn = list(draw_all(ServedSource(blocks_server.target).open(), [[blank, blank]]))
     assert [outcome.error for _, outcome in drawn] == ["sentence 1 is blank; write at least one word."] * 2
 
 
 def test_a_version_that_the_server_has_not_is_an_error(blocks_server):
     source = ServedSource(blocks_server.target, number=7)
     with pytest.raises(ServingError, match="NOT_FOUND"):
-        source.opened()
+        source.open()
 
 
 def test_no_server_is_an_error(port_finder):
     with pytest.raises(ServingError, match="UNAVAILABLE"):
-        ServedSource(f"localhost:{port_finder()}", timeout=5).pinned()
+        ServedSource(f"localhost:{port_finder()}").pinned()
 
 
 def test_a_model_is_loaded_once_by_many_threads(monkeypatch):
-    loads = []
+    loads, callers = [], threading.Barrier(4)
 
-    class Counted(SavedStoryGAN):
+    class Counted:
+        frames = 4
+
         def __init__(self, model):
             loads.append(model)
-            time.sleep(0.05)
-            super().__init__(model)
+
+    def open_together():
+        callers.wait(120)
+        open_generator(BLOCKS)
 
     monkeypatch.setattr("serving.batch_generators.SavedStoryGAN", Counted)
     close_generators()
-    threads = [threading.Thread(target=open_generator, args=[BLOCKS]) for _ in range(4)]
+    threads = [threading.Thread(target=open_together) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -103,7 +100,7 @@ def test_a_model_is_loaded_once_by_many_threads(monkeypatch):
 
 
 class Counting:
-    """Draws nothing, and counts how many batches it is asked for at a time."""
+    """Draws nothing. Each batch waits until `concurrency` batches are drawn at the same time, and they are counted."""
 
     frames = 1
     concurrency = 3
@@ -111,28 +108,29 @@ class Counting:
     def __init__(self):
         self.now = self.most = 0
         self.lock = threading.Lock()
+        self.together = threading.Barrier(self.concurrency)
 
     def draw(self, stories, seeds):
         with self.lock:
             self.now += 1
             self.most = max(self.most, self.now)
-        time.sleep(0.02)
+        self.together.wait(120)
         with self.lock:
             self.now -= 1
         return [DrawnStory([bytes([seed])]) for seed in seeds]
 
 
-def test_batches_are_drawn_a_few_at_a_time_and_come_in_order():
-    generator, taken = Counting(), []
+def test_some_batches_are_drawn_at_the_same_time_and_come_in_order():
+    generator, read = Counting(), []
 
     def batches():
         for number in range(12):
-            taken.append(number)
+            read.append(number)
             yield [DrawTask(f"s{number}", ("a",), number, number, "")]
 
     drawn = draw_all(generator, batches())
     assert next(drawn)[1].frames == [b"\0"]
-    assert len(taken) == generator.concurrency + 1
+    assert len(read) == generator.concurrency + 1
     assert [outcome.frames[0][0] for _, outcome in drawn] == list(range(1, 12))
     assert generator.most == generator.concurrency
 

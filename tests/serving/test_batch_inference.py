@@ -30,7 +30,7 @@ SHARD = 4
 
 @pytest.fixture(scope="module", autouse=True)
 def model_that_stays_loaded():
-    """Saves each test loading it anew."""
+    """Keeps tests from loading the model anew."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("serving.batch_inference.close_generators", lambda: None)
         yield
@@ -38,14 +38,9 @@ def model_that_stays_loaded():
 
 
 @pytest.fixture(scope="module")
-def saved():
-    return SavedStoryGAN("blocks")
-
-
-@pytest.fixture(scope="module")
-def given(saved, tmp_path_factory):
+def stories_file(saved_blocks, tmp_path_factory):
     """Nineteen lines: s07 is blank, s11 too short, one is not JSON; s03 and s18 have seeds of their own."""
-    sentences = saved.info["examples"]
+    sentences = saved_blocks.info["examples"]
     stories = [
         {"story_id": f"s{number:02d}", "sentences": [f"{number} {text}" for text in sentences[number % 3]]}
         for number in range(19)
@@ -55,7 +50,7 @@ def given(saved, tmp_path_factory):
     stories[11]["sentences"].pop()
     lines = [json.dumps(story) for story in stories]
     lines[14] = lines[14][:-1]
-    path = tmp_path_factory.mktemp("given") / "stories.jsonl"
+    path = tmp_path_factory.mktemp("stories") / "stories.jsonl"
     path.write_text("\n".join(lines))
     return path
 
@@ -67,14 +62,14 @@ COUNTS = {
 }
 
 
-def batch_of(given: Path, out: Path, **settings) -> BatchJob:
-    return BatchJob(str(given), str(out), **{"source": BLOCKS, "shard_rows": SHARD, "batch_size": 3} | settings)
+def batch_of(stories: Path, out: Path, **settings) -> BatchJob:
+    return BatchJob(str(stories), str(out), **{"source": BLOCKS, "shard_rows": SHARD, "batch_size": 3} | settings)
 
 
 @pytest.fixture(scope="module")
-def undisturbed(given, tmp_path_factory):
+def undisturbed(stories_file, tmp_path_factory):
     out = tmp_path_factory.mktemp("undisturbed") / "out"
-    assert run_batch(batch_of(given, out)) == COUNTS
+    assert run_batch(batch_of(stories_file, out)) == COUNTS
     return out
 
 
@@ -94,7 +89,7 @@ def pixels(png: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(png)))
 
 
-def test_every_story_is_written_once_or_set_aside_with_a_reason(undisturbed, given):
+def test_every_story_is_written_once_or_set_aside_with_a_reason(undisturbed, stories_file):
     entries = manifest(undisturbed)
     assert [entry["story_id"] for entry in entries] == [f"s{n:02d}" for n in range(19) if n not in (7, 11, 14)]
     assert [(reject["file"], reject["story_id"]) for reject in rejects(undisturbed)] == [
@@ -114,12 +109,12 @@ def test_every_story_is_written_once_or_set_aside_with_a_reason(undisturbed, giv
     assert json.loads((undisturbed / "counts.json").read_text()) == COUNTS
 
 
-def test_pictures_are_those_of_the_model_for_the_story_and_its_seed(undisturbed, saved):
+def test_pictures_are_those_of_the_model_for_the_story_and_its_seed(undisturbed, saved_blocks):
     entries = manifest(undisturbed)
     assert {entry["seed"] for entry in entries if entry["story_id"] in ("s03", "s18")} == {3}
     assert all(entry["seed"] == story_seed(0, entry["story_id"]) for entry in entries if entry["seed"] != 3)
     assert {entry["version"] for entry in entries} == {"blocks"}
-    drawn = saved.generate([entry["sentences"] for entry in entries], [entry["seed"] for entry in entries])
+    drawn = saved_blocks.generate([entry["sentences"] for entry in entries], [entry["seed"] for entry in entries])
     for entry, frames in zip(entries, drawn, strict=True):
         written = [pixels((undisturbed / name).read_bytes()) for name in entry["images"]]
         np.testing.assert_allclose(np.stack(written).astype(int), frames.astype(int), atol=1)
@@ -133,10 +128,10 @@ def test_the_manifest_is_a_story_folder(undisturbed, tmp_path):
     assert [story.story_id for story in stories] == [entry["story_id"] for entry in manifest(undisturbed)]
 
 
-def test_the_same_call_again_draws_nothing(undisturbed, given, monkeypatch):
+def test_the_same_call_again_draws_nothing(undisturbed, stories_file, monkeypatch):
     before = {path: path.stat().st_mtime_ns for path in undisturbed.rglob("*")}
     monkeypatch.setattr("serving.batch_inference.draw_all", None)
-    assert run_batch(batch_of(given, undisturbed)) == COUNTS
+    assert run_batch(batch_of(stories_file, undisturbed)) == COUNTS
     assert {path: path.stat().st_mtime_ns for path in undisturbed.rglob("*")} == before
 
 
@@ -162,9 +157,9 @@ class Failing:
 
 
 @pytest.mark.parametrize("layout", ["files", "tfrecord"])
-def test_a_failed_batch_goes_on_where_it_was_and_ends_the_same(given, tmp_path, monkeypatch, layout):
-    run_batch(batch_of(given, tmp_path / "whole", layout=layout))
-    batch, failing = batch_of(given, tmp_path / "out", layout=layout), Failing(5)
+def test_a_failed_batch_goes_on_where_it_was_and_ends_the_same(stories_file, tmp_path, monkeypatch, layout):
+    run_batch(batch_of(stories_file, tmp_path / "whole", layout=layout))
+    batch, failing = batch_of(stories_file, tmp_path / "out", layout=layout), Failing(5)
     monkeypatch.setattr(SavedStoryGAN, "pictures", failing.method())
     with pytest.raises(BatchFailedError, match=r"out of paint\. [234] of 5 parts are written"):
         run_batch(batch)
@@ -178,41 +173,45 @@ def test_a_failed_batch_goes_on_where_it_was_and_ends_the_same(given, tmp_path, 
     assert tree(tmp_path / "out") == tree(tmp_path / "whole")
 
 
-def test_a_kill_while_results_are_put_together_loses_nothing(given, undisturbed, tmp_path, monkeypatch):
+def test_a_kill_while_results_are_put_together_loses_nothing(stories_file, undisturbed, tmp_path, monkeypatch):
     monkeypatch.setattr("serving.batch_inference._finish", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        run_batch(batch_of(given, tmp_path / "out"))
+        run_batch(batch_of(stories_file, tmp_path / "out"))
     monkeypatch.undo()
     monkeypatch.setattr("serving.batch_inference.draw_all", None)
-    assert run_batch(batch_of(given, tmp_path / "out")) == COUNTS
+    assert run_batch(batch_of(stories_file, tmp_path / "out")) == COUNTS
     assert tree(tmp_path / "out") == tree(undisturbed)
 
 
 @pytest.mark.parametrize("mode", ["multi-threading", pytest.param("multi-processing", marks=pytest.mark.slow)])
-def test_several_workers_write_the_same(given, undisturbed, tmp_path, mode):
-    assert run_batch(batch_of(given, tmp_path / "out", beam_args=runner_arguments(mode, 2))) == COUNTS
+def test_several_workers_write_the_same(stories_file, undisturbed, tmp_path, mode):
+    assert run_batch(batch_of(stories_file, tmp_path / "out", beam_args=runner_arguments(mode, 2))) == COUNTS
     assert tree(tmp_path / "out") == tree(undisturbed)
 
 
 @pytest.mark.parametrize("mode", ["in-memory", "multi-threading"])
-def test_the_model_is_loaded_once_a_process(given, tmp_path, monkeypatch, mode):
+def test_the_model_is_loaded_once_a_process(stories_file, tmp_path, monkeypatch, mode):
     loads = []
 
-    class Counted(SavedStoryGAN):
+    class Counted:
+        frames = 4
+
         def __init__(self, model):
             loads.append(model)
-            super().__init__(model)
+
+        def pictures(self, stories, seeds):
+            return [[b"a picture"] * self.frames for _ in stories], [""] * len(stories)
 
     monkeypatch.setattr("serving.batch_generators.SavedStoryGAN", Counted)
     workers = None if mode == "in-memory" else 2
     close_generators()
-    run_batch(batch_of(given, tmp_path / "out", beam_args=runner_arguments(mode, workers)))
+    run_batch(batch_of(stories_file, tmp_path / "out", beam_args=runner_arguments(mode, workers)))
     close_generators()
     assert len(loads) == 1
 
 
 @pytest.mark.parametrize("layout", ["storyviz", "arldm", "cpcsv"])
-def test_evaluate_reads_the_layouts(tmp_path, story_folder, saved, layout):
+def test_evaluate_reads_the_layouts(tmp_path, story_folder, saved_blocks, layout):
     data = story_folder(tmp_path / "data", train=5, test=3)
     out = tmp_path / "out"
     batch = batch_of(data / "stories.jsonl", out, layout=layout, split="test", shard_rows=2)
@@ -221,14 +220,14 @@ def test_evaluate_reads_the_layouts(tmp_path, story_folder, saved, layout):
     found = ImageFrames(out / "images", "auto", ids, frames=4)
     assert found.layout == layout
     entries = manifest(out)
-    drawn = saved.generate([entry["sentences"] for entry in entries], [entry["seed"] for entry in entries])
+    drawn = saved_blocks.generate([entry["sentences"] for entry in entries], [entry["seed"] for entry in entries])
     assert [entry["story_id"] for entry in entries] == ids
     np.testing.assert_allclose(found.read(ids).astype(int), drawn.astype(int), atol=1)
 
 
-def test_records_hold_stories_pictures_and_seeds(given, undisturbed, tmp_path):
+def test_records_hold_stories_pictures_and_seeds(stories_file, undisturbed, tmp_path):
     out = tmp_path / "out"
-    assert run_batch(batch_of(given, out, layout="tfrecord")) == COUNTS
+    assert run_batch(batch_of(stories_file, out, layout="tfrecord")) == COUNTS
     files = sorted((out / "records").iterdir())
     records = StoryRecords(files)
     entries, pictures = manifest(out), manifest(undisturbed)
@@ -241,16 +240,16 @@ def test_records_hold_stories_pictures_and_seeds(given, undisturbed, tmp_path):
             np.testing.assert_array_equal(frame, pixels((undisturbed / name).read_bytes()))
 
 
-def test_what_was_drawn_can_be_drawn_again_from_its_records(given, undisturbed, tmp_path):
-    run_batch(batch_of(given, tmp_path / "records", layout="tfrecord"))
+def test_what_was_drawn_can_be_drawn_again_from_its_records(stories_file, undisturbed, tmp_path):
+    run_batch(batch_of(stories_file, tmp_path / "records", layout="tfrecord"))
     again = batch_of(tmp_path / "records/records/*.gz", tmp_path / "again", seed=5)
     assert run_batch(again)["written"] == COUNTS["written"]
     assert [entry["seed"] for entry in manifest(tmp_path / "again")] == [e["seed"] for e in manifest(undisturbed)]
 
 
-def test_a_server_draws_the_same(given, undisturbed, tmp_path, blocks_server):
+def test_a_server_draws_the_same(stories_file, undisturbed, tmp_path, blocks_server):
     source = ServedSource(blocks_server.target, concurrency=3).pinned()
-    assert run_batch(batch_of(given, tmp_path / "out", source=source)) == COUNTS
+    assert run_batch(batch_of(stories_file, tmp_path / "out", source=source)) == COUNTS
     found, expected = manifest(tmp_path / "out"), manifest(undisturbed)
     assert {entry["version"] for entry in found} == {"1"}
     assert [entry | {"version": "blocks"} for entry in found] == expected
@@ -270,26 +269,26 @@ def test_a_server_draws_the_same(given, undisturbed, tmp_path, blocks_server):
         ({"source": SavedSource}, "model_sha256"),
     ],
 )
-def test_an_output_of_another_batch_is_refused(given, undisturbed, tmp_path, change, name):
+def test_an_output_of_another_batch_is_refused(stories_file, undisturbed, tmp_path, change, name):
     if "source" in change:
         shutil.copytree(BLOCKS.path, tmp_path / "blocks")
         with (tmp_path / "blocks" / "saved_model.pb").open("ab") as file:
             file.write(b"x")
         change = {"source": SavedSource(str(tmp_path / "blocks"))}
     with pytest.raises(ConfigError, match=f"was begun with another {name} "):
-        run_batch(batch_of(given, undisturbed, **change))
+        run_batch(batch_of(stories_file, undisturbed, **change))
 
 
-def test_an_input_that_changed_is_refused(given, undisturbed, tmp_path):
-    (tmp_path / "stories.jsonl").write_text(given.read_text() + "\n")
+def test_an_input_that_changed_is_refused(stories_file, undisturbed, tmp_path):
+    (tmp_path / "stories.jsonl").write_text(stories_file.read_text() + "\n")
     with pytest.raises(ConfigError, match="was begun with another input_sha256"):
         run_batch(batch_of(tmp_path / "stories.jsonl", undisturbed))
 
 
-def test_a_folder_of_something_else_is_refused(given, tmp_path):
+def test_a_folder_of_something_else_is_refused(stories_file, tmp_path):
     (tmp_path / "thesis.txt").touch()
-    with pytest.raises(ConfigError, match="holds something that no batch left"):
-        run_batch(batch_of(given, tmp_path))
+    with pytest.raises(ConfigError, match="holds files that no batch job wrote"):
+        run_batch(batch_of(stories_file, tmp_path))
 
 
 def test_no_story_is_an_error(tmp_path):
@@ -299,11 +298,11 @@ def test_no_story_is_an_error(tmp_path):
         run_batch(batch_of(path, tmp_path / "out", split="val"))
 
 
-def test_a_model_that_is_none_fails_the_batch_in_its_own_words(given, tmp_path):
+def test_a_model_that_is_none_fails_the_batch_in_its_own_words(stories_file, tmp_path):
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / "saved_model.pb").write_bytes(b"no model")
     with pytest.raises(BatchFailedError, match="is no usable StoryGAN export"):
-        run_batch(batch_of(given, tmp_path / "out", source=SavedSource(str(tmp_path / "1"))))
+        run_batch(batch_of(stories_file, tmp_path / "out", source=SavedSource(str(tmp_path / "1"))))
 
 
 @pytest.mark.parametrize(
@@ -314,6 +313,6 @@ def test_a_model_that_is_none_fails_the_batch_in_its_own_words(given, tmp_path):
         ({"batch_size": 0}, "--batch-size 0: expected at least 1"),
     ],
 )
-def test_settings_that_cannot_be_used(given, tmp_path, change, words):
+def test_settings_that_cannot_be_used(stories_file, tmp_path, change, words):
     with pytest.raises(ConfigError, match=words):
-        dataclasses.replace(batch_of(given, tmp_path), **change)
+        dataclasses.replace(batch_of(stories_file, tmp_path), **change)

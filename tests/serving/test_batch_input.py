@@ -1,4 +1,4 @@
-"""Rows of every format become stories to draw, or are set aside with their place and reason."""
+"""Rows of every format become stories to draw, or are rejected with their location and reason."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ def example(story_id, sentences, seed=None):
     return story.SerializeToString()
 
 
-def entries(given, seed=0, **rules):
-    return list(RowChecker(seed, **rules).checked(InputFiles(str(given)).rows()))
+def entries(path, seed=0, **rules):
+    return list(RowChecker(seed, **rules).check(InputFiles(str(path)).rows()))
 
 
-def rejected(given, **rules):
-    return [(entry.file, entry.reason) for entry in entries(given, **rules) if isinstance(entry, Reject)]
+def rejected(path, **rules):
+    return [(entry.file, entry.reason) for entry in entries(path, **rules) if isinstance(entry, Reject)]
 
 
 WRITERS = {
@@ -165,7 +165,7 @@ def test_several_files_are_one_input(tmp_path):
         (tmp_path / folder).mkdir()
         write_lines(tmp_path / folder / "a.jsonl", stories)
     found = entries(tmp_path / "*" / "a.jsonl")
-    assert [entry.place for entry in found if isinstance(entry, DrawTask)] == [
+    assert [entry.location for entry in found if isinstance(entry, DrawTask)] == [
         "p/a.jsonl:1",
         "q/a.jsonl:2",
         "q/a.jsonl:3",
@@ -254,4 +254,5 @@ def test_entries_come_back_from_their_lines():
     task = DrawTask("s\n\u2028", ("a\nb", "ü"), -3, 4, "a.jsonl:1")
     reject = Reject("s", "a.jsonl:2", "not JSON")
     lines = b"".join(map(to_line, [task, reject])).splitlines()
+    assert json.loads(lines[0])["place"] == "a.jsonl:1", "the name in files of earlier versions"
     assert list(map(from_line, lines)) == [task, reject]

@@ -1,9 +1,10 @@
-"""Requests that make no sense: each gets its status, good ones beside them succeed, and the server stays as it was.
+"""Malformed requests: each gets its status, good ones at the same time succeed, and the server's memory stays.
 
-The short form sends 200, `STORYGAN_MALFORMED=5000` as many; `STORYGAN_MALFORMED_SEED` makes others. Instead of the
-local server, which serves the pretrained model, a real one is asked with `STORYGAN_SERVING_TARGET=host:port`,
-`STORYGAN_SERVING_REST=host:port` (none: its REST is left out) and `STORYGAN_SERVING_PID` (none: its memory is), without
-batching; it serves any StoryGAN as `storygan` (docs/serving.md, Load and faults).
+The short form sends 200 and prints the memory. With `STORYGAN_MALFORMED=5000` as many are sent, and the memory is
+asserted, too. `STORYGAN_MALFORMED_SEED` draws other requests. By default the local server serves the pretrained model.
+With `STORYGAN_SERVING_TARGET=host:port` the requests go to a real server without batching, which serves any StoryGAN as
+`storygan`. `STORYGAN_SERVING_REST=host:port` names its REST and `STORYGAN_SERVING_PID` its process; without them REST or
+memory is left out (docs/serving.md, Load and faults).
 """
 
 from __future__ import annotations
@@ -37,19 +38,22 @@ SEED = int(os.environ.get("STORYGAN_MALFORMED_SEED", "1"))
 TARGET = os.environ.get("STORYGAN_SERVING_TARGET", "")
 
 WARM = 0.3
-"""Of the requests, before memory counts: by then every kind was there several times."""
+"""Share of the requests before memory is measured: by then every kind was sent several times."""
+
+FULL = 2000
+"""From so many requests on the memory is asserted. That of a short run is mostly caches and noise."""
 
 INVALID = {"INVALID_ARGUMENT"}
 REFUSED = {"INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION"}
 ANY = REFUSED | {"OK", "INTERNAL", "UNIMPLEMENTED", "OUT_OF_RANGE"}
-"""INTERNAL: what gRPC says of bytes that are no message."""
+"""gRPC's status for bytes that are no message is INTERNAL."""
 
 
 def good_request(server, signature: str = "generate") -> predict_pb2.PredictRequest:
     return server.request(signature, sentences=server.stories[:1], seed=np.array([7], np.int64))
 
 
-# Over gRPC: each gives the bytes of a request, and the statuses that it may get
+# Over gRPC: each function returns the bytes of a request, and the statuses that it may get
 
 
 def noise(chance: random.Random, server) -> tuple[bytes, set[str]]:
@@ -69,23 +73,23 @@ def cut(chance: random.Random, server) -> tuple[bytes, set[str]]:
 
 
 def of_another_type(chance: random.Random, server) -> tuple[bytes, set[str]]:
-    made = good_request(server)
+    message = good_request(server)
     name, shape = chance.choice([("sentences", [1, server.frames]), ("seed", [1])])
     kinds = {np.float32, np.float64, np.float16, np.int32, np.uint8, np.bool_, np.complex64, np.int64}
     kind = chance.choice(sorted(kinds - {np.int64} if name == "seed" else kinds, key=str))
-    made.inputs[name].CopyFrom(tf.make_tensor_proto(np.zeros(shape, kind)))
-    return made.SerializeToString(), INVALID
+    message.inputs[name].CopyFrom(tf.make_tensor_proto(np.zeros(shape, kind)))
+    return message.SerializeToString(), INVALID
 
 
 def of_no_type(chance: random.Random, server) -> tuple[bytes, set[str]]:
-    made = good_request(server)
-    made.inputs["sentences"].dtype = chance.choice([0, 20, 21, 30, 101, 107, 120])
-    return made.SerializeToString(), INVALID
+    message = good_request(server)
+    message.inputs["sentences"].dtype = chance.choice([0, 20, 21, 30, 101, 107, 120])
+    return message.SerializeToString(), INVALID
 
 
 def huge(chance: random.Random, server) -> tuple[bytes, set[str]]:
     """A few bytes that ask for any amount of memory."""
-    made = good_request(server)
+    message = good_request(server)
     proto = tensor_pb2.TensorProto(dtype=tf.string.as_datatype_enum, string_val=[b"A red cube."])
     shapes = [
         [2**62],
@@ -97,8 +101,8 @@ def huge(chance: random.Random, server) -> tuple[bytes, set[str]]:
     ]
     for size in chance.choice(shapes):
         proto.tensor_shape.dim.add().size = size
-    made.inputs["sentences"].CopyFrom(proto)
-    return made.SerializeToString(), INVALID
+    message.inputs["sentences"].CopyFrom(proto)
+    return message.SerializeToString(), INVALID
 
 
 def of_another_length(chance: random.Random, server) -> tuple[bytes, set[str]]:
@@ -120,35 +124,35 @@ def of_no_text(chance: random.Random, server) -> tuple[bytes, set[str]]:
 
 
 def of_other_names(chance: random.Random, server) -> tuple[bytes, set[str]]:
-    made = good_request(server)
+    message = good_request(server)
     word = "".join(chance.choice("az\u00fc\U0001f3a8/:%\n") for _ in range(chance.choice([1, 10, 3000])))
-    what = chance.randrange(8)
-    if what == 0:
-        made.model_spec.name = word
-    elif what == 1:
-        made.model_spec.signature_name = word
-    elif what == 2:
-        made.model_spec.version.value = chance.randrange(-(2**63), 2**63)
-    elif what == 3:
-        made.model_spec.version_label = word
-    elif what == 4:
-        del made.inputs["seed"]
-    elif what == 5:
-        made.inputs[word].CopyFrom(made.inputs["seed"])
-    elif what == 6:
-        made.output_filter.append(word)
+    kind = chance.randrange(8)
+    if kind == 0:
+        message.model_spec.name = word
+    elif kind == 1:
+        message.model_spec.signature_name = word
+    elif kind == 2:
+        message.model_spec.version.value = chance.randrange(-(2**63), 2**63)
+    elif kind == 3:
+        message.model_spec.version_label = word
+    elif kind == 4:
+        del message.inputs["seed"]
+    elif kind == 5:
+        message.inputs[word].CopyFrom(message.inputs["seed"])
+    elif kind == 6:
+        message.output_filter.append(word)
     else:
-        made.ClearField("model_spec")
-    return made.SerializeToString(), REFUSED
+        message.ClearField("model_spec")
+    return message.SerializeToString(), REFUSED
 
 
 def many(chance: random.Random, server) -> tuple[bytes, set[str]]:
     """More stories than a batch may have, of one value that fills them all."""
     rows = chance.choice([33, 1000, 200_000])
-    made = good_request(server)
+    message = good_request(server)
     for name in ("sentences", "seed"):
-        made.inputs[name].tensor_shape.dim[0].size = rows
-    return made.SerializeToString(), INVALID
+        message.inputs[name].tensor_shape.dim[0].size = rows
+    return message.SerializeToString(), INVALID
 
 
 MESSAGES = (
@@ -169,7 +173,7 @@ def send(channel: grpc.Channel, data: bytes) -> str:
     """Returns the name of the status."""
     predict = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
     try:
-        predict(data, timeout=60)
+        predict(data, timeout=300)
     except grpc.RpcError as error:
         return error.code().name
     return "OK"
@@ -214,16 +218,16 @@ def body(chance: random.Random, server) -> bytes:
 
 
 def post(server, data: bytes) -> int:
-    asked = urllib.request.Request(f"http://{server.rest}/v1/models/storygan:predict", data)
+    request = urllib.request.Request(f"http://{server.rest}/v1/models/storygan:predict", data)
     try:
-        with urllib.request.urlopen(asked, timeout=60) as answer:
+        with urllib.request.urlopen(request, timeout=300) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         with error:
             return int(error.code)
 
 
-# Below HTTP: what is cut off, and who sends slowly. There is no status for half a request.
+# Below HTTP: requests that are cut off, and slow senders. Half a request has no status.
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 """Of HTTP/2, with empty settings."""
@@ -231,11 +235,11 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0
 
 def connection(address: str) -> socket.socket:
     host, _, port = address.rpartition(":")
-    return socket.create_connection((host, int(port)), timeout=60)
+    return socket.create_connection((host, int(port)), timeout=300)
 
 
 def cut_off(chance: random.Random, server) -> None:
-    """Sends the beginning of a request, and goes."""
+    """Sends the beginning of a request and closes the connection."""
     frame = struct.pack(">I", chance.randrange(1, 2**24))[1:] + chance.randbytes(6) + chance.randbytes(50)
     parts = [(server.target, PREFACE + frame), (server.target, chance.randbytes(100)), (server.target, PREFACE[:10])]
     if server.rest:
@@ -248,7 +252,7 @@ def cut_off(chance: random.Random, server) -> None:
 
 
 def slowly(server, signature: str, seconds: float = 5) -> str:
-    """Sends a good request in small pieces: gives the status line of its answer."""
+    """Sends a good request in small pieces and returns the status line of the response."""
     data = good_body(server, signature)
     head = f"POST /v1/models/storygan:predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(data)}\r\n\r\n".encode()
     pieces = [(head + data)[start : start + 16] for start in range(0, len(head + data), 16)]
@@ -260,7 +264,7 @@ def slowly(server, signature: str, seconds: float = 5) -> str:
 
 
 def never_done(server, until: threading.Event) -> None:
-    """Begins to speak HTTP/2 and sends a byte a second."""
+    """Opens an HTTP/2 connection and sends a byte per second."""
     with connection(server.target) as sender, contextlib.suppress(ConnectionError):
         for byte in itertools.chain(PREFACE, itertools.repeat(0)):
             sender.sendall(bytes([byte]))
@@ -288,7 +292,7 @@ class Tally:
 
 
 def bombard(server, count: int, seed: int, messages, tally: Tally, shared: set[str]) -> None:
-    """Sends malformed requests from four threads; `shared`: statuses that a request may get by those in its batch."""
+    """Sends malformed requests from four threads. `shared` are statuses that other requests of a batch may cause."""
     chance = random.Random(seed)
     kinds: list[Callable] = [*messages] * 4 + [cut_off] * 4 + ([body] * 8 if server.rest else [])
     with grpc.insecure_channel(server.target, [("grpc.max_send_message_length", -1)]) as channel:
@@ -314,12 +318,14 @@ def bombard(server, count: int, seed: int, messages, tally: Tally, shared: set[s
 
 @contextlib.contextmanager
 def slow_senders(server, signature: str) -> Iterator[list[str]]:
-    """Keeps slow senders at it; gives the status lines that those who finish get."""
+    """Runs slow senders during the block and gives the status lines of their responses."""
     end, lines = threading.Event(), []
 
     def again() -> None:
-        while not end.is_set():
+        while True:
             lines.append(slowly(server, signature))
+            if end.is_set():
+                return
 
     senders = [threading.Thread(target=never_done, args=(server, end)) for _ in range(8)]
     senders += [threading.Thread(target=again) for _ in range(4 if server.rest else 0)]
@@ -333,13 +339,13 @@ def slow_senders(server, signature: str) -> Iterator[list[str]]:
             sender.join()
 
 
-def survive(server, load, messages, count: int, beside: str) -> None:
-    """Bombards a server, beside good requests of a signature, and asserts what is promised."""
+def survive(server, load, messages, count: int, signature: str) -> None:
+    """Sends malformed requests and at the same time good ones of `signature`, and asserts what both get."""
     tally = Tally()
-    shared = {"INVALID_ARGUMENT", "FAILED_PRECONDITION", "INTERNAL"} if beside != "generate" else set()
-    made = good_request(server, beside)
-    callers = load(server.target, 1, made, lambda answer: answer.outputs["error"].string_val[0], pause=0.05)
-    with callers, slow_senders(server, beside) as lines:
+    shared = {"INVALID_ARGUMENT", "FAILED_PRECONDITION", "INTERNAL"} if signature != "generate" else set()
+    good = good_request(server, signature)
+    callers = load(server.target, 1, good, lambda answer: answer.outputs["error"].string_val[0], pause=0.05)
+    with callers, slow_senders(server, signature) as lines:
         bombard(server, int(WARM * count), SEED, messages, tally, shared)
         before = server.memory()
         bombard(server, count - int(WARM * count), SEED + 1, messages, tally, shared)
@@ -351,7 +357,8 @@ def survive(server, load, messages, count: int, beside: str) -> None:
     assert set(callers.answers) == {b""}
     assert set(lines) <= {"HTTP/1.1 200 OK"}
     assert len(lines) >= (4 if server.rest else 0)
-    assert after <= 1.1 * before
+    if COUNT >= FULL:
+        assert after <= 1.1 * before
 
 
 def test_malformed_requests_without_batching(prove, load):
@@ -361,6 +368,6 @@ def test_malformed_requests_without_batching(prove, load):
 
 @pytest.mark.skipif(bool(TARGET), reason="the server that is named batches or does not, as it was started")
 def test_malformed_requests_with_batching(prove, deployed_batching, load):
-    """As it is deployed. Requests of one signature share batches, and their fate: the good ones have another."""
+    """A malformed request fails its whole batch, so the good requests have another signature."""
     with prove(*deployed_batching) as server:
         survive(server, load, (*MESSAGES, many), COUNT - COUNT // 2, "generate_raw")

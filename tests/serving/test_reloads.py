@@ -1,8 +1,8 @@
 """Versions that change under load: no request fails, and each answer is of one whole version.
 
-The short form makes 1,000 requests, `STORYGAN_REQUESTS=10000` as many. Instead of the local server a real one is asked
-with `STORYGAN_SERVING_TARGET=host:port`: it serves `half` from the folder `STORYGAN_SERVING_BASE`, which has the same
-path for it as for this test (docs/serving.md, Load and faults).
+The short form sends 1,000 requests, `STORYGAN_REQUESTS=10000` as many. With `STORYGAN_SERVING_TARGET=host:port` they go
+to a real server instead of the local one. It serves `half` from the folder `STORYGAN_SERVING_BASE`, which must have the
+same path on the server as here (docs/serving.md, Load and faults).
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ BASE = os.environ.get("STORYGAN_SERVING_BASE", "")
 
 CALLERS = 4
 DAMAGED = 2
-"""Which of the five changes brings a version that cannot be loaded."""
+"""Which of the five changes adds a version that cannot be loaded."""
 
 AVAILABLE = get_model_status_pb2.ModelVersionStatus.AVAILABLE
 
 
 @contextlib.contextmanager
 def served(models, tmp_path, start_process, port_finder, batching):
-    """Gives target, model base directory and what puts a version there, a number a call; one is there."""
+    """Gives the target, the model base directory, and the number of the version in it."""
     base, put = models
     if TARGET:
         if batching:
@@ -56,19 +56,19 @@ def served(models, tmp_path, start_process, port_finder, batching):
 
 
 def request(label=None) -> predict_pb2.PredictRequest:
-    made = predict_pb2.PredictRequest()
-    made.model_spec.name = "half"
-    made.model_spec.signature_name = "whole"
+    message = predict_pb2.PredictRequest()
+    message.model_spec.name = "half"
+    message.model_spec.signature_name = "whole"
     if label:
-        made.model_spec.version_label = label
-    made.inputs["n"].CopyFrom(tf.make_tensor_proto(np.array([1], np.int64)))
-    return made
+        message.model_spec.version_label = label
+    message.inputs["n"].CopyFrom(tf.make_tensor_proto(np.array([1], np.int64)))
+    return message
 
 
 def read(answer) -> tuple[int, float, float]:
-    """Returns the version that says it answered, and those of its weights and of its graph."""
-    told = (answer.outputs[name].float_val[0] for name in ("of_weights", "of_graph"))
-    return (answer.model_spec.version.value, *told)
+    """Returns the version in the answer's `model_spec`, and those of the weights and of the graph that were run."""
+    weights, graph = (answer.outputs[name].float_val[0] for name in ("of_weights", "of_graph"))
+    return answer.model_spec.version.value, weights, graph
 
 
 @contextlib.contextmanager
@@ -78,22 +78,23 @@ def stub_of(target):
 
 
 def state(target: str, number: int) -> tuple[int | None, str]:
-    asked = get_model_status_pb2.GetModelStatusRequest()
-    asked.model_spec.name = "half"
+    """Returns the state of a version and a description; None without a state."""
+    request = get_model_status_pb2.GetModelStatusRequest()
+    request.model_spec.name = "half"
     with stub_of(target) as stub:
         try:
-            answer = stub.GetModelStatus(asked, 30)
+            answer = stub.GetModelStatus(request, 120)
         except grpc.RpcError as error:
             return None, error.code().name
-    told = {version.version: version for version in answer.model_version_status}
-    return (told[number].state, str(told[number])) if number in told else (None, f"no version {number}")
+    versions = {version.version: version for version in answer.model_version_status}
+    return (versions[number].state, str(versions[number])) if number in versions else (None, f"no version {number}")
 
 
 def until_available(target: str, *numbers: int) -> None:
     for number in numbers:
-        for _ in range(900):
-            found, text = state(target, number)
-            if found == AVAILABLE:
+        for _ in range(3000):
+            current, text = state(target, number)
+            if current == AVAILABLE:
                 break
             time.sleep(0.1)
         else:
@@ -101,22 +102,24 @@ def until_available(target: str, *numbers: int) -> None:
 
 
 def until_tried(target: str, number: int) -> None:
-    """Waits until a damaged version was seen, and a little longer, for it to fail."""
-    for _ in range(300):
+    """Waits until a damaged version has a state, and a second longer, in which it may be tried again."""
+    for _ in range(3000):
         if state(target, number)[0] is not None:
             break
         time.sleep(0.1)
+    else:
+        raise AssertionError(f"version {number} was not found: {state(target, number)}")
     time.sleep(1)
     assert state(target, number)[0] != AVAILABLE
 
 
-def tell(callers) -> None:
+def print_counts(callers) -> None:
     versions = sorted({version for version, _, _ in callers.answers})
     print(f"\n{len(callers.answers)} requests, {sum(callers.failures.values())} failed, of versions {versions}")
 
 
 @pytest.mark.parametrize("batching", [False, True])
-def test_models_are_replaced_under_load_and_no_request_fails(
+def test_models_are_replaced_under_load_and_no_reloadfails(
     models, tmp_path, start_process, port_finder, load, batching
 ):
     _, put = models
@@ -132,7 +135,7 @@ def test_models_are_replaced_under_load_and_no_request_fails(
                 else:
                     until_available(target, number)
             callers.until(max(REQUESTS, len(callers.answers) + 100))
-    tell(callers)
+    print_counts(callers)
     assert not callers.failures
     whole = set(range(first, first + 6)) - {first + 1 + DAMAGED}
     assert {version for version, _, _ in callers.answers} == whole
@@ -153,9 +156,9 @@ def test_a_label_is_moved_and_moved_back_under_load(models, tmp_path, start_proc
                     f'model_config_list {{ config {{ name: "half" base_path: "{base}" model_platform: "tensorflow" '
                     f"model_version_policy {{ specific {{ versions: {first} versions: {first + 1} }} }} {labels} }} }}"
                 )
-                asked = model_management_pb2.ReloadConfigRequest()
-                text_format.Parse(text, asked.config)
-                assert stub.HandleReloadConfigRequest(asked, 60).status.error_code == 0
+                reload = model_management_pb2.ReloadConfigRequest()
+                text_format.Parse(text, reload.config)
+                assert stub.HandleReloadConfigRequest(reload, 300).status.error_code == 0
 
             label(None)
             until_available(target, first, first + 1)
@@ -165,7 +168,7 @@ def test_a_label_is_moved_and_moved_back_under_load(models, tmp_path, start_proc
                     callers.until(REQUESTS * change // 5)
                     label(first + change % 2)
                 callers.until(REQUESTS)
-    tell(callers)
+    print_counts(callers)
     assert not callers.failures
     assert {version for version, _, _ in callers.answers} == {first, first + 1}
     assert all(version == weights == graph for version, weights, graph in callers.answers), "an answer of two versions"

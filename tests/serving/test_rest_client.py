@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 import threading
@@ -26,7 +27,7 @@ sys.path[:0] = [{site!r}, {root!r}]
 from serving.call_errors import ServingError
 from serving.rest_client import RestStoryClient
 
-client = RestStoryClient({url!r})
+client = RestStoryClient({url!r}, timeout=120)
 info = client.info()
 story = client.generate(info.examples[0], seed=7)
 for number, frame in enumerate(story.frames):
@@ -49,9 +50,7 @@ for name in ("tensorflow", "grpc", "numpy", "keras"):
 """
 
 
-def test_it_needs_pillow_and_nothing_else(blocks_server, tmp_path):
-    from storygan_tf.export.loaded_model import SavedStoryGAN
-
+def test_it_needs_pillow_and_nothing_else(blocks_server, saved_blocks, tmp_path):
     site = tmp_path / "site-packages"
     site.mkdir()
     for package in Path(PIL.__file__).parents[1].glob("[Pp][Ii][Ll]*"):
@@ -59,13 +58,15 @@ def test_it_needs_pillow_and_nothing_else(blocks_server, tmp_path):
     program = PROGRAM.format(site=str(site), root=str(ROOT), url=blocks_server.url)
     done = subprocess.run([sys.executable, "-I", "-S", "-c", program, tmp_path], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    saved = SavedStoryGAN("blocks")
-    for number, frame in enumerate(saved.generate([saved.info["examples"][0]], [7])[0]):
+    sentences = saved_blocks.info["examples"][0]
+    for number, frame in enumerate(saved_blocks.generate([sentences], [7])[0]):
         with Image.open(tmp_path / f"{number}.png") as image:
             assert np.abs(np.asarray(image).astype(int) - frame).max() <= 1
 
 
 class Script(BaseHTTPRequestHandler):
+    """Answers requests by a script and records their paths."""
+
     answers: list[tuple[int, bytes]] = []  # noqa: RUF012
     paths: list[str] = []  # noqa: RUF012
 
@@ -108,8 +109,8 @@ def test_unavailable_is_tried_again_and_nothing_else(script):
 
 
 def test_a_model_of_another_length_may_take_its_place(script):
-    told = json.dumps({"frames": 3, "examples": [], "words": []})
-    script.answers[:] = [INFO, (200, json.dumps({"predictions": [told]}).encode()), (404, b"{}")]
+    other = json.dumps({"frames": 3, "examples": [], "words": []})
+    script.answers[:] = [INFO, (200, json.dumps({"predictions": [other]}).encode()), (404, b"{}")]
     client = RestStoryClient(script.url)
     assert client.info().frames == 2
     with pytest.raises(ServingError, match="NOT_FOUND"):
@@ -136,7 +137,7 @@ def test_what_a_server_may_answer(script, answer, status):
     assert caught.value.status == status
 
 
-def test_models_versions_and_labels_have_their_places(script):
+def test_models_versions_and_labels_are_in_the_url(script):
     for options in ({}, {"version": 3}, {"label": "canary"}, {"model": "a b"}):
         script.answers.append(INFO)
         RestStoryClient(script.url, **options).info()
@@ -148,8 +149,6 @@ def test_nothing_listens_and_nothing_answers(port_finder):
     with pytest.raises(ServingError) as caught:
         RestStoryClient(f"http://localhost:{port_finder()}", backoff=0.01).info()
     assert caught.value.status == "UNAVAILABLE"
-    import socket
-
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()

@@ -1,8 +1,8 @@
-"""A server that is asked without a pause keeps its memory.
+"""A server under load without a pause: each request gets what it should, and the memory is flat.
 
-The short form takes half a minute, `STORYGAN_SOAK_MINUTES=30` so many. Instead of the local server, which serves the
-pretrained model with batching, a real one is asked with `STORYGAN_SERVING_TARGET=host:port` and `STORYGAN_SERVING_PID`
-(docs/serving.md, Load and faults).
+The short form takes half a minute and prints the memory. With `STORYGAN_SOAK_MINUTES=30` it takes so many, and the
+memory is asserted, too. By default the local server serves the pretrained model with batching.
+`STORYGAN_SERVING_TARGET=host:port` and `STORYGAN_SERVING_PID` name a real server (docs/serving.md, Load and faults).
 """
 
 from __future__ import annotations
@@ -31,11 +31,14 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600 + 60 * MINUTES)]
 CALLERS = 4
 SAMPLES = 40
 FLAT = 1.05
-"""Memory of the last quarter, beside that of the second: the first fills pools and caches."""
+"""Bound of the last quarter's memory relative to the second's; in the first, pools and caches are filled."""
+
+FULL_MINUTES = 10
+"""From so many minutes on the memory is asserted. That of a short run is mostly caches and noise."""
 
 
 class Caller:
-    """Asks this and that, good and bad, and counts what came that was not expected."""
+    """Sends requests of all kinds, good and bad, and counts unexpected responses."""
 
     def __init__(self, server, channel: grpc.Channel, seed: int) -> None:
         self.server = server
@@ -43,18 +46,18 @@ class Caller:
         self.predictions = prediction_service_pb2_grpc.PredictionServiceStub(channel)
         self.models = model_service_pb2_grpc.ModelServiceStub(channel)
         self.stories = server.stories
-        self.asked = 0
+        self.requests = 0
         self.wrong: collections.Counter[str] = collections.Counter()
 
     def until(self, end: float) -> None:
-        kinds = [self.good] * 6 + [self.blank, self.too_short, self.unknown, self.told]
-        while time.monotonic() < end:
+        kinds = [self.good] * 6 + [self.blank, self.too_short, self.unknown, self.metadata_and_status]
+        while not self.requests or time.monotonic() < end:
             self.chance.choice(kinds)()
-            self.asked += 1
+            self.requests += 1
 
-    def expect(self, status: str, made: predict_pb2.PredictRequest, errors=()) -> None:
+    def expect(self, status: str, request: predict_pb2.PredictRequest, errors=()) -> None:
         try:
-            answer = self.predictions.Predict(made, 60)
+            answer = self.predictions.Predict(request, 300)
         except grpc.RpcError as error:
             if error.code().name != status:
                 self.wrong[f"{error.code().name}: {error.details()}"] += 1
@@ -73,21 +76,21 @@ class Caller:
         self.expect("OK", self.server.request("generate", sentences=stories, seed=np.arange(2)), [False, True])
 
     def too_short(self) -> None:
-        """Of another signature than the good ones, whose batches it would fail."""
+        """Has another signature than the good requests, because it fails its whole batch."""
         self.expect("INVALID_ARGUMENT", self.server.request("serving_default", sentences=[self.stories[0][:1]]))
 
     def unknown(self) -> None:
         self.expect("FAILED_PRECONDITION", self.server.request(f"signature {self.chance.random()}"))
 
-    def told(self) -> None:
+    def metadata_and_status(self) -> None:
         metadata = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
         metadata.model_spec.name = "storygan"
-        assert self.predictions.GetModelMetadata(metadata, 60).metadata
+        assert self.predictions.GetModelMetadata(metadata, 300).metadata
         status = get_model_status_pb2.GetModelStatusRequest(model_spec=metadata.model_spec)
-        assert self.models.GetModelStatus(status, 60).model_version_status
+        assert self.models.GetModelStatus(status, 300).model_version_status
 
 
-def test_memory_is_flat(prove, deployed_batching):
+def test_every_request_gets_its_answer_and_memory_is_flat(prove, deployed_batching):
     with prove(*deployed_batching) as server, grpc.insecure_channel(server.target) as channel:
         callers = [Caller(server, channel, seed) for seed in range(CALLERS)]
         end = time.monotonic() + 60 * MINUTES
@@ -101,7 +104,9 @@ def test_memory_is_flat(prove, deployed_batching):
         for thread in threads:
             thread.join()
     quarters = [float(np.mean(quarter)) for quarter in np.split(np.array(sizes), 4)]
-    told = ", ".join(f"{size:.0f}" for size in quarters)
-    print(f"\n{sum(caller.asked for caller in callers)} requests within {MINUTES} minutes; MB by quarter: {told}")
+    sizes_text = ", ".join(f"{size:.0f}" for size in quarters)
+    count = sum(caller.requests for caller in callers)
+    print(f"\n{count} requests within {MINUTES} minutes; MB by quarter: {sizes_text}")
     assert not sum((caller.wrong for caller in callers), collections.Counter())
-    assert quarters[3] <= FLAT * quarters[1]
+    if MINUTES >= FULL_MINUTES:
+        assert quarters[3] <= FLAT * quarters[1]

@@ -1,7 +1,7 @@
-"""The files that TensorFlow Serving is run with: each parsed strictly, and all of them consistent with each other.
+"""The files with which TensorFlow Serving is run: each is parsed strictly, and they are consistent with each other.
 
-Kubernetes' own kinds are checked against its published schemas, KServe's and kustomize's against the fields that they
-document, text files against their messages; and the local server starts with exactly the flags of the Deployment.
+Kubernetes' own kinds are checked against its published schemas, KServe's and kustomize's against their documented
+fields, text files against their messages. The local server starts with exactly the flags of the Deployment.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ from pathlib import Path
 import jsonschema
 import kubernetes_validate
 import pytest
+import tensorflow as tf
 import trustme
 import yaml
+from tensorflow_serving.apis import predict_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
 from serving import tf_serving
@@ -32,7 +34,6 @@ from serving.local_server.server_options import parse_flags
 from serving.story_io import DEFAULT_MODEL
 from serving.tf_serving.tls import tls_config
 from storygan_tf.common.errors import ConfigError
-from storygan_tf.common.model_paths import PRETRAINED
 
 ROOT = Path(tf_serving.__file__).parent
 KUSTOMIZE = ROOT / "kustomize"
@@ -208,7 +209,7 @@ def test_the_inference_service_has_kserves_fields_and_those_of_a_pod():
 def test_kustomizations_know_their_fields_and_name_files_that_are_there(path):
     document = load(path)
     jsonschema.validate(document, KUSTOMIZATION)
-    files = [file for made in document.get("configMapGenerator", []) for file in made.get("files", [])]
+    files = [file for entry in document.get("configMapGenerator", []) for file in entry.get("files", [])]
     for name in (*files, *document.get("resources", []), *document.get("configurations", [])):
         assert (path.parent / name).exists(), name
     for patch in document.get("patches", []):
@@ -261,10 +262,8 @@ def test_selectors_ports_and_names_fit_together():
 
 
 def test_the_image_tag_is_one_setting_and_the_release_of_the_export():
-    import tensorflow as tf
-
     (setting,) = (
-        made for made in load(KUSTOMIZE / "base/kustomization.yaml")["configMapGenerator"] if "literals" in made
+        entry for entry in load(KUSTOMIZE / "base/kustomization.yaml")["configMapGenerator"] if "literals" in entry
     )
     assert setting["literals"] == [f"tag={tf.__version__}"]
     assert f"${{TF_SERVING_TAG:-{tf.__version__}}}" in (ROOT / "docker-compose.yaml").read_text()
@@ -277,7 +276,7 @@ def test_text_files_hold_their_messages():
     (model,) = models.model_config_list.config
     assert (model.name, dict(model.version_labels)) == (DEFAULT_MODEL, {"stable": 1, "canary": 2})
     assert set(model.version_labels.values()) == set(model.model_version_policy.specific.versions)
-    batching = BatchingOptions.of(read_text(CONFIG / "batching.config", BatchingParameters, "batching.config"))
+    batching = BatchingOptions.from_proto(read_text(CONFIG / "batching.config", BatchingParameters, "batching.config"))
     assert (batching.max_batch_size, batching.allowed_batch_sizes) == (32, ())
     monitoring = read_text(CONFIG / "monitoring.config", MonitoringConfig, "monitoring.config").prometheus_config
     template = load(KUSTOMIZE / "overlays/deployment/deployment.yaml")["spec"]["template"]
@@ -310,7 +309,7 @@ def placed(text: str, config: Path, models: Path) -> str:
 
 def ready(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=30) as response:
+        with urllib.request.urlopen(url, timeout=120) as response:
             return response.status == 200
     except urllib.error.HTTPError as error:
         assert error.code == 404, error
@@ -318,24 +317,25 @@ def ready(url: str) -> bool:
         return False
 
 
-def test_the_local_server_starts_with_the_flags_of_the_deployment(start_server, tmp_path):
+def test_the_local_server_starts_with_the_flags_of_the_deployment(start_server, small_model, tmp_path):
     models, config = tmp_path / "models", tmp_path / "config"
     shutil.copytree(CONFIG, config)
+    (models / "storygan").mkdir(parents=True)
     for version in ("1", "2"):
-        (models / "storygan").mkdir(parents=True, exist_ok=True)
-        (models / "storygan" / version).symlink_to(PRETRAINED / "blocks", target_is_directory=True)
+        (models / "storygan" / version).symlink_to(small_model, target_is_directory=True)
     file = config / "models.config"
     file.write_text(placed(file.read_text(), config, models))
     flags = parse_flags([placed(argument, config, models) for argument in pods()["deployment"][1]["args"]])
     del flags["port"], flags["rest_api_port"]
     probe = pods()["deployment"][1]["readinessProbe"]["httpGet"]["path"]
-    with start_server(**flags) as server:
+    with start_server(**flags) as server, server.predictions() as stub:
         # The newest version is loaded first; until the stable one is, the pod must get no requests.
         while not ready(server.url + probe):
             time.sleep(0.1)
         for label, version in (("stable", 1), ("canary", 2)):
-            with StoryClient(server.target, label=label) as client:
-                assert client.generate(client.info().examples[0]).version == version
+            request = predict_pb2.PredictRequest(model_spec={"name": DEFAULT_MODEL, "version_label": label})
+            request.inputs["x"].CopyFrom(tf.make_tensor_proto([2.0]))
+            assert stub.Predict(request, 120).model_spec.version.value == version
 
 
 @pytest.mark.parametrize("mutual", [False, True])
@@ -354,7 +354,7 @@ def test_tls_from_pem_files(start_server, small_model, tmp_path, mutual):
     trusted = Tls(ca=tmp_path / "ca.pem", **own)
     with (
         start_server(model_base_path=str(small_model.parent), ssl_config_file=str(tmp_path / "tls.config")) as server,
-        StoryClient(server.target, model="half", tls=trusted, attempts=1) as client,
+        StoryClient(server.target, model="half", tls=trusted, attempts=1, timeout=120) as client,
         pytest.raises(ServingError, match='FAILED_PRECONDITION: Serving signature key "info" not found'),
     ):
         client.info()

@@ -1,4 +1,4 @@
-"""A checkout with a PATH of its own: the scripts run for real, and meet the machine that a test describes."""
+"""A copy of the scripts, with a PATH on which fake commands describe the machine that a test needs."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Machine:
         return path
 
     def python(self, path: Path | None = None, version: str = "3.10", lacks: str = "") -> Path:
-        """Writes a fake Python that answers what the scripts ask, and makes fake environments."""
+        """Writes a fake Python that supports the calls of the scripts, and creates fake environments."""
         path = path or self.bin / f"python{version}"
         uv = self.command("uv", 'case "$1" in --version) echo uv 0.9.1 ;; esac', self.home / "download")
         body = f"""
@@ -72,7 +72,7 @@ esac
         )
 
     def calls(self) -> list[str]:
-        """Returns the calls of fake commands since last asked."""
+        """Returns the calls of fake commands since the last call of this method."""
         lines = self.log.read_text().splitlines() if self.log.exists() else []
         self.log.unlink(missing_ok=True)
         return lines
@@ -87,5 +87,5 @@ def machine(tmp_path):
 def make() -> str:
     found = shutil.which("make")
     if found is None:
-        pytest.skip("no make here")
+        pytest.skip("make is not installed")
     return os.fspath(found)

@@ -1,4 +1,4 @@
-"""The scripts of the Flink cluster: what is missing is told, nobody else's process is stopped; and the manifest."""
+"""The scripts of the Flink cluster: their errors, that they stop only their own processes, and the manifest."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def cluster(machine, *arguments, **environment):
     return machine.run(sys.executable, SCRIPT, *arguments, **environment)
 
 
-def fetched(machine):
-    """Makes it look as if Flink had been fetched."""
+def create_flink_folder(machine):
+    """Creates the folder that a download of Flink would create."""
     (machine.checkout / ".flink/python/lib/python3.10/site-packages/pyflink/lib").mkdir(parents=True)
 
 
@@ -47,23 +47,23 @@ def test_another_java_is_refused(machine, version):
 
 def test_without_maven_it_says_how_to_get_it(machine):
     java(machine, "17.0.15")
-    fetched(machine)
+    create_flink_folder(machine)
     done = cluster(machine, "up")
     assert done.returncode == MISSING
     assert "found no Maven, which builds Beam's job server: apt-get install maven" in done.stderr
 
 
-def test_what_cannot_be_fetched_or_built_is_told(machine):
+def test_failed_downloads_and_builds_are_reported(machine):
     java(machine, "17.0.15")
     done = cluster(machine, "up")
     assert (done.returncode, "no environment for Flink: `uv` failed." in done.stderr) == (MISSING, True)
-    fetched(machine)
+    create_flink_folder(machine)
     machine.command("mvn", "echo '[ERROR] no answer'; exit 1")
     done = cluster(machine, "up")
     assert (done.returncode, "no job server: `mvn` failed. [ERROR] no answer" in done.stderr) == (MISSING, True)
 
 
-def test_a_process_that_took_a_stopped_ones_number_is_left_alone(machine):
+def test_another_process_with_the_number_of_a_stopped_one_is_not_killed(machine):
     folder = machine.checkout / ".flink/cluster"
     folder.mkdir(parents=True)
     (folder / "processes.json").write_text(json.dumps([{"name": "jobmanager", "pid": os.getpid(), "started": "1"}]))
@@ -71,11 +71,11 @@ def test_a_process_that_took_a_stopped_ones_number_is_left_alone(machine):
     assert not (folder / "processes.json").exists()
 
 
-def test_to_stop_what_does_not_run_does_no_harm(machine):
+def test_stopping_a_cluster_that_does_not_run_does_nothing(machine):
     assert cluster(machine, "down").returncode == 0
 
 
-def test_pods_without_their_tools_are_told(machine):
+def test_missing_tools_of_pods_are_named(machine):
     done = machine.run(sys.executable, "scripts/flink/pod_cluster.py", "storygan", "prepare")
     assert (done.returncode, done.stderr.startswith("flink: pods need unshare (util-linux)")) == (MISSING, True)
 
@@ -99,14 +99,14 @@ def test_the_manifest_follows_kubernetes_schemas(manifest):
         kubernetes_validate.validate(document, "1.31", strict=True)
 
 
-def test_the_manifests_flink_is_that_of_the_pods(manifest):
-    told = manifest["ConfigMap", "flink"]["data"]["FLINK_PROPERTIES"].splitlines()
-    assert {*told} - {*CONFIGURATION.splitlines()} == {"jobmanager.rpc.address: flink"}
+def test_the_manifest_has_the_flink_configuration_of_the_pods(manifest):
+    properties = manifest["ConfigMap", "flink"]["data"]["FLINK_PROPERTIES"].splitlines()
+    assert {*properties} - {*CONFIGURATION.splitlines()} == {"jobmanager.rpc.address: flink"}
     for deployment, name in (("flink-job-manager", "job-manager"), ("flink-task-manager", "task-manager")):
         assert containers(manifest, deployment)[name]["envFrom"] == [{"configMapRef": {"name": "flink"}}]
 
 
-def test_a_pool_of_workers_is_beside_each_task_manager_as_in_the_pods(manifest):
+def test_each_task_manager_has_a_pool_of_workers_as_in_the_pods(manifest):
     pool = containers(manifest, "flink-task-manager")["workers"]
     assert ["-m", *POOL] == [*pool["command"], *pool["args"]][1:]
     assert f"--environment_config=localhost:{pool['args'][1]}" in ENVIRONMENT

@@ -1,7 +1,7 @@
-"""The image, without Docker: the Dockerfile's own lines are read, and carried out in a folder.
+"""The image, tested without Docker: the tests read the Dockerfile and carry out its instructions in a folder.
 
-Not shown is what needs Docker or an administrator: the base image, `apt-get`, `useradd`. The folder is one for both
-stages, as an environment stays where it was made.
+They leave out instructions that need Docker or an administrator: the base image, `apt-get`, `useradd`. Both stages use
+the same folder, because an environment cannot be moved.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ROOMS = ("storygan_tf", "storygan_cli", "components", "pipeline", "serving")
 
 NEEDS_ADMINISTRATOR = ("apt-get ", "useradd ")
 ANYBODY = "12345"
-"""A user that nobody knows, as clusters choose them."""
+"""Number of a user that has no account, as clusters choose for containers."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Line:
 
     @property
     def copied(self) -> tuple[dict[str, str], list[str], str]:
-        """Of COPY: options, sources and target."""
+        """The options, sources and target of a COPY."""
         parts = self.rest.split()
         options = dict(part.removeprefix("--").split("=") for part in parts if part.startswith("--"))
         *sources, target = [part for part in parts if not part.startswith("--")]
@@ -46,7 +46,7 @@ class Line:
 
     @property
     def variables(self) -> dict[str, str]:
-        """Of ENV."""
+        """The variables of an ENV."""
         return dict(part.split("=", 1) for part in shlex.split(self.rest))
 
 
@@ -55,7 +55,7 @@ def instructions() -> list[Line]:
     return [Line(*line.split(None, 1)) for line in text.splitlines() if line.strip()]
 
 
-def of(word: str) -> list[Line]:
+def instructions_named(word: str) -> list[Line]:
     return [line for line in instructions() if line.word == word]
 
 
@@ -63,7 +63,7 @@ def of(word: str) -> list[Line]:
 
 
 def ignored(path: str) -> bool:
-    """Tells whether .dockerignore leaves a path out: the last pattern that fits it, or a folder above it, decides."""
+    """Returns whether .dockerignore leaves a path out, which the last matching pattern decides."""
     left_out = False
     for line in (ROOT / ".dockerignore").read_text().splitlines():
         if line and not line.startswith("#"):
@@ -74,7 +74,7 @@ def ignored(path: str) -> bool:
 
 
 def context_files() -> list[str]:
-    """Returns the files that Docker would be sent, relative to the repository."""
+    """Returns the paths of the files in Docker's build context, relative to the repository."""
     tops = [path for path in ROOT.iterdir() if not ignored(path.name) or path.name == "scripts"]
     files = [file for top in tops for file in ([top] if top.is_file() else top.rglob("*")) if file.is_file()]
     names = [str(file.relative_to(ROOT)) for file in files]
@@ -101,13 +101,13 @@ def copy_context(folder: Path) -> Path:
         "components/story_validator/__pycache__/seen.cpython-310.pyc",
     ],
 )
-def test_docker_is_not_sent(path):
+def test_left_out_of_the_build_context(path):
     assert ignored(path)
 
 
-def test_every_file_that_is_copied_is_sent_and_no_other():
+def test_the_build_context_has_the_files_that_are_copied_and_no_others():
     sent, copied = set(context_files()), set()
-    for line in of("COPY"):
+    for line in instructions_named("COPY"):
         options, sources, _ = line.copied
         if "from" not in options:
             for source in sources:
@@ -117,7 +117,7 @@ def test_every_file_that_is_copied_is_sent_and_no_other():
     assert sent == copied
 
 
-def test_every_room_is_sent_whole():
+def test_the_build_context_has_every_file_of_a_room():
     wanted = {
         str(file.relative_to(ROOT))
         for room in ROOMS
@@ -140,17 +140,19 @@ def test_the_project_is_built_from_what_is_copied(tmp_path):
 # What a container starts
 
 
-def test_a_container_is_nobody_in_particular_in_a_folder_that_anybody_may_write():
-    environment = {name: value for line in of("ENV") for name, value in line.variables.items()}
-    assert environment["HOME"] == of("WORKDIR")[-1].rest == "/data"
+def test_a_container_runs_without_root_in_a_folder_that_every_user_may_write():
+    environment = {name: value for line in instructions_named("ENV") for name, value in line.variables.items()}
+    assert environment["HOME"] == instructions_named("WORKDIR")[-1].rest == "/data"
     assert environment["USER"] == environment["LOGNAME"]
-    assert of("USER")[-1].rest not in ("root", "0")
-    assert "install --directory --mode 1777 /data /data/runs" in [line.rest for line in of("RUN")]
+    assert instructions_named("USER")[-1].rest not in ("root", "0")
+    assert "install --directory --mode 1777 /data /data/runs" in [line.rest for line in instructions_named("RUN")]
 
 
 def test_the_default_is_without_cuda():
-    assert "ARG EXTRA=" in [f"{line.word} {line.rest}" for line in of("ARG")]
-    assert any("requirements.lock ${EXTRA:+requirements.$EXTRA.lock}" in line.rest for line in of("RUN"))
+    assert "ARG EXTRA=" in [f"{line.word} {line.rest}" for line in instructions_named("ARG")]
+    assert any(
+        "requirements.lock ${EXTRA:+requirements.$EXTRA.lock}" in line.rest for line in instructions_named("RUN")
+    )
 
 
 @pytest.mark.parametrize(
@@ -166,11 +168,11 @@ def test_the_extra_chooses_the_locks(extra, locks):
 
 
 class Layout:
-    """What `docker build` makes, below a folder.
+    """The file system that `docker build` makes, in a folder.
 
     Args:
-        folder: stands for `/`.
-        extra: as `--build-arg EXTRA=` says.
+        folder: parent of the folder that takes the place of `/`.
+        extra: value of `--build-arg EXTRA=`.
     """
 
     def __init__(self, folder: Path, extra: str = "") -> None:
@@ -184,7 +186,7 @@ class Layout:
         return self.folder / os.path.join(self.here, path).lstrip("/")  # noqa: PTH118 - "/x" replaces all before it
 
     def mapped(self, text: str) -> str:
-        """Returns a command or a variable with the image's own folders in their real places."""
+        """Returns a text in which the paths of the image's own folders are replaced by their real paths."""
         return re.sub(r"(?<![\w./])/(opt|src|data|usr/local/bin/first-run)(?=[/\s:]|$)", rf"{self.folder}/\1", text)
 
     def build(self) -> None:
@@ -210,7 +212,7 @@ class Layout:
 
     def run(self, line: Line) -> None:
         if not line.rest.startswith(NEEDS_ADMINISTRATOR):
-            # Packages are taken from where this machine has them already; Docker has them nowhere.
+            # Uses the package caches of this machine, which Docker does not have.
             kept = ("HOME", "PIP_", "UV_", "SSL_", "http", "HTTP", "no_proxy", "NO_PROXY")
             environment = {name: value for name, value in os.environ.items() if name.startswith(kept)}
             environment |= {"PATH": f"{sys.base_prefix}/bin:/usr/bin:/bin", "EXTRA": self.extra}
@@ -219,7 +221,7 @@ class Layout:
             assert done.returncode == 0, done.stderr
 
     def start(self, *command: str) -> subprocess.CompletedProcess[str]:
-        """Runs a command as a container does; as a user that nobody knows, where this test may."""
+        """Runs a command as a container does, as a user without an account if this test may change the user."""
         final = instructions()
         last = max(number for number, line in enumerate(final) if line.word == "FROM")
         environment = {"PATH": "/usr/bin:/bin"}
@@ -233,7 +235,7 @@ class Layout:
 
 
 def as_anybody() -> list[str]:
-    """Returns what runs a command as another user, who may read all (a Python below /root, too) and owns nothing."""
+    """Returns the command prefix for a user who may read everything (also a Python below /root) and owns nothing."""
     if os.getuid() != 0 or not shutil.which("setpriv"):
         return []
     capabilities = [
@@ -246,34 +248,34 @@ def as_anybody() -> list[str]:
 
 @pytest.fixture(scope="module")
 def layout():
-    # Not in pytest's folder, into which no other user may look.
+    # Not in pytest's folder, which no other user may read.
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
-        made = Layout(Path(folder))
-        made.build()
-        yield made
+        image = Layout(Path(folder))
+        image.build()
+        yield image
 
 
 def entry_point() -> list[str]:
-    return [*json.loads(of("ENTRYPOINT")[-1].rest), *json.loads(of("CMD")[-1].rest)]
+    return [*json.loads(instructions_named("ENTRYPOINT")[-1].rest), *json.loads(instructions_named("CMD")[-1].rest)]
 
 
 @pytest.mark.slow
-def test_the_entry_point_says_what_it_can(layout):
+def test_the_entry_point_prints_help(layout):
     done = layout.start(*entry_point())
     assert done.returncode == 0, done.stderr
     assert "generate" in done.stdout
 
 
 @pytest.mark.slow
-def test_steps_of_a_pipeline_start_there(layout):
+def test_steps_of_a_pipeline_start_in_the_image(layout):
     done = layout.start("python", "-W", "ignore", "-m", "pipeline.cluster.step", "--help")
     assert done.returncode == 0, done.stderr
     assert "--executor" in done.stdout
 
 
 @pytest.mark.slow
-def test_somebody_whom_the_image_does_not_know_draws_a_story_there(layout):
+def test_a_user_without_an_account_draws_a_story(layout):
     done = layout.start("storygan", "generate", "--model", "blocks", "--out", "runs/board.png")
     assert done.returncode == 0, done.stderr
     board = layout.real("/data") / "runs/board.png"
@@ -294,7 +296,7 @@ def test_the_first_run_is_there(layout):
 
 @pytest.mark.slow
 def test_the_variant_with_cuda_resolves(layout):
-    """Its packages, 2 GB, are not downloaded; they fit what is there, and nothing that is there is taken away."""
+    """The additional packages, 2 GB, are resolved but not downloaded; no installed package is removed."""
     uv = layout.real("/opt/storygan/bin/uv")
     locks = [str(layout.real(f"/src/requirements.{name}")) for name in ("lock", "gpu.lock")]
     command = [str(uv), "pip", "sync", "--dry-run", "--python", str(uv.with_name("python")), *locks]

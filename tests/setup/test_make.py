@@ -20,7 +20,7 @@ ROOMS = ("storygan_tf", "storygan_cli", "components", "pipeline", "serving")
 
 
 def environment() -> dict[str, str]:
-    """Returns the environment without what a surrounding `make test` puts there."""
+    """Returns the environment without the variables that a surrounding `make test` sets."""
     own = ("STORIES", "TEST_STORIES", "SEED", "MFLAGS", "MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES")
     return {name: value for name, value in os.environ.items() if name not in own}
 
@@ -80,7 +80,7 @@ def test_make_sets_up_first(make, target, last):
 
 
 def test_make_passes_python_on(make, machine):
-    """Through make to the script, which takes it at its word."""
+    """make passes the variable to the script, which uses no other Python."""
     (machine.bin / "make").symlink_to(make)
     done = machine.run("make", "test", "PYTHON=/no/such/python")
     assert done.returncode != 0
@@ -160,7 +160,7 @@ def test_the_wheel_carries_the_pretrained_model(wheel):
         assert wheel.read(str(file.relative_to(ROOT))) == file.read_bytes()
 
 
-def test_the_wheel_says_what_it_needs(wheel):
+def test_the_metadata_of_the_wheel(wheel):
     metadata = next(name for name in wheel.namelist() if name.endswith("METADATA"))
     text = wheel.read(metadata).decode()
     assert re.search(r"Requires-Python: (<3\.12, ?>=3\.10|>=3\.10, ?<3\.12)\n", text)
@@ -174,7 +174,7 @@ def test_the_wheel_says_what_it_needs(wheel):
 
 
 def test_the_lock_follows_setup_py(wheel):
-    """An edit of setup.py without `make lock` would be noticed here."""
+    """Fails if setup.py was edited without `make lock`."""
     metadata = next(name for name in wheel.namelist() if name.endswith("METADATA"))
     lines = re.findall("^Requires-Dist: (.*)$", wheel.read(metadata).decode(), re.MULTILINE)
     requirements = [Requirement(line) for line in lines if 'extra == "gpu"' not in line]
@@ -188,10 +188,10 @@ def test_the_lock_follows_setup_py(wheel):
     assert {requirement.name for requirement in requirements} == set(direct)
 
 
-def test_the_lock_for_gpus_is_what_tensorflow_asks_for():
-    """By TensorFlow's own metadata: what its extra `and-cuda` adds, and nothing more."""
-    asked = map(Requirement, importlib.metadata.requires("tensorflow") or ())
-    wanted = {one.name: str(one.specifier).removeprefix("==") for one in asked if "and-cuda" in str(one.marker)}
+def test_the_lock_for_gpus_is_what_tensorflow_requires():
+    """The lock has exactly the packages that the extra `and-cuda` of TensorFlow's own metadata adds."""
+    required = map(Requirement, importlib.metadata.requires("tensorflow") or ())
+    wanted = {one.name: str(one.specifier).removeprefix("==") for one in required if "and-cuda" in str(one.marker)}
     found = locked("requirements.gpu.lock")
     assert found == wanted
     assert not set(found) & set(locked())

@@ -1,4 +1,4 @@
-"""scripts/setup_env.sh on machines of all kinds: what is said, that nothing is fetched before, what is done once."""
+"""scripts/setup_env.sh on machines of all kinds: its messages, its checks and its installations."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ FETCHERS = ("curl", "wget", "pip", "uv pip", "uv venv", "python3.10 -m")
 
 
 def refused(machine, **environment) -> str:
-    """Runs the set-up on a machine where it must refuse; returns what it says."""
+    """Runs the script on a machine where it must fail before it changes anything, and returns its error message."""
     done = machine.run(**environment)
     assert done.returncode == 1
     assert [call for call in machine.calls() if call.startswith(FETCHERS)] == []
@@ -22,11 +22,11 @@ def names_docker(message: str) -> bool:
     return "docker build --platform linux/amd64 -t storygan ." in message and "docker run --rm" in message
 
 
-# What is in the way
+# Checks before any download
 
 
 @pytest.mark.parametrize(
-    ("system", "processor", "said"),
+    ("system", "processor", "message"),
     [
         ("Linux", "aarch64", "this processor is aarch64"),
         ("Linux", "armv7l", "this processor is armv7l"),
@@ -35,17 +35,17 @@ def names_docker(message: str) -> bool:
         ("MINGW64_NT-10.0", "x86_64", "this is MINGW64_NT-10.0"),
     ],
 )
-def test_platforms_without_packages(machine, system, processor, said):
+def test_platforms_without_packages(machine, system, processor, message):
     machine.command("uname", f'case "$1" in -s) echo {system} ;; -m) echo {processor} ;; esac')
     machine.python()
-    message = refused(machine)
-    assert said in message
-    assert "Linux on x86_64 only" in message
-    assert names_docker(message)
+    error = refused(machine)
+    assert message in error
+    assert "Linux on x86_64 only" in error
+    assert names_docker(error)
 
 
 @pytest.mark.parametrize(
-    ("getconf", "ldd", "said"),
+    ("getconf", "ldd", "message"),
     [
         ("echo glibc 2.27", None, "glibc 2.28 or newer (Debian 10, Ubuntu 20.04, RHEL 8); this system has 2.27"),
         ("echo glibc 2.5", None, "this system has 2.5"),
@@ -54,14 +54,14 @@ def test_platforms_without_packages(machine, system, processor, said):
         ("exit 1", None, "another C library (musl?)"),
     ],
 )
-def test_old_and_other_c_libraries(machine, getconf, ldd, said):
+def test_old_and_other_c_libraries(machine, getconf, ldd, message):
     machine.command("getconf", getconf)
     if ldd:
         machine.command("ldd", ldd)
     machine.python()
-    message = refused(machine)
-    assert said in message
-    assert names_docker(message)
+    error = refused(machine)
+    assert message in error
+    assert names_docker(error)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_old_and_other_c_libraries(machine, getconf, ldd, said):
         ("exit 1", "echo 'ldd (Ubuntu GLIBC 2.35-0ubuntu3.8) 2.35'"),
     ],
 )
-def test_c_libraries_that_do(machine, getconf, ldd):
+def test_c_libraries_that_are_new_enough(machine, getconf, ldd):
     machine.command("getconf", getconf)
     if ldd:
         machine.command("ldd", ldd)
@@ -98,7 +98,7 @@ def test_no_python(machine):
 
 
 def test_a_shim_that_fails(machine):
-    """As pyenv's, which are on PATH for every version that is installed and fail where it is not chosen."""
+    """pyenv puts a shim on PATH for every installed version; it fails if that version is not selected."""
     machine.command("python3.10", "echo 'pyenv: python3.10: command not found' >&2; exit 127")
     machine.python(machine.bin / "python3", version="3.12")
     assert "no Python 3.10 was found" in refused(machine)
@@ -106,7 +106,7 @@ def test_a_shim_that_fails(machine):
 
 @pytest.mark.parametrize("version", ["3.9", "3.11"])
 def test_python_variable_of_another_version(machine, version):
-    """It is taken at its word, even where a right one could be found."""
+    """PYTHON is used even if the script could find a Python of the right version."""
     machine.python()
     path = machine.python(machine.home / "python", version=version)
     message = refused(machine, PYTHON=str(path))
@@ -144,7 +144,7 @@ def test_something_else_is_called_venv(machine):
     assert (machine.checkout / ".venv/thesis.txt").exists()
 
 
-# Where Python is found
+# Search for Python
 
 
 def found_by(machine, **environment) -> str:
@@ -165,7 +165,7 @@ def test_found_as_python3(machine):
 
 @pytest.mark.parametrize("variable", [True, False])
 def test_found_in_pyenv(machine, variable):
-    """Behind a shim that fails, by PYENV_ROOT or in the usual place."""
+    """Python is found in PYENV_ROOT or in ~/.pyenv, although the shim on PATH fails."""
     machine.command("python3.10", "exit 127")
     root = machine.home / ("elsewhere" if variable else ".pyenv")
     machine.command("python", "exit 127", root / "versions/3.10.1/bin")
@@ -184,11 +184,11 @@ def test_found_by_variable(machine):
     assert found_by(machine, PYTHON=str(path)) == str(path)
 
 
-# What is done, and once
+# Installation
 
 
 def installs(machine) -> list[str]:
-    """Returns the calls that change the environment, since last asked."""
+    """Returns the calls that change the environment, since the last call of this function."""
     return [call for call in machine.calls() if "pip sync" in call or "pip install" in call or "-m venv" in call]
 
 
@@ -198,6 +198,25 @@ def installed(machine):
     done = machine.run()
     assert done.returncode == 0, done.stderr
     return machine
+
+
+def test_a_first_call_prints_the_download_and_the_caches(machine):
+    python = machine.python()
+    printed = machine.run().stdout
+    assert f"creating .venv with {python}" in printed
+    assert "this downloads about" in printed
+    assert "minutes" in printed
+    assert f"cached in {machine.home}/.cache/uv (uv itself in {machine.home}/.cache/pip)" in printed
+
+
+def test_the_caches_are_those_of_uv_and_pip(machine):
+    machine.python()
+    assert "cached in /a/uv (uv itself in /a/pip)" in machine.run(XDG_CACHE_HOME="/a").stdout
+    (machine.checkout / ".venv/storygan.stamp").unlink()
+    printed = machine.run(XDG_CACHE_HOME="/a", UV_CACHE_DIR="/b", PIP_CACHE_DIR="/c").stdout
+    assert "cached in /b (uv itself in /c)" in printed
+    assert "updating .venv" in printed
+    assert "this downloads about" not in printed
 
 
 def test_a_first_call_installs_the_lock_then_the_project(installed):
@@ -214,7 +233,7 @@ def test_a_second_call_installs_nothing(installed):
     done = installed.run()
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     (only,) = [call for call in installed.calls() if call.startswith(("uv", "pip", "g++", "python3.10"))]
-    assert "sys.exit('%d.%d'" in only  # it asks the environment's Python whether it runs
+    assert "sys.exit('%d.%d'" in only  # checks that the environment's Python runs
 
 
 @pytest.mark.parametrize("changed", ["requirements.lock", "setup.py"])
@@ -229,7 +248,7 @@ def test_an_edit_installs_again_into_the_same_environment(installed, changed):
 
 
 def test_a_moved_checkout_is_installed_again(installed):
-    """An environment's scripts name the folder that they were made in."""
+    """The scripts of an environment contain the path of the folder that it was created in."""
     installed.calls()
     moved = installed.checkout.with_name("moved")
     installed.checkout.rename(moved)
@@ -238,7 +257,7 @@ def test_a_moved_checkout_is_installed_again(installed):
     assert installs(installed)
 
 
-def test_an_interrupted_install_is_made_good(machine):
+def test_the_next_call_finishes_an_interrupted_install(machine):
     python = machine.python()
     uv = machine.checkout / ".venv/bin/uv"
     assert machine.run().returncode == 0
@@ -266,7 +285,7 @@ def test_a_failing_editable_install_leaves_no_stamp(machine):
     assert not (machine.checkout / ".venv/storygan.stamp").exists()
 
 
-def test_an_environment_whose_python_is_gone_is_made_anew(installed):
+def test_an_environment_without_its_python_is_created_again(installed):
     installed.calls()
     python = installed.checkout / ".venv/bin/python"
     python.unlink()
@@ -275,7 +294,7 @@ def test_an_environment_whose_python_is_gone_is_made_anew(installed):
     assert "-m venv" in installs(installed)[0]
 
 
-def test_an_environment_of_another_python_is_made_anew(installed):
+def test_an_environment_of_another_python_is_created_again(installed):
     installed.calls()
     installed.python(installed.checkout / ".venv/bin/python", version="3.11")
     assert installed.run().returncode == 0

@@ -1,4 +1,4 @@
-"""What `storygan batch` says, how it ends, and that a kill loses and doubles nothing."""
+"""`storygan batch`: its output, its exit, and that a killed job loses and repeats no story."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def write_stories(path: Path, count: int, blank: int = 0) -> Path:
     return path
 
 
-def test_it_tells_what_became_of_the_stories(tmp_path):
+def test_it_prints_how_many_stories_were_drawn_and_rejected(tmp_path):
     given = write_stories(tmp_path / "a.jsonl", 5, blank=2)
     done = batch("--model", "blocks", "--input", given, "--output", tmp_path / "out")
     assert done.exit_code == 0, done.output
@@ -54,7 +54,7 @@ def test_it_tells_what_became_of_the_stories(tmp_path):
     assert len(list((tmp_path / "out/images/00000").iterdir())) == 12
 
 
-def test_where_no_story_could_be_drawn_it_fails(tmp_path):
+def test_it_fails_if_no_story_could_be_drawn(tmp_path):
     given = write_stories(tmp_path / "a.jsonl", 2, blank=2)
     done = batch("--model", "blocks", "--input", given, "--output", tmp_path / "out")
     assert isinstance(done.exception, DataError)
@@ -80,7 +80,7 @@ def test_arguments_that_cannot_be_used(arguments, error, words, tmp_path, monkey
 
 
 class Job:
-    """`storygan batch` in processes of its own."""
+    """A job of `storygan batch` in a process of its own."""
 
     def __init__(self, given: Path, out: Path, workers: int) -> None:
         self.out = out
@@ -96,11 +96,11 @@ class Job:
 
     def finish(self) -> None:
         process = self.start()
-        said, _ = process.communicate(timeout=500)
-        assert process.returncode == 0, said.decode()[-3000:]
+        output, _ = process.communicate(timeout=500)
+        assert process.returncode == 0, output.decode()[-3000:]
 
     def written(self) -> dict[Path, int]:
-        """The parts of the manifest, and when they were written."""
+        """Returns the modification time of each part of the manifest."""
         return {path: path.stat().st_mtime_ns for path in self.out.glob("manifest/*.jsonl")}
 
     def files(self) -> dict[str, bytes]:
@@ -108,7 +108,7 @@ class Job:
 
 
 def kill_after(job: Job, parts: int, chance: random.Random) -> None:
-    """Kills a job and all its workers with SIGKILL, a little after so many parts are whole."""
+    """Kills a job and all its workers with SIGKILL, up to two seconds after `parts` parts are complete."""
     process = job.start()
     try:
         while len(job.written()) < parts:
@@ -122,7 +122,7 @@ def kill_after(job: Job, parts: int, chance: random.Random) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_killed_job_goes_on_and_ends_as_the_undisturbed_one(tmp_path, workers):
+def test_a_killed_job_continues_to_the_same_result(tmp_path, workers):
     given = write_stories(tmp_path / "a.jsonl", 1200, blank=40)
     undisturbed = Job(given, tmp_path / "whole", 1)
     undisturbed.finish()

@@ -1,36 +1,31 @@
-"""`storygan data` as a user calls it: in processes of its own."""
+"""`storygan data`: the reports, pictures and folders that it makes, and its error messages."""
 
 from __future__ import annotations
 
+import functools
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from PIL import Image
 
-REPOSITORY = Path(__file__).parents[2]
+
+@pytest.fixture
+def data(storygan):
+    """Returns a function that runs a command of `storygan data`."""
+    return functools.partial(storygan, "data")
 
 
-def storygan(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "storygan_cli", "data", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=REPOSITORY,
-        env=os.environ | {"PYTHONPATH": str(REPOSITORY), "COLUMNS": "100"},
-    )
+@pytest.fixture
+def data_error(data):
+    """Returns a function that runs a command of `storygan data`, which must fail, and returns its error message."""
 
+    def run(*arguments):
+        done = data(*arguments)
+        assert done.returncode == 1, done.stdout
+        assert "Traceback" not in done.stderr
+        return " ".join(done.stderr.split())
 
-def failed(*arguments):
-    """Returns the paragraph of a command that has to fail."""
-    done = storygan(*arguments)
-    assert done.returncode == 1, done.stdout
-    assert "Traceback" not in done.stderr
-    return " ".join(done.stderr.split())
+    return run
 
 
 @pytest.fixture
@@ -38,8 +33,8 @@ def folder(tmp_path, story_folder):
     return story_folder(tmp_path / "data", train=6, test=2)
 
 
-def test_check_counts_what_is_there(folder):
-    done = storygan("check", folder)
+def test_check_counts_stories_and_pictures(data, folder):
+    done = data("check", folder)
     assert done.returncode == 0, done.stderr
     lines = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
     assert lines["layout"] == "story-folder"
@@ -50,11 +45,11 @@ def test_check_counts_what_is_there(folder):
     assert lines["labels"].startswith("blue: ")
 
 
-def test_check_tells_what_was_set_aside_and_why(folder, story_lines):
+def test_check_prints_rejected_stories_with_reasons(data, folder, story_lines):
     (folder / "images/s000_2.png").unlink()
     (folder / "images/s001_2.png").write_bytes(b"no picture")
     story_lines(folder).edit(2, sentences=["a", "b", "c"])
-    done = storygan("check", folder)
+    done = data("check", folder)
     assert done.returncode == 0, done.stderr
     assert "8 given, 5 usable, 3 set aside" in done.stdout
     assert "1 x missing image: s000 (images/s000_2.png)" in done.stdout
@@ -62,8 +57,8 @@ def test_check_tells_what_was_set_aside_and_why(folder, story_lines):
     assert "1 x 3 sentences for 4 images; they must be as many: s002 (stories.jsonl:3)" in done.stdout
 
 
-def test_check_of_another_length_fails_when_nothing_is_left(folder):
-    done = storygan("check", folder, "--frames", 5)
+def test_check_fails_when_no_story_is_left(data, folder):
+    done = data("check", folder, "--frames", 5)
     assert done.returncode == 1
     assert (
         "8 x 4 frames, expected 5: s000 (stories.jsonl); s001 (stories.jsonl); s002 (stories.jsonl); ..." in done.stdout
@@ -71,63 +66,63 @@ def test_check_of_another_length_fails_when_nothing_is_left(folder):
     assert "no story can be used" in done.stderr
 
 
-def test_check_of_nothing_fails(tmp_path):
-    assert "nothing in it; expected stories.jsonl" in failed("check", tmp_path)
-    assert "no such folder" in failed("check", tmp_path / "none")
+def test_check_of_an_empty_or_missing_folder_fails(data_error, tmp_path):
+    assert "nothing in it; expected stories.jsonl" in data_error("check", tmp_path)
+    assert "no such folder" in data_error("check", tmp_path / "none")
 
 
-def test_check_in_another_format_says_what_it_expected(folder):
-    assert "expected CLEVR_dict.npy" in failed("check", folder, "--format", "clevr-sv")
+def test_check_in_another_format_names_the_expected_file(data_error, folder):
+    assert "expected CLEVR_dict.npy" in data_error("check", folder, "--format", "clevr-sv")
 
 
-def test_show_draws_a_contact_sheet(folder, tmp_path):
-    done = storygan("show", folder, "--out", tmp_path / "board.png", "--stories", 3)
+def test_show_draws_a_contact_sheet(data, folder, tmp_path):
+    done = data("show", folder, "--out", tmp_path / "board.png", "--stories", 3)
     assert done.returncode == 0, done.stderr
     with Image.open(tmp_path / "board.png") as board:
         assert board.width > 4 * 160
         assert board.height > 3 * 180
 
 
-def test_show_passes_over_bad_pictures_and_tells_them(folder, tmp_path):
+def test_show_skips_and_prints_unreadable_pictures(data, data_error, folder, tmp_path):
     for number in (0, 4, 5, 6, 7):
         (folder / f"images/s{number:03d}_2.png").write_bytes(b"no picture")
-    done = storygan("show", folder, "--out", tmp_path / "board.png", "--stories", 2)
+    done = data("show", folder, "--out", tmp_path / "board.png", "--stories", 2)
     assert done.returncode == 0, done.stderr
     assert "5 x not a picture of a known format: s000 (images/s000_2.png); s004" in done.stdout
     assert "1 of 8 stories are in" in done.stdout
     for path in (folder / "images").iterdir():
         path.write_bytes(b"no picture")
-    assert "no picture of the chosen stories can be read" in failed("show", folder, "--out", tmp_path / "board.png")
+    assert "no picture of the chosen stories can be read" in data_error("show", folder, "--out", tmp_path / "board.png")
 
 
-def test_show_tells_a_wrong_ending_and_a_folder_without_stories(folder, tmp_path):
-    assert "expected .png" in failed("show", folder, "--out", tmp_path / "board.txt")
+def test_show_refuses_a_wrong_ending_and_a_folder_without_stories(data_error, folder, tmp_path):
+    assert "expected .png" in data_error("show", folder, "--out", tmp_path / "board.txt")
     (folder / "stories.jsonl").write_text("{}\n")
-    assert "no story can be used" in failed("show", folder, "--out", tmp_path / "board.png")
+    assert "no story can be used" in data_error("show", folder, "--out", tmp_path / "board.png")
 
 
-def test_render_makes_a_folder_that_check_accepts(tmp_path):
+def test_render_makes_a_folder_that_check_accepts(data, data_error, tmp_path):
     pytest.importorskip("mitsuba", reason="the extra `render` is not installed")
     out = tmp_path / "blocks"
     arguments = ("render", "--stories", 1, "--test-stories", 1, "--out", out, "--seed", 3)
-    done = storygan(*arguments)
+    done = data(*arguments)
     assert done.returncode == 0, done.stderr
     assert f"are in {out}" in done.stdout
     before = {path: path.stat().st_mtime_ns for path in (out / "images").iterdir()}
-    assert storygan(*arguments).returncode == 0
+    assert data(*arguments).returncode == 0
     assert {path: path.stat().st_mtime_ns for path in (out / "images").iterdir()} == before
-    checked = storygan("check", out)
+    checked = data("check", out)
     assert "2 given, 2 usable" in checked.stdout
     assert "128x96: 8" in checked.stdout
-    assert "was rendered with seed 3, now 4" in failed(*arguments[:-1], 4)
+    assert "was rendered with seed 3, now 4" in data_error(*arguments[:-1], 4)
     story = json.loads((out / "stories.jsonl").read_text().splitlines()[0])
     assert len(story["sentences"]) == 4
 
 
-def test_check_tells_of_a_published_set_what_is_missing_shared_and_beside(tmp_path, pororo_folder):
+def test_check_of_a_published_set_prints_missing_shared_and_unused(data, tmp_path, pororo_folder):
     folder = pororo_folder(tmp_path / "pororo")
     (folder / "a_mask.png").write_bytes(b"")
-    done = storygan("check", folder)
+    done = data("check", folder)
     assert done.returncode == 0, done.stderr
     assert "layout     pororo-sv" in done.stdout
     assert "pictures   8x8: 40" in done.stdout
@@ -136,31 +131,24 @@ def test_check_tells_of_a_published_set_what_is_missing_shared_and_beside(tmp_pa
     assert "overlap    of 1 test stories 0 have all pictures of a train story, 0 all its sentences, 1 at" in done.stdout
     assert "note       1 stories of img_cache4.npy are in no split" in done.stdout
     assert "not used   *_mask.png: 1" in done.stdout
-    older = storygan("check", folder, "--pororo-split", "train-test")
+    older = data("check", folder, "--pororo-split", "train-test")
     assert "splits     test: 3, train: 5" in older.stdout
     assert "published" not in older.stdout
 
 
-def test_leaks_are_told_and_dropped(tmp_path, flintstones_folder):
+def test_leaks_are_printed_and_dropped(data, tmp_path, flintstones_folder):
     folder = flintstones_folder(tmp_path / "flintstones")
-    assert "note       1 of 1 test stories hold clips of the training split" in storygan("check", folder).stdout
-    assert "splits     train: 6\n" in storygan("check", folder, "--drop-leaks").stdout
+    assert "note       1 of 1 test stories hold clips of the training split" in data("check", folder).stdout
+    assert "splits     train: 6\n" in data("check", folder, "--drop-leaks").stdout
 
 
-def test_convert_makes_a_story_folder_that_tells_the_frames(tmp_path, flintstones_folder):
+def test_convert_makes_a_story_folder_with_the_sources_of_frames(data, data_error, tmp_path, flintstones_folder):
     folder, out = flintstones_folder(tmp_path / "flintstones"), tmp_path / "out"
-    done = storygan("convert", folder, "--out", out, "--frame-seed", 3)
+    done = data("convert", folder, "--out", out, "--frame-seed", 3)
     assert done.returncode == 0, done.stderr
     assert f"8 stories are in {out}, 0 were set aside" in done.stdout
     story = json.loads((out / "stories.jsonl").read_text().splitlines()[0])
     assert story["sources"][0]["file"] == f"video_frames_sampled/{story['story_id']}.npy"
-    assert "8 given, 8 usable" in storygan("check", out).stdout
-    assert "something there already" in failed("convert", folder, "--out", out)
-    assert "expected one of auto, story-folder" in failed("convert", folder, "--out", out, "--format", "pororo")
-
-
-@pytest.mark.parametrize("command", ["render", "check", "show", "convert"])
-def test_help_has_an_example(command):
-    done = storygan(command, "--help")
-    assert done.returncode == 0
-    assert f"Example: storygan data {command}" in " ".join(done.stdout.split())
+    assert "8 given, 8 usable" in data("check", out).stdout
+    assert "something there already" in data_error("convert", folder, "--out", out)
+    assert "expected one of auto, story-folder" in data_error("convert", folder, "--out", out, "--format", "pororo")

@@ -1,4 +1,4 @@
-"""What `storygan evaluate` and `storygan compare` say of arguments that cannot be used."""
+"""`storygan evaluate` and `storygan compare`: the errors for arguments that cannot be used."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def test_a_model_or_pictures_are_needed(given, tmp_path):
     fails(ConfigError, "expected exactly one of them", "evaluate", "--data", tmp_path, "--out", tmp_path, *given)
 
 
-def test_a_model_that_is_not_there_is_told_before_anything_is_read(tmp_path):
+def test_a_missing_model_is_refused_before_anything_is_read(tmp_path):
     arguments = ["--data", tmp_path / "none", "--out", tmp_path, "--model", tmp_path / "model"]
     fails(ModelError, "no such folder", "evaluate", *arguments)
 
 
-def test_data_that_is_not_there_is_told(tmp_path):
+def test_missing_data_is_refused(tmp_path):
     arguments = ["--data", tmp_path / "none", "--out", tmp_path, "--images", tmp_path]
     fails(DataError, "no such folder", "evaluate", *arguments)
 

@@ -1,4 +1,4 @@
-"""`storygan export`: the same pictures from weights of either kind, and folders that are no exports left alone."""
+"""`storygan export`: the pictures stay the same with float16 weights; a folder that is no export is not replaced."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ STORY = ["A red cube.", "A blue sphere."]
 
 
 class Vectorizer(tf.Module):
-    """Hashed words."""
+    """Vectorizer whose vectors are hashed words."""
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
     def __call__(self, sentences):
@@ -65,7 +65,7 @@ def test_float16_and_back(model, tmp_path):
     assert sizes[1] < 0.65 * sizes[0]
 
 
-def test_the_signatures_the_limit_and_what_it_says_of_itself_stay(model, tmp_path):
+def test_signatures_length_limit_and_info_stay_the_same(model, tmp_path):
     out = tmp_path / "1"
     out.mkdir()
     assert export("--model", model, "--out", out, "--weights", "float16").exit_code == 0
@@ -73,8 +73,8 @@ def test_the_signatures_the_limit_and_what_it_says_of_itself_stay(model, tmp_pat
     assert set(after.signatures) == set(before.signatures)
     assert (out / SERVING_WARMUP_FILE).read_bytes() == (model / SERVING_WARMUP_FILE).read_bytes()
     query = tf.constant([""])
-    told = [json.loads(each.signatures["info"](query=query)["info"].numpy()[0]) for each in (before, after)]
-    assert told[0] == told[1]
+    infos = [json.loads(each.signatures["info"](query=query)["info"].numpy()[0]) for each in (before, after)]
+    assert infos[0] == infos[1]
     assert compare(before, after).most <= 2
     answer = after.signatures["serving_default"](sentences=tf.constant([["x" * 20, "x" * 21]]))
     assert answer["error"].numpy()[0] == b"sentence 2 is longer than 20 characters; shorten it."
@@ -88,7 +88,7 @@ def test_a_folder_that_is_no_export_is_left_alone(model, tmp_path):
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
 
-def test_what_is_no_model_is_told(tmp_path):
+def test_a_folder_without_a_model_is_refused(tmp_path):
     done = export("--model", tmp_path, "--out", tmp_path / "1")
     assert "holds no exported model" in str(done.exception)
     assert not (tmp_path / "1").exists()

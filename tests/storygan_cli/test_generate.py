@@ -1,4 +1,4 @@
-"""What `storygan generate` draws, and what it says of arguments that cannot be used."""
+"""`storygan generate`: the picture it draws, and the errors for arguments that cannot be used."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def picture(path):
         return np.asarray(image.convert("RGB"))
 
 
-def test_without_sentences_the_first_suggested_story_is_drawn(tmp_path):
+def test_without_sentences_the_first_example_story_is_drawn(tmp_path):
     done = generate("--model", "blocks", "--out", tmp_path / "new" / "a.png")
     assert (done.exit_code, done.output) == (0, f"{tmp_path / 'new' / 'a.png'}\n")
-    suggested = generate("--model", "blocks").output
-    first = suggested.split("\n1.\n")[1].split("\n2.\n")[0]
+    examples = generate("--model", "blocks").output
+    first = examples.split("\n1.\n")[1].split("\n2.\n")[0]
     sentences = [line.strip() for line in first.strip().splitlines()]
     given = [part for sentence in sentences for part in ("--sentence", sentence)]
     assert generate("--model", "blocks", *given, "--out", tmp_path / "b.png").exit_code == 0

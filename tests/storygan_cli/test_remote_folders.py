@@ -1,4 +1,4 @@
-"""Folders of a command that lie in a bucket: a local S3 server's."""
+"""Folders of a command that are in a bucket of a local S3 server."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def write(folder, *names):
     return folder
 
 
-def test_folders_of_this_machine_are_taken_as_they_are(tmp_path):
+def test_folders_of_this_machine_are_used_as_they_are(tmp_path):
     with read_folder(str(tmp_path)) as data, synced_folder("runs/x/") as out, local_model("blocks") as model:
         assert (data.path, data.remote, out.path, model) == (tmp_path, False, Path("runs/x"), "blocks")
-        assert out.told(out.path / "report.html") == "runs/x/report.html"
+        assert out.display_path(out.path / "report.html") == "runs/x/report.html"
     assert fetch_data("stories", tmp_path) == Path("stories")
 
 
@@ -31,13 +31,13 @@ def test_a_folder_to_read_is_a_copy_that_goes(bucket, tmp_path):
     store(write(tmp_path / "data", "stories.jsonl", "images/1.png"), f"{bucket}/data")
     with read_folder(f"{bucket}/data/") as data:
         assert (data.path / "images/1.png").read_text() == "images/1.png"
-        assert data.told(data.path / "images") == f"{bucket}/data/images"
+        assert data.display_path(data.path / "images") == f"{bucket}/data/images"
     assert not data.path.exists()
     with pytest.raises(DataError, match=f"{bucket}/none: holds nothing"), read_folder(f"{bucket}/none"):
         pass
 
 
-def test_errors_name_the_bucket_and_what_was_left_is_stored(bucket):
+def test_errors_name_the_bucket_and_partial_results_are_stored(bucket):
     with (
         pytest.raises(DataError, match=f"details in {bucket}/out/prepare.log"),
         synced_folder(f"{bucket}/out") as out,
@@ -89,7 +89,7 @@ def test_workers_elsewhere_see_no_copies():
         (["prepare", "--data", "d", "--out", "o", "--init-from", "gs://bucket/m"], "part of the settings"),
     ],
 )
-def test_what_cannot_be_in_a_bucket_is_said(command, words):
+def test_options_that_must_be_local_refuse_buckets(command, words):
     done = CliRunner().invoke(app, command)
     assert isinstance(done.exception, ConfigError)
     assert "is in a bucket" in str(done.exception)
@@ -104,7 +104,7 @@ def test_several_workers_share_no_bucket(monkeypatch):
     assert "its 2 workers share it" in str(done.exception)
 
 
-def test_commands_are_given_uris_and_not_paths(bucket, tmp_path, story_folder):
+def test_commands_receive_uris_and_not_paths(bucket, tmp_path, story_folder):
     """`Path` would turn s3:// into s3:/; the error of a folder that is missing names what was given."""
     for command in (["prepare", "--out", str(tmp_path / "out")], ["train", "--out", str(tmp_path / "out")]):
         done = CliRunner().invoke(app, [*command, "--data", f"{bucket}/none"])

@@ -1,4 +1,4 @@
-"""The settings that `storygan run` makes of its options, and what it refuses before the pipeline is loaded."""
+"""`storygan run`: its settings, and the options that it refuses before the pipeline is loaded."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_an_encoder_other_than_the_initial_models_is_refused(tmp_path):
     fails(ConfigError, "data.encoder is 'some/encoder', the initial model's 'embedded'", *given)
 
 
-def test_a_model_that_is_not_there_is_told(tmp_path):
+def test_a_missing_model_is_refused(tmp_path):
     fails(ModelError, "--init-from", "--data", tmp_path, "--out", tmp_path / "run", "--init-from", tmp_path / "none")
 
 

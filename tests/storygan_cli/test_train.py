@@ -1,4 +1,4 @@
-"""`storygan train` as a user calls it: what it refuses, what it leaves, how it goes on."""
+"""`storygan train`: the settings it refuses, the files it writes, and how it continues an interrupted training."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from storygan_cli.main import app
 from storygan_cli.settings_options import start_settings
-from storygan_cli.train import TERMINATED, _assignments, _find_workers
+from storygan_cli.train import TERMINATED, _find_workers, _training_assignments
 from storygan_tf.common.errors import ConfigError, DataError, ModelError
 from storygan_tf.config import presets
 from storygan_tf.export.loaded_model import SavedStoryGAN
@@ -35,7 +35,7 @@ TINY = (
     "training.phases.adversarial.epochs=1",
     "training.phases.adversarial.story_batch=2",
 )
-"""Settings of a model that learns nothing in seconds."""
+"""Settings of a model so small that it trains in seconds, and learns nothing."""
 
 
 def arguments(data: Path, out: Path, *extra: object) -> list[str]:
@@ -61,15 +61,14 @@ def data(prepared_folder, tmp_path_factory) -> Path:
 # Options
 
 
-def test_help_shows_an_example_and_every_strategy():
+def test_help_names_every_strategy():
     text = CliRunner().invoke(app, ["train", "--help"], env={"COLUMNS": "200", "TERM": "dumb"}).output
-    assert "Example: storygan train --data" in text
     for name in ("auto", "one-device", "mirrored", "multi-worker", "tpu"):
         assert name in text
 
 
 def test_options_are_settings():
-    given = _assignments(strategy="mirrored", xla=True, mixed_precision=None)
+    given = _training_assignments(strategy="mirrored", xla=True, mixed_precision=None)
     settings, initial = start_settings(None, None, ["model.frames=2", *given])
     assert initial is None
     assert settings == presets.load("quick").override(
@@ -77,7 +76,7 @@ def test_options_are_settings():
     )
 
 
-def test_what_is_not_prepared_is_refused(tmp_path):
+def test_a_folder_that_is_not_prepared_is_refused(tmp_path):
     refuses(DataError, "holds no prepared stories", tmp_path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -124,7 +123,7 @@ def test_in_a_pod_of_a_job_the_workers_are_derived(monkeypatch):
     assert (worker.chief, worker.number) == ("train-0.workers:2222", 1)
 
 
-def test_a_tf_config_that_is_given_is_honoured_in_a_pod_of_a_job(monkeypatch):
+def test_an_existing_tf_config_is_kept_in_a_pod_of_a_job(monkeypatch):
     given = json.dumps({"cluster": {"worker": ["a:1", "b:1", "c:1"]}, "task": {"type": "worker", "index": 2}})
     for name, value in (JOB | {"TF_CONFIG": given}).items():
         monkeypatch.setenv(name, value)
@@ -132,7 +131,7 @@ def test_a_tf_config_that_is_given_is_honoured_in_a_pod_of_a_job(monkeypatch):
     assert os.environ["TF_CONFIG"] == given
 
 
-def test_a_pod_whose_variables_are_wrong_says_so_before_anything_is_written(data, tmp_path, monkeypatch):
+def test_wrong_variables_of_a_pod_are_refused_before_anything_is_written(data, tmp_path, monkeypatch):
     monkeypatch.delenv("TF_CONFIG", raising=False)
     for name, value in (JOB | {"JOB_COMPLETION_INDEX": "2"}).items():
         monkeypatch.setenv(name, value)
@@ -145,7 +144,7 @@ def test_a_pod_whose_variables_are_wrong_says_so_before_anything_is_written(data
 
 @pytest.fixture(scope="module")
 def trained(data, tmp_path_factory):
-    """Returns the folder of a training, and what it printed."""
+    """Returns the folder of a training and its standard output."""
     out = tmp_path_factory.mktemp("trained") / "out"
     done = train(data, out)
     assert done.exit_code == 0, done.exception
@@ -157,7 +156,7 @@ def contents(folder: Path) -> dict[str, int]:
 
 
 @pytest.mark.slow
-def test_a_training_leaves_a_model_that_draws_and_tells_of_itself(trained):
+def test_a_training_exports_a_model_that_draws_and_describes_itself(trained):
     out, printed = trained
     (version,) = (out / "serving_model" / "storygan").iterdir()
     assert f"model      {version}" in printed
@@ -208,7 +207,7 @@ def test_other_stories_in_the_same_place_are_trained_on_anew(data, trained, prep
 
 
 @pytest.mark.slow
-def test_without_a_vectorizer_it_is_said_first_and_made_good_later(data, trained, tmp_path):
+def test_without_a_vectorizer_it_warns_first_and_can_export_later(data, trained, tmp_path):
     bare = shutil.copytree(data, tmp_path / "data")
     (bare / "vectorizer").rename(tmp_path / "vectorizer")
     done = train(bare, tmp_path / "out")
@@ -245,10 +244,10 @@ def test_sigterm_saves_and_has_an_exit_code_of_its_own(data, trained, tmp_path):
         while process.poll() is None and not list(out.glob("work/*/checkpoints/*/state.json")):
             time.sleep(0.05)
         process.send_signal(signal.SIGTERM)
-        _, told = process.communicate()
+        _, errors = process.communicate()
     assert process.returncode == TERMINATED
-    assert "stopped by SIGTERM" in told
-    assert "goes on from the last checkpoint" in told
-    assert "Traceback" not in told
+    assert "stopped by SIGTERM" in errors
+    assert "goes on from the last checkpoint" in errors
+    assert "Traceback" not in errors
     states = [json.loads(file.read_text())["state"] for file in out.glob("work/*/checkpoints/**/state.json")]
     assert any(state["step"] for state in states)

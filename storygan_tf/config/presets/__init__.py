@@ -1,4 +1,8 @@
-"""Presets: one typed Python file each, with its command, time and score in its docstring."""
+"""Presets: named settings, one module each.
+
+A module's docstring has the command that runs the preset, the time it takes and the scores it reaches. Start with
+`quick`. `storygan_tf.config.schema` describes every setting.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +22,7 @@ def load(name: str) -> Settings:
     """Returns the settings of preset `name`.
 
     Raises:
-        ConfigError: where there is no such preset; the message lists those there are.
+        ConfigError: if there is no such preset. The message lists all presets.
     """
     if name not in names():
         raise ConfigError(f"no preset {name!r}{nearest(name, names())} (there are: {', '.join(names())}).")

@@ -3,13 +3,10 @@
 `storygan data check DIR`
 `storygan run --data DIR --out RUN_DIR --preset flintstones`
 
-Exercised on fixtures only: the set is given out by its owners alone (`docs/data.md`), and nobody has trained this
-preset on it here. It takes a GPU.
+Exercised on fixtures only: the data set is available only from its owners (`docs/data.md`), so this preset has no
+measured time or scores. It needs a GPU.
 
-The schedule is the released code's (`docs/model.md`): one update of both discriminators on 24 stories and 24 single
-frames, true frames with another story's sentence among the fakes, a label classifier on the image discriminator, two
-updates of the generator, 120 passes over the training stories, learning rates halved every 20 of them. The networks are
-the paper's, as in the preset `paper`.
+Networks and schedule are those of the preset `pororo`, except for the number of labels.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""The seed's specification to the letter (Li et al., CVPR 2019, as read by `docs/model.md`).
+"""The configuration of the paper (Li et al., CVPR 2019), as `docs/model.md` reads it.
 
 `storygan run --data DIR --out RUN_DIR --preset paper`
 
-The equations, not the released code: full widths, noise of 100, alpha = beta = KL weight = 1, one image and one story
-update an outer step on 24 stories each, Adam(2e-4, 0.5, 0.999), 120 passes over the training stories. Not trained to
-its end here: a step takes seconds on two CPU cores. Use a GPU.
+It follows the equations of the paper, not the released code: full widths, 100 noise values, alpha = beta = KL weight =
+1, one image update and one story update in each outer step, on 24 stories each, Adam(2e-4, 0.5, 0.999), and 120 passes
+over the training stories. A step takes seconds on two CPU cores, so a training needs a GPU. It has no measured scores.
 """
 
 from __future__ import annotations

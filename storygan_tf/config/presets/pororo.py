@@ -3,13 +3,13 @@
 `storygan data check DIR`
 `storygan run --data DIR --out RUN_DIR --preset pororo`
 
-Exercised on fixtures only: the set is given out by its owners alone (`docs/data.md`), and nobody has trained this
-preset on it here. It takes a GPU.
+Exercised on fixtures only: the data set is available only from its owners (`docs/data.md`), so this preset has no
+measured time or scores. It needs a GPU.
 
-The schedule is the released code's (`docs/model.md`): one update of both discriminators on 24 stories and 24 single
-frames, true frames with another story's sentence among the fakes, a label classifier on the image discriminator, two
-updates of the generator, 120 passes over the training stories, learning rates halved every 20 of them. The networks are
-the paper's, as in the preset `paper`.
+The schedule is that of the released code (`docs/model.md`): each step does one update of both discriminators on 24
+stories and 24 single frames, then two updates of the generator. The fakes include true frames with another story's
+sentence, and the image discriminator has a label classifier. Training takes 120 passes over the training stories, and
+the learning rates are halved every 20 passes. The networks are those of the preset `paper`.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ Four minutes, three of them training, on 400 `blocks` stories (2 cores, 2026-11-
 (median background 0.867), placed objects 0.123 (random story 0.037, true frames 0.994), label F1 0.616 (0.621, 0.986).
 With 2,400 stories, 180 and 30 epochs: SSIM 0.901, placed objects 0.340, label F1 0.843 on 200 test stories.
 
-The generator is warmed up by pixel losses, then trained adversarially for a short while with the pixel loss kept.
-Expect soft blobs near the right places, not sharp objects.
+The generator is first trained on pixel losses, then shortly with an adversarial loss and the L1 loss. Expect soft blobs
+near the right places, not sharp objects.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ SETTINGS = Settings(
         classifier_epochs=25,
         min_ssim_over_random=0.02,
         min_f1_over_floor=0.1,
-        # Real frames of another story show true colours and shapes, which so short a training does not reach.
+        # Off: real frames of another story have true colours and shapes, which such a short training does not reach.
         min_f1_over_random=None,
         min_placed_over_random=0.02,
     ),

@@ -1,13 +1,13 @@
-"""CLEVR-SV's world: its objects, its vectors and its camera (Li et al., arXiv:1812.02784, section 4.1).
+"""The objects, vectors, labels and camera of CLEVR-SV (Li et al., arXiv:1812.02784, section 4.1).
 
-A story's k-th frame shows its first k objects. An object is 18 numbers of a vector of 75:
+The k-th frame of a story shows its first k objects. Each object is 18 numbers of a vector of 75:
 
 | 0-2 | 3-10 | 11-12 | 13-14 | 15-17 |
 |---|---|---|---|---|
 | shape | colour | material | size | x, y, z |
 
-Four such slots, then the camera's right vector. The sentences speak of steps to the right and back as the camera sees
-them, so the table's axes here are the camera's: `right`, and `back` along the table away from it.
+The vector holds four such slots, followed by the vector that points to the camera's right. Sentences give positions in
+steps to the right and back as the camera sees the table; `RIGHT` and `BACK` are these directions on the table.
 """
 
 from __future__ import annotations
@@ -27,9 +27,11 @@ LABELS = (*SHAPES, *COLOURS, *MATERIALS, *SIZES)
 """Names of fields 0-14, in the published order."""
 
 OBJECTS = 4
-"""Objects, and so frames, a story."""
+"""Number of objects, and of frames, in a story."""
 
 SLOT = 18
+"""Numbers that describe one object."""
+
 VECTOR_SIZE = OBJECTS * SLOT + 3
 
 RADIUS = {"large": 0.7, "small": 0.35}
@@ -37,20 +39,21 @@ CUBE_HALF_SIDE = 0.8
 """Half the side of a cube, in radii."""
 
 STEP = 0.5
-"""One step of the sentences, in units of the table, which reaches from -3 to 3 along x and y."""
+"""Length of one step in the sentences, in units of the table, which extends from -3 to 3 along x and y."""
 
 CAMERA = (7.48, -6.5, 5.34)
 """The camera's position; it looks at the origin, with z upwards."""
 
 FIELD_OF_VIEW = 49.1
-"""Horizontal, in degrees."""
+"""Horizontal angle that the camera sees, in degrees."""
 
 ASPECT = 4 / 3
-"""Width over height of a frame, before it is squeezed to a square."""
+"""Width divided by height of a rendered frame, before it is resized to a square."""
 
 _DISTANCE = math.hypot(CAMERA[0], CAMERA[1])
 BACK = (-CAMERA[0] / _DISTANCE, -CAMERA[1] / _DISTANCE)
 RIGHT = (BACK[1], -BACK[0])
+"""Unit vectors (x, y) on the table that point away from the camera and to its right."""
 
 _FIELDS = (("shape", SHAPES), ("colour", COLOURS), ("material", MATERIALS), ("size", SIZES))
 
@@ -64,8 +67,8 @@ class SceneObject:
         colour: one of `COLOURS`.
         material: one of `MATERIALS`.
         size: one of `SIZES`.
-        x: of its centre, on the table.
-        y: likewise.
+        x: x coordinate of its centre on the table.
+        y: y coordinate of its centre on the table.
     """
 
     shape: str
@@ -82,32 +85,32 @@ class SceneObject:
 
     @property
     def height(self) -> float:
-        """Of its centre above the table."""
+        """Height of its centre above the table."""
         return self.radius * (CUBE_HALF_SIDE if self.shape == "cube" else 1.0)
 
     @property
     def steps(self) -> tuple[int, int]:
-        """Steps (right, back) from the middle of the table, rounded; negative ones are left and forward."""
+        """Steps (right, back) from the middle of the table, rounded; negative numbers are steps left and forward."""
         right = self.x * RIGHT[0] + self.y * RIGHT[1]
         back = self.x * BACK[0] + self.y * BACK[1]
         return round(right / STEP), round(back / STEP)
 
 
 def place(right: int, back: int) -> tuple[float, float]:
-    """Returns x and y of the point so many steps from the middle of the table."""
+    """Returns x and y of the point that is `right` and `back` steps from the middle of the table."""
     return STEP * (right * RIGHT[0] + back * BACK[0]), STEP * (right * RIGHT[1] + back * BACK[1])
 
 
 def project(item: SceneObject, size: int = 64) -> tuple[float, float, float]:
-    """Returns where the camera sees an object.
+    """Projects an object to the frame.
 
     Args:
         item: the object.
-        size: side of the square frame.
+        size: side of the square frame, in pixels.
 
     Returns:
-        x and y of its centre and half its width, in pixels; x and y from the upper left corner, so that the centre of
-        the first pixel is at 0.5.
+        (x, y, half of its width) in pixels; x and y of its centre count from the upper left corner, so that the centre
+        of the first pixel is at 0.5.
     """
     eye = np.array(CAMERA)
     forward = -eye / np.linalg.norm(eye)
@@ -123,7 +126,7 @@ def project(item: SceneObject, size: int = 64) -> tuple[float, float, float]:
 
 
 def to_vector(items: Sequence[SceneObject]) -> np.ndarray:
-    """Returns float64 `[75]` for up to four objects; empty slots are zero."""
+    """Returns the vector, float64 `[75]`, of up to four objects; empty slots are zero."""
     vector = np.zeros(VECTOR_SIZE)
     for index, item in enumerate(items):
         flags = [float(getattr(item, field) == name) for field, names in _FIELDS for name in names]
@@ -135,8 +138,11 @@ def to_vector(items: Sequence[SceneObject]) -> np.ndarray:
 def from_vector(vector: Any) -> tuple[SceneObject, ...]:
     """Returns the objects of a vector.
 
+    Args:
+        vector: the vector, numbers `[75]`; anything else is refused.
+
     Raises:
-        ValueError: where it is none; the message says what is wrong.
+        ValueError: if it is no valid vector; the message gives the reason.
     """
     if not isinstance(vector, np.ndarray) or vector.dtype.kind not in "fiu" or vector.shape != (VECTOR_SIZE,):
         found = f"{vector.dtype} {list(vector.shape)}" if isinstance(vector, np.ndarray) else type(vector).__name__
@@ -151,6 +157,7 @@ def from_vector(vector: Any) -> tuple[SceneObject, ...]:
 
 
 def _from_slot(slot: np.ndarray) -> SceneObject:
+    """Returns the object of a slot `[18]`; raises ValueError unless exactly one flag of each attribute is 1."""
     names: dict[str, str] = {}
     start = 0
     for field, choices in _FIELDS:
@@ -163,13 +170,13 @@ def _from_slot(slot: np.ndarray) -> SceneObject:
 
 
 def labels_of(items: Sequence[SceneObject]) -> tuple[str, ...]:
-    """Returns the labels of a frame that shows `items`, in the published order."""
+    """Returns the labels of a frame that shows `items`, in the order of `LABELS`."""
     shown = {getattr(item, field) for item in items for field, _ in _FIELDS}
     return tuple(name for name in LABELS if name in shown)
 
 
 def describe(item: SceneObject) -> dict[str, Any]:
-    """Returns an object as records hold it: its attributes, and x and y in pixels of the 64x64 frame."""
+    """Returns an object as it is stored in records: its attributes, and x and y in pixels of the 64x64 frame."""
     x, y, _ = project(item)
     return {
         "shape": item.shape,

@@ -1,12 +1,12 @@
-"""Makes `blocks`, the rendered default: a folder in CLEVR-SV's public layout that is a story folder, too.
+"""`render_blocks`: renders the data set `blocks`, in CLEVR-SV's public layout and as a story folder at once.
 
     images/CLEVR_new_000000_1.png ...  128x96 RGBA, frame k shows objects 1 to k
     CLEVR_dict.npy                     file name -> vector of 75
     stories.jsonl                      sentences, labels, objects
-    SOURCE                             what made it
+    SOURCE                             the command and the versions that made the folder
 
-Stories for training are numbered from 0, those for testing from 10,000. A story depends on the seed and its number
-alone, so a folder can be made by any number of processes, gone on with after an interruption, and enlarged.
+Training stories are numbered from 0, test stories from 10,000. A story depends only on the seed and its number, so any
+number of processes can render a folder, an interrupted rendering can be continued, and a folder can be enlarged.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from storygan_tf.data.datasets.open_dataset import BLOCKS, SOURCE_FILE
 from storygan_tf.data.datasets.story_folder import STORIES_FILE
 
 MAX_TEST_STORIES = 1_000_000 - FIRST_TEST_STORY
+"""Stories are numbered with six digits."""
 
 
 def render_blocks(
@@ -45,33 +46,34 @@ def render_blocks(
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Renders a data set; frames that are there already are kept. Same seed, same bytes.
+    """Renders a data set. Frames that exist already are kept; the same seed gives the same bytes.
 
     Args:
-        out: the folder to fill.
-        stories: for training, up to 10,000.
-        test_stories: for testing.
-        seed: decides everything.
-        workers: processes; by default one for each core.
-        progress: is called with the stories rendered and the stories to render.
+        out: the folder to write.
+        stories: number of training stories, up to 10,000.
+        test_stories: number of test stories.
+        seed: seed of all random choices.
+        workers: number of processes; None for one per core.
+        progress: called after each story with the number of stories rendered and to render.
 
     Raises:
-        DataError: where Mitsuba is missing, the folder holds something else, or the disk is full or not writable.
+        DataError: if a number is out of range, Mitsuba is not installed, the folder contains anything but a part of
+            this data set, or it cannot be written.
     """
     numbers = _numbers(stories, test_stories, seed, workers)
-    left = [index for index in numbers if _missing_frames(out, index)]
-    source = _source(out, stories, test_stories, seed, bool(left))
+    incomplete = [index for index in numbers if _missing_frames(out, index)]
+    source = _source(out, stories, test_stories, seed, bool(incomplete))
     _check_folder(out, source, set(numbers))
-    if left:
+    if incomplete:
         if not (out / SOURCE_FILE).exists():
             write_atomically(out / SOURCE_FILE, source)
-        _render_all(out, left, seed, workers or _cores(), progress or (lambda done, total: None))
+        _render_all(out, incomplete, seed, workers or _cores(), progress or (lambda done, total: None))
     _write_tables(out, numbers, seed)
     write_atomically(out / SOURCE_FILE, source)
 
 
 def _numbers(stories: int, test_stories: int, seed: int, workers: int | None) -> list[int]:
-    """Returns the numbers of all stories."""
+    """Returns the numbers of all stories; raises DataError if an argument is out of range."""
     for name, value, low, high in (
         ("stories", stories, 0, FIRST_TEST_STORY),
         ("test stories", test_stories, 0, MAX_TEST_STORIES),
@@ -90,6 +92,7 @@ def _cores() -> int:
 
 
 def _missing_frames(out: Path, index: int) -> list[int]:
+    """Returns the frames of story `index`, from 1, that have not been rendered yet."""
     frames = range(1, clevr.OBJECTS + 1)
     return [frame for frame in frames if not (out / IMAGES / image_name(index, frame)).is_file()]
 
@@ -97,8 +100,8 @@ def _missing_frames(out: Path, index: int) -> list[int]:
 def _render_all(
     out: Path, numbers: Sequence[int], seed: int, workers: int, progress: Callable[[int, int], None]
 ) -> None:
-    # Told here, in one paragraph, and not by a process of the pool.
-    scene.load_mitsuba()
+    """Renders the missing frames of stories in parallel processes."""
+    scene.load_mitsuba()  # raises here rather than in a worker process, if it is not installed
     for path in (out / IMAGES).glob(f".*{PARTIAL_SUFFIX}"):
         path.unlink(missing_ok=True)
     progress(0, len(numbers))
@@ -107,7 +110,7 @@ def _render_all(
 
 
 def _in_processes(out: Path, numbers: Sequence[int], seed: int, workers: int) -> Iterator[None]:
-    """Yields as stories are done."""
+    """Renders stories in worker processes and yields once for each story that is done."""
     pool = concurrent.futures.ProcessPoolExecutor(
         min(workers, len(numbers)), multiprocessing.get_context("spawn"), initializer=_ignore_interrupts
     )
@@ -117,20 +120,20 @@ def _in_processes(out: Path, numbers: Sequence[int], seed: int, workers: int) ->
             yield task.result()
     except BrokenProcessPool as error:
         raise DataError(
-            f"{out}: a rendering process ended suddenly, most likely for lack of memory. The same command goes on from "
-            "here; --workers 1 takes the least memory."
+            f"{out}: a rendering process ended suddenly, most likely for lack of memory. Run the same command again to "
+            "continue; --workers 1 takes the least memory."
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 def _ignore_interrupts() -> None:
-    # The terminal sends an interrupt to every process; the first one ends the others in order.
+    """Makes a worker process ignore Ctrl-C, which the terminal sends to every process; the main process ends them."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def render_story(out: Path, index: int, seed: int) -> None:
-    """Renders those frames of a story that are missing."""
+    """Renders the frames of story `index` that do not exist yet."""
     items = story_objects(seed, index)
     for frame in _missing_frames(out, index):
         buffer = io.BytesIO()
@@ -139,6 +142,7 @@ def render_story(out: Path, index: int, seed: int) -> None:
 
 
 def _write_tables(out: Path, numbers: Sequence[int], seed: int) -> None:
+    """Writes `CLEVR_dict.npy` and `stories.jsonl`."""
     vectors, lines = {}, []
     for index in numbers:
         items = story_objects(seed, index)
@@ -152,7 +156,7 @@ def _write_tables(out: Path, numbers: Sequence[int], seed: int) -> None:
 
 
 def _line(index: int, frames: Sequence[Sequence[clevr.SceneObject]]) -> dict[str, object]:
-    """Returns a story's line of `stories.jsonl`."""
+    """Returns the line of story `index` in `stories.jsonl`; `frames` are the objects that each frame shows."""
     return {
         "story_id": story_name(index),
         "split": split_name(index),
@@ -164,8 +168,8 @@ def _line(index: int, frames: Sequence[Sequence[clevr.SceneObject]]) -> dict[str
 
 
 def _source(out: Path, stories: int, test_stories: int, seed: int, rendering: bool) -> bytes:
-    """Returns the text of `SOURCE`."""
-    # A folder that is complete needs no Mitsuba to be looked through once more.
+    """Returns the content of `SOURCE`; `rendering` says whether any frame must still be rendered."""
+    # Mitsuba need not be installed to check a complete folder again.
     mitsuba = scene.load_mitsuba().__version__ if rendering else _parameters(out).get("mitsuba", "")
     return (
         f"{BLOCKS}: stories in CLEVR-SV's style, rendered; not the public CLEVR-SV set\n"
@@ -179,7 +183,12 @@ def _source(out: Path, stories: int, test_stories: int, seed: int, rendering: bo
 
 
 def _parameters(out: Path, content: bytes | None = None) -> dict[str, str]:
-    """Returns what a text of `SOURCE`, by default the folder's own, says line by line."""
+    """Returns the values of a `SOURCE` file by key.
+
+    Args:
+        out: the data folder.
+        content: content of the file; None to read that of `out`, which may not exist.
+    """
     path = out / SOURCE_FILE
     if content is None:
         content = path.read_bytes() if path.is_file() else b""
@@ -188,29 +197,30 @@ def _parameters(out: Path, content: bytes | None = None) -> dict[str, str]:
 
 
 def _check_folder(out: Path, source: bytes, numbers: set[int]) -> None:
-    """Raises DataError where the folder holds anything but a part of the data set that was asked for."""
+    """Raises DataError unless the folder is new, empty, or contains a part of the data set to render."""
     if out.exists() and not out.is_dir():
         raise DataError(f"{out}: found a file, expected a folder or nothing.")
     if not out.is_dir() or all(path.name.endswith(PARTIAL_SUFFIX) for path in out.iterdir()):
         return
     if not (out / SOURCE_FILE).is_file():
         raise DataError(
-            f"{out}: holds files that were not rendered here (no {SOURCE_FILE}); give an empty folder or a new one."
+            f"{out}: contains files that were not rendered here (no {SOURCE_FILE}); give an empty folder or a new one."
         )
-    found, wanted = _parameters(out), _parameters(out, source)
+    found, expected = _parameters(out), _parameters(out, source)
     for key in ("seed", "frames", "scene", "mitsuba"):
-        if found.get(key) != wanted[key]:
+        if found.get(key) != expected[key]:
             raise DataError(
-                f"{out}: was rendered with {key} {found.get(key)}, now {wanted[key]} is asked for; give another "
+                f"{out}: was rendered with {key} {found.get(key)}, now {expected[key]} is required; give another "
                 "folder, or delete this one."
             )
     _check_surplus(out, numbers)
 
 
 def _check_surplus(out: Path, numbers: set[int]) -> None:
-    there = {int(path.name.split("_")[2]) for path in (out / IMAGES).glob("CLEVR_new_*_*.png")}
-    if surplus := sorted(there - numbers):
+    """Raises DataError if the folder contains stories with other numbers."""
+    existing = {int(path.name.split("_")[2]) for path in (out / IMAGES).glob("CLEVR_new_*_*.png")}
+    if surplus := sorted(existing - numbers):
         raise DataError(
-            f"{out}: holds {len(surplus)} stories beyond those asked for, such as {story_name(surplus[0])}; ask for as "
-            "many, or give another folder."
+            f"{out}: contains {len(surplus)} stories that were not requested, such as {story_name(surplus[0])}; "
+            "request as many stories, or give another folder."
         )

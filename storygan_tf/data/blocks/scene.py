@@ -1,9 +1,9 @@
-"""Frames of `blocks`, rendered by Mitsuba 3 (Jakob et al., https://mitsuba-renderer.org) without any noise.
+"""`render`: draws frames of `blocks` with Mitsuba 3 (Jakob et al., https://mitsuba-renderer.org), without noise.
 
-Grain dominates SSIM, so nothing here is drawn at random: Mitsuba traces one ray through the centre of each point of a
-fine, regular grid, finds what it meets, and lights it by one lamp with shadows. From the normals and places that it
-reports, the light of the sky (soft, from above) and what metal mirrors of table and sky are added in closed form. The
-average over the grid's points gives a pixel.
+Noise would dominate SSIM, so nothing here is random. Mitsuba traces one ray through the centre of each point of a
+regular grid that is finer than the pixels, finds the surface that it meets, and lights it by one lamp with shadows. It
+also reports normals and positions, from which the soft light of the sky and the reflections of table and sky in metal
+are computed in closed form. A pixel is the average of its grid points.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from storygan_tf.data.blocks.clevr import SceneObject
 
 WIDTH, HEIGHT = 128, 96
 POINTS = 2
-"""Rays along each side of a pixel."""
+"""Number of grid points along each side of a pixel."""
 
 VERSION = 1
-"""Grows with every change that changes a picture."""
+"""Version of the pictures; increase it with every change that changes any pixel."""
 
 _LAMP = (0.5, -9.5, 9.0)
 _LAMP_POWER = 260.0
@@ -33,10 +33,10 @@ _SKY = 0.42
 _TABLE = 0.42
 _HORIZON = 0.45
 _MIRROR = 0.7
-"""The part of table and sky that metal mirrors; less than 1 makes its streaks stand out."""
+"""Part of the light of table and sky that metal reflects; below 1, so that the reflected panels stand out."""
 
 _PANELS = ((250.0, 14.0, 0.9), (345.0, 30.0, 0.6))
-"""Azimuth in degrees, narrowness, light."""
+"""Panels of light that metal reflects: azimuth in degrees, narrowness, brightness."""
 
 
 _PAINT = {
@@ -49,18 +49,18 @@ _PAINT = {
     "cyan": (41, 208, 208),
     "yellow": (255, 230, 45),
 }
-"""CLEVR's colours, sRGB."""
+"""The colours of CLEVR, sRGB from 0 to 255."""
 
 
 def render(items: Sequence[SceneObject]) -> Image.Image:
-    """Returns the frame that shows `items`, 128x96 RGBA.
+    """Returns a picture of `items` on the table, 128x96 RGBA.
 
     Raises:
-        DataError: where Mitsuba is not installed.
+        DataError: if Mitsuba is not installed.
     """
     mitsuba = load_mitsuba()
     shapes = {name: shape for index, item in enumerate(items) for name, shape in _shapes(index, item)}
-    # Optimized, it would join cubes of one surface into one shape without a name.
+    # With optimize=True, Mitsuba would merge cubes with the same surface into one shape without a name.
     scene = mitsuba.load_dict({**_studio(), **shapes}, optimize=False)
     layers = np.array(mitsuba.render(scene, spp=1))
     owners = _owners(scene, len(items))[layers[..., 6].astype(int)]
@@ -70,10 +70,10 @@ def render(items: Sequence[SceneObject]) -> Image.Image:
 
 @functools.cache
 def load_mitsuba() -> Any:
-    """Returns the module `mitsuba`, set to the plain CPU variant and one thread, so that bytes repeat.
+    """Returns the module `mitsuba`, set to its scalar CPU variant and one thread, so that frames are reproducible.
 
     Raises:
-        DataError: where it is not installed.
+        DataError: if it is not installed.
     """
     try:
         mitsuba = importlib.import_module("mitsuba")
@@ -89,7 +89,7 @@ def load_mitsuba() -> Any:
 
 
 def _studio() -> dict[str, Any]:
-    """Returns everything but the objects: camera, table, lamp, and which layers to report."""
+    """Returns Mitsuba's description of the scene without objects: camera, table, lamp, and the layers to report."""
     mitsuba = load_mitsuba()
     film = {
         "type": "hdrfilm",
@@ -105,7 +105,7 @@ def _studio() -> dict[str, Any]:
         "integrator": {
             "type": "aov",
             "aovs": "normal:sh_normal,shape:shape_index,place:position",
-            # The lamp is one point, so one sample of it is exact; nothing else shines.
+            # The lamp is a point and the only light, so one sample is exact.
             "lamp": {"type": "direct", "emitter_samples": 1, "bsdf_samples": 0},
         },
         "camera": {
@@ -114,7 +114,7 @@ def _studio() -> dict[str, Any]:
             "fov_axis": "x",
             "to_world": transform.look_at(origin=list(clevr.CAMERA), target=[0, 0, 0], up=[0, 0, 1]),
             "film": film,
-            # One sample without jitter: each ray goes through the centre of its point.
+            # One sample without jitter: each ray goes through the centre of its grid point.
             "sampler": {"type": "stratified", "sample_count": 1, "jitter": False},
         },
         "table": {
@@ -131,7 +131,7 @@ def _studio() -> dict[str, Any]:
 
 
 def _shapes(index: int, item: SceneObject) -> list[tuple[str, dict[str, Any]]]:
-    """Returns the shapes of object `index`, by name."""
+    """Returns Mitsuba's shapes of object `index`, as (name, description)."""
     transform = load_mitsuba().ScalarTransform4f()
     bsdf, r = _surface(item), item.radius
     body: dict[str, Any] = {"bsdf": bsdf}
@@ -139,17 +139,18 @@ def _shapes(index: int, item: SceneObject) -> list[tuple[str, dict[str, Any]]]:
         top = {"type": "disk", "to_world": transform.translate([item.x, item.y, 2 * r]).scale(r), "bsdf": bsdf}
         body |= {"type": "cylinder", "p0": [item.x, item.y, 0], "p1": [item.x, item.y, 2 * r], "radius": r}
         return [(f"body{index}", body), (f"top{index}", top)]
-    stand = transform.translate([item.x, item.y, item.height])
+    centre = transform.translate([item.x, item.y, item.height])
     if item.shape == "sphere":
-        body |= {"type": "sphere", "to_world": stand.scale(r)}
+        body |= {"type": "sphere", "to_world": centre.scale(r)}
     else:
-        # Always turned the same way: sentences say nothing of it.
-        turned = stand.rotate([0, 0, 1], 20)
-        body |= {"type": "cube", "to_world": turned.scale(r * clevr.CUBE_HALF_SIDE)}
+        # Every cube is rotated by the same angle, because the sentences do not describe rotation.
+        rotated = centre.rotate([0, 0, 1], 20)
+        body |= {"type": "cube", "to_world": rotated.scale(r * clevr.CUBE_HALF_SIDE)}
     return [(f"body{index}", body)]
 
 
 def _surface(item: SceneObject) -> dict[str, Any]:
+    """Returns Mitsuba's description of an object's surface."""
     colour = _colour(item)
     if item.material == "rubber":
         return {"type": "diffuse", "reflectance": {"type": "rgb", "value": list(colour)}}
@@ -162,71 +163,92 @@ def _surface(item: SceneObject) -> dict[str, Any]:
 
 
 def _colour(item: SceneObject) -> np.ndarray:
-    """Returns an object's linear RGB; that of metal is lighter, as there is nothing white about it."""
+    """Returns an object's linear RGB, float64 `[3]`; metal is lighter, because it reflects no white."""
     colour = _to_linear(np.array(_PAINT[item.colour]) / 255)
     return np.minimum(1.0, 1.25 * colour + 0.04) if item.material == "metal" else colour
 
 
 def _owners(scene: Any, count: int) -> np.ndarray:
-    """Returns, for each number that Mitsuba gives a shape, the object it belongs to; `count` is the table."""
+    """Returns the index of the object for each shape number of Mitsuba, int `[shapes + 1]`; `count` is the table."""
     names = [shape.id() for shape in scene.shapes()]
-    # Numbers start at 1; 0 is where a ray meets nothing.
+    # Shape numbers start at 1; 0 means that the ray met nothing.
     return np.array([count, *(count if name == "table" else int(name.lstrip("bodytp")) for name in names)])
 
 
 def _shade(layers: np.ndarray, owners: np.ndarray, items: Sequence[SceneObject]) -> np.ndarray:
-    """Returns linear RGB `[h, w, 3]`: the lamp's light, the sky's, and what metal mirrors."""
-    lamp, normals, places = layers[..., :3], layers[..., 3:6], layers[..., 7:10]
+    """Returns the light of each grid point: that of the lamp and of the sky, and the reflections of metal.
+
+    Args:
+        layers: Mitsuba's output, float32 `[h, w, 10]`: lamp light (RGB), normal, shape number, position.
+        owners: the index of the object at each point, int `[h, w]`; `len(items)` is the table.
+        items: the objects.
+
+    Returns:
+        Linear RGB, float64 `[h, w, 3]`, not limited to [0, 1].
+    """
+    lamp, normals, positions = layers[..., :3], layers[..., 3:6], layers[..., 7:10]
     colours = np.array([*(_colour(item) for item in items), [_TABLE] * 3])[owners]
     metal = np.array([*(item.material == "metal" for item in items), False])[owners][..., None]
     sky = _SKY * (0.5 + 0.5 * normals[..., 2:])
-    return lamp + np.where(metal, _mirrored(colours, normals, places), colours * sky)
+    return lamp + np.where(metal, _reflection(colours, normals, positions), colours * sky)
 
 
-def _mirrored(colours: np.ndarray, normals: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Returns what metal mirrors: the lit table below, the sky above (Schlick's Fresnel term)."""
-    view = places - np.array(clevr.CAMERA)
+def _reflection(colours: np.ndarray, normals: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """Returns the light that metal reflects: the lit table below, the sky above (Schlick's Fresnel term).
+
+    Args:
+        colours: linear RGB of the surfaces, float64 `[h, w, 3]`.
+        normals: float32 `[h, w, 3]`.
+        positions: float32 `[h, w, 3]`.
+
+    Returns:
+        Linear RGB, float64 `[h, w, 3]`.
+    """
+    view = positions - np.array(clevr.CAMERA)
     view /= np.linalg.norm(view, axis=-1, keepdims=True)
     cosine = np.clip(-(view * normals).sum(axis=-1, keepdims=True), 0, 1)
-    way = view + 2 * cosine * normals
+    direction = view + 2 * cosine * normals
     reflectance = colours + (1 - colours) * (1 - cosine) ** 5
-    surroundings = np.where(way[..., 2:] < 0, _table_light(places, way), _sky_light(way[..., 2:]))
-    return reflectance * (_MIRROR * surroundings + _panel_light(way))
+    below = direction[..., 2:] < 0
+    surroundings = np.where(below, _table_light(positions, direction), _sky_light(direction[..., 2:]))
+    return reflectance * (_MIRROR * surroundings + _panel_light(direction))
 
 
-def _table_light(places: np.ndarray, way: np.ndarray) -> np.ndarray:
-    """Returns the light of the table where rays from `places` along `way` meet it."""
-    down = np.maximum(-way[..., 2:], 1e-3)
-    met = places + way * (places[..., 2:] / down)
-    to_lamp = np.array(_LAMP) - met
+def _table_light(positions: np.ndarray, direction: np.ndarray) -> np.ndarray:
+    """Returns the light of the table, `[h, w, 1]`, where rays from `positions` along `direction` meet it."""
+    down = np.maximum(-direction[..., 2:], 1e-3)
+    hits = positions + direction * (positions[..., 2:] / down)
+    to_lamp = np.array(_LAMP) - hits
     squared = (to_lamp**2).sum(axis=-1, keepdims=True)
     lamp = _LAMP_POWER * np.maximum(to_lamp[..., 2:], 0) / (squared**1.5 * np.pi)
-    # Far away the table is as bright as the horizon.
+    # Far away, the table is as bright as the horizon.
     near = np.exp(-squared / 600)
     return near * _TABLE * (lamp + _SKY) + (1 - near) * _HORIZON
 
 
 def _sky_light(upwards: np.ndarray) -> np.ndarray:
-    """Returns the light of the sky by the sine of the height above the horizon: darker upwards."""
+    """Returns the light of the sky, which is darker upwards, by the sine of the height above the horizon."""
     return _HORIZON * (1 - 0.6 * upwards)
 
 
-def _panel_light(way: np.ndarray) -> np.ndarray:
-    """Returns the light of tall, narrow panels around the table: the streaks by which the eye knows metal."""
-    length = np.maximum(np.linalg.norm(way[..., :2], axis=-1, keepdims=True), 1e-3)
+def _panel_light(direction: np.ndarray) -> np.ndarray:
+    """Returns the light, `[h, w, 1]`, of tall, narrow panels around the table, whose reflections make metal shine."""
+    length = np.maximum(np.linalg.norm(direction[..., :2], axis=-1, keepdims=True), 1e-3)
     level = np.clip(1.3 * length - 0.1, 0, 1)
     light = np.zeros_like(length)
     for azimuth, narrowness, power in _PANELS:
         toward = np.array([np.cos(np.radians(azimuth)), np.sin(np.radians(azimuth))])
-        light += power * level * np.exp(narrowness * ((way[..., :2] * toward).sum(axis=-1, keepdims=True) / length - 1))
+        aligned = (direction[..., :2] * toward).sum(axis=-1, keepdims=True) / length
+        light += power * level * np.exp(narrowness * (aligned - 1))
     return light
 
 
 def _to_image(light: np.ndarray) -> Image.Image:
+    """Averages the grid points of each pixel, linear RGB `[h, w, 3]`, and returns the picture as RGBA."""
     height, width = light.shape[0] // POINTS, light.shape[1] // POINTS
     clipped = np.clip(light, 0, 1).reshape(height, POINTS, width, POINTS, 3)
-    grey = np.round(255 * _to_srgb(clipped.mean(axis=(1, 3)))).astype(np.uint8)
-    return Image.fromarray(np.dstack([grey, np.full((height, width), 255, np.uint8)]), "RGBA")
+    pixels = np.round(255 * _to_srgb(clipped.mean(axis=(1, 3)))).astype(np.uint8)
+    return Image.fromarray(np.dstack([pixels, np.full((height, width), 255, np.uint8)]), "RGBA")
 
 
 def _to_linear(srgb: np.ndarray) -> np.ndarray:

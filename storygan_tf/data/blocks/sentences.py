@@ -1,8 +1,8 @@
-"""Sentences for CLEVR-SV's objects, which come without any.
+"""`story_sentences`: writes the sentences of CLEVR-SV's and `blocks`' stories, which are published without any.
 
-Each sentence tells one object's attributes and its place in whole steps of half a unit, as the camera sees the table.
-The wording varies, with synonyms; the place does not, so that an encoder which knows no more than words and pairs of
-neighbouring words can read it: a number stands right beside its direction.
+Each sentence gives the attributes of one object and its position in whole steps of half a unit, as the camera sees the
+table. The wording varies and uses synonyms. The position always has the same form, with each number next to its
+direction, so that an encoder of single words and pairs of words can represent it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _WORDINGS = (
 )
 
 _STREAM = 0x5E27E4CE
-"""Keeps the choice of words apart from every other use of a story's number as a seed."""
+"""First part of the seed, so that the choice of words is independent of other choices seeded by a story's number."""
 
 
 def story_sentences(items: Sequence[SceneObject], index: int) -> tuple[str, ...]:
@@ -43,7 +43,7 @@ def story_sentences(items: Sequence[SceneObject], index: int) -> tuple[str, ...]
 
     Args:
         items: the objects, in the order in which they appear.
-        index: the story's number; the wording depends on it and on nothing else.
+        index: the story's number; the wording depends only on it.
     """
     generator = np.random.default_rng([_STREAM, index])
     return tuple(_sentence(item, generator) for item in items)
@@ -57,17 +57,17 @@ def _sentence(item: SceneObject, generator: np.random.Generator) -> str:
 
 
 def _one_of(choices: Sequence[str], generator: np.random.Generator) -> str:
-    # Always one draw, so that one word's choice does not shift the others'.
+    # Draws exactly one number, so that the choice of one word does not change the others.
     return choices[int(generator.random() * len(choices))]
 
 
 @functools.cache
 def place_in_words(right: int, back: int) -> str:
-    """Returns a place in words, another for each pair of steps.
+    """Returns a position in words; no two positions have the same words.
 
     Args:
-        right: steps to the right of the middle; negative ones to the left.
-        back: steps back from the middle; negative ones forward.
+        right: steps to the right of the middle of the table; negative numbers are steps to the left.
+        back: steps back from the middle of the table; negative numbers are steps forward.
 
     Example:
         >>> place_in_words(-3, 2)

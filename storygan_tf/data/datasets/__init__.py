@@ -1,6 +1,11 @@
-"""Story data: readers of every layout, the rendered default, and what they share.
+"""Readers of data sets of stories, one module for each layout, and what is done with a data set as a whole.
 
-`open_dataset` reads a folder, `open_configured` as a configuration says; `storygan_tf.data.blocks.render` makes one.
+Start with `open_dataset`, which opens a folder and returns a `StoryDataset`; `story.py` defines `Story`, `Reject` and
+the loading of frames. `reader.py`, `list_reader.py` and `clip_reader.py` are the readers' base classes;
+`restricted_unpickler.py` loads the pickles of published data sets without running code. `convert.py`,
+`dataset_report.py` and `data_fingerprint.py` convert, examine and fingerprint a data set.
+
+Rendering of new stories is in `storygan_tf.data.blocks`; TFRecords and input pipelines are in `storygan_tf.data`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Reader of CLEVR-SV's public layout: `CLEVR_dict.npy` and `images/CLEVR_new_<story>_<frame>.png`.
 
-The set has no sentences; they are written from its vectors (`storygan_tf.data.blocks.sentences`), and so are labels and
-objects. Vectors without pictures and pictures without vectors, of which the public sample has some, are set aside.
+The data set has no sentences; they are written from its vectors (`storygan_tf.data.blocks.sentences`), as are labels
+and objects. Stories with a vector but no picture, or a picture but no vector, are rejected; the public sample has some.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from storygan_tf.data.datasets.story import Reject, Story
 DICT_FILE = "CLEVR_dict.npy"
 IMAGES = "images"
 FIRST_TEST_STORY = 10_000
-"""Stories 0 to 9,999 are for training, those from here on for testing."""
+"""Number of the first test story; stories 0 to 9,999 are training stories."""
 
 PUBLISHED = {"train": 10_000, "test": 3_000}
-"""Stories of the published set."""
+"""Number of stories in each split of the published data set."""
 
 _NAME = re.compile(r"CLEVR_new_(\d{6})_([1-4])\.png")
 
@@ -38,7 +38,7 @@ def story_name(index: int) -> str:
 
 
 def image_name(index: int, frame: int) -> str:
-    """Returns the file name of frame `frame`, from 1, of story `index`."""
+    """Returns the file name of a frame of story `index`; `frame` counts from 1."""
     return f"{story_name(index)}_{frame}.png"
 
 
@@ -52,7 +52,7 @@ class ClevrSV(PublishedReader):
 
     Args:
         folder: the folder with `CLEVR_dict.npy`.
-        max_sentence_length: characters a sentence may have.
+        max_sentence_length: largest number of characters in a sentence.
     """
 
     format = "clevr-sv"
@@ -60,32 +60,32 @@ class ClevrSV(PublishedReader):
 
     @property
     def published(self) -> Mapping[str, int] | None:
-        """Stories of the published set by split; None for rendered ones, which have its layout alone."""
+        """Number of stories in each published split; None for rendered stories, which only use the layout."""
         return None if is_rendered(self.folder) else PUBLISHED
 
-    def split_named(self, story_id: str) -> str:
+    def published_split(self, story_id: str) -> str:
         """Returns the published split of a story."""
         return split_name(int(story_id.rpartition("_")[2]))
 
-    def owns(self, path: PurePath) -> bool:
-        """Tells whether a file is `CLEVR_dict.npy` or a picture; masks, as CP-CSV lays beside them, are none."""
+    def is_layout_file(self, path: PurePath) -> bool:
+        """Returns whether a file is `CLEVR_dict.npy` or a story's picture; the masks in CP-CSV's copy are not."""
         picture = str(path.parent) == IMAGES and _NAME.fullmatch(path.name) is not None
-        return picture or str(path) == DICT_FILE or super().owns(path)
+        return picture or str(path) == DICT_FILE or super().is_layout_file(path)
 
     def stories(self) -> Iterator[Story | Reject]:
-        """Yields a story or a reject for each number that has a vector or a picture, in their order.
+        """Yields a story or a reject for each number that has a vector or a picture, in ascending order.
 
         Raises:
-            DataError: where `CLEVR_dict.npy` is damaged, or names code to run.
+            DataError: if `CLEVR_dict.npy` is damaged, or is a pickle that could run code.
         """
         vectors, images = self._vectors, self._images
         for index in sorted({*vectors, *images}):
-            reason, file = self._gap(vectors.get(index, {}), images.get(index, set()), index)
-            yield Reject(story_name(index), file, reason) if reason else self._story(index, vectors[index])
+            reject = self._incomplete(vectors.get(index, {}), images.get(index, set()), index)
+            yield reject or self._story(index, vectors[index])
 
     @functools.cached_property
     def _vectors(self) -> dict[int, dict[int, Any]]:
-        """The vectors by story and frame."""
+        """The vectors by story number and frame number, not checked yet."""
         found: defaultdict[int, dict[int, Any]] = defaultdict(dict)
         for key, vector in load_dict(self.folder / DICT_FILE).items():
             name = key.decode("latin1") if isinstance(key, bytes) else str(key)
@@ -93,12 +93,12 @@ class ClevrSV(PublishedReader):
             if match:
                 found[int(match[1])][int(match[2])] = vector
         if not found:
-            raise DataError(f"{self.folder / DICT_FILE}: no entry is called like {image_name(0, 1)!r}.")
+            raise DataError(f"{self.folder / DICT_FILE}: found no entry with a name like {image_name(0, 1)!r}.")
         return found
 
     @functools.cached_property
     def _images(self) -> dict[int, set[int]]:
-        """The frames of which there are pictures, by story."""
+        """The numbers of the frames that have a picture, by story number."""
         found: defaultdict[int, set[int]] = defaultdict(set)
         folder = self.folder / IMAGES
         for path in folder.iterdir() if folder.is_dir() else ():
@@ -107,15 +107,17 @@ class ClevrSV(PublishedReader):
                 found[int(match[1])].add(int(match[2]))
         return found
 
-    def _gap(self, vectors: dict[int, Any], images: set[int], index: int) -> tuple[str, str]:
-        """Returns what a story lacks and the file at fault, both empty where it lacks nothing."""
+    def _incomplete(self, vectors: Mapping[int, Any], images: set[int], index: int) -> Reject | None:
+        """Returns a reject if a vector or picture of story `index` is missing, else None."""
         if not vectors:
-            return f"images without entries in {DICT_FILE}", f"{IMAGES}/{image_name(index, min(images))}"
-        if missing := {*range(1, max(vectors) + 1)} - {*vectors}:
-            return f"frames without entries in {DICT_FILE}", f"{IMAGES}/{image_name(index, min(missing))}"
-        if missing := {*vectors} - images:
-            return "missing image", f"{IMAGES}/{image_name(index, min(missing))}"
-        return "", ""
+            reason, frame = f"images without entries in {DICT_FILE}", min(images)
+        elif missing := {*range(1, max(vectors) + 1)} - {*vectors}:
+            reason, frame = f"frames without entries in {DICT_FILE}", min(missing)
+        elif missing := {*vectors} - images:
+            reason, frame = "missing image", min(missing)
+        else:
+            return None
+        return Reject(story_name(index), f"{IMAGES}/{image_name(index, frame)}", reason)
 
     def _story(self, index: int, vectors: dict[int, Any]) -> Story | Reject:
         name = story_name(index)
@@ -140,11 +142,12 @@ class ClevrSV(PublishedReader):
             images=paths,
             labels=tuple(map(clevr.labels_of, frames)),
             objects=tuple(tuple(map(clevr.describe, items)) for items in frames),
-            listed=DICT_FILE,
+            index_file=DICT_FILE,
         )
 
     @staticmethod
     def _objects(vector: Any, frame: int) -> tuple[SceneObject, ...]:
+        """Returns the objects of a frame; raises ValueError if the vector does not hold exactly `frame` objects."""
         items = clevr.from_vector(vector)
         if len(items) != frame:
             raise ValueError("a frame's vector holds another number of objects than the frame shows")

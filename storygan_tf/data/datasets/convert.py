@@ -1,4 +1,4 @@
-"""Turns a data set of any layout into a story folder or a table, without any loss to its pictures."""
+"""`convert`: writes a data set of any layout as a story folder or a Parquet table, without loss of picture quality."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from storygan_tf.data.datasets.story_folder import STORIES_FILE
 TARGETS = ("story-folder", "parquet")
 
 TABLE_FILE = "stories.parquet"
-"""The table that a conversion writes."""
+"""Name of the table that a conversion writes."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Converted:
-    """What became of every story.
+class ConversionResult:
+    """The result of a conversion.
 
     Attributes:
-        stories: how many were written.
-        rejects: those set aside.
+        stories: number of stories written.
+        rejects: the stories that could not be converted, with reasons.
     """
 
     stories: int
@@ -41,15 +41,21 @@ class Converted:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Whole:
-    """A story with its pictures' files: for each its content and ending, and where it came from."""
+class _LoadedStory:
+    """A story with the content of its pictures.
+
+    Attributes:
+        story: the story.
+        pictures: for each picture a file's content and ending.
+        sources: for each picture where it was taken from, as `picture_source` returns it.
+    """
 
     story: Story
     pictures: tuple[tuple[bytes, str], ...]
     sources: tuple[dict[str, Any], ...]
 
     def values(self) -> dict[str, Any]:
-        """Returns what a line says of it but for its pictures; nothing where there is nothing to say."""
+        """Returns the fields of the story's line or row, without the pictures and without fields that are None."""
         story = self.story
         values = {
             "story_id": story.story_id,
@@ -67,111 +73,122 @@ def convert(
     out: Path,
     to: str = "story-folder",
     progress: Callable[[int, int], None] | None = None,
-) -> Converted:
-    """Writes a data set as a story folder or a table: all of it, or nothing where it fails or is interrupted.
+) -> ConversionResult:
+    """Writes a data set as a story folder or a Parquet table.
 
-    Picture files stay as they are; frames of strips and clips become PNG. Each story's `sources` say which file and
-    which frame its pictures were taken from; `SOURCE` says what was converted, `rejects.jsonl` what was set aside.
+    Picture files are copied unchanged; frames of strips and clips are written as PNG. The field `sources` of a story
+    names the file and the frame that each picture was taken from. The file `SOURCE` names the converted data set, and
+    `rejects.jsonl` lists the stories that could not be converted.
+
+    `out` is written completely, or not at all if the conversion fails or is interrupted.
 
     Args:
         dataset: the data set.
-        out: the folder to make; it may be there if it is empty.
-        to: one of `TARGETS`.
-        progress: is called with the stories done and the stories to do.
+        out: the folder to write; it must be empty or not exist.
+        to: the format to write, one of `TARGETS`.
+        progress: called after each story with the number of stories done and their total number.
+
+    Returns:
+        The number of stories written, and the rejected ones.
 
     Raises:
-        DataError: where the data set cannot be read, no story can be used, or `out` cannot be written.
+        DataError: if the data set cannot be read, no story can be used, or `out` cannot be written.
     """
     if to not in TARGETS:
         raise DataError(f"--to {to}: expected {' or '.join(TARGETS)}{nearest(to, TARGETS)}.")
-    _check_place(dataset.folder, out)
+    _check_out(dataset.folder, out)
     entries = list(dataset.stories())
     rejects: list[Reject] = []
     try:
-        with atomic_folder(out) as aside:
-            aside.mkdir()
-            with _FolderWriter(aside) if to == "story-folder" else _TableWriter(aside) as writer:
-                for whole in _read(entries, dataset.folder, rejects, progress):
-                    writer.add(whole)
+        with atomic_folder(out) as partial:
+            partial.mkdir()
+            with _FolderWriter(partial) if to == "story-folder" else _TableWriter(partial) as writer:
+                for loaded in _load_all(entries, dataset.folder, rejects, progress):
+                    writer.add(loaded)
             if not writer.stories:
                 raise DataError(f"data folder {dataset.folder}: no story can be used; `storygan data check` says why.")
-            _tell(dataset, aside, rejects)
+            _write_source_and_rejects(dataset, partial, rejects)
     except OSError as error:
         raise unwritable_error(out, error) from error
-    return Converted(writer.stories, tuple(rejects))
+    return ConversionResult(writer.stories, tuple(rejects))
 
 
-def _check_place(folder: Path, out: Path) -> None:
+def _check_out(folder: Path, out: Path) -> None:
+    """Raises DataError if `out` is neither empty nor new, or lies in the data folder."""
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise DataError(f"--out {out}: found something there already; expected a folder to be made. Give another.")
+        raise DataError(
+            f"--out {out}: found something there already; expected a path that does not exist, or an empty folder."
+        )
     if out.resolve().is_relative_to(folder.resolve()):
-        raise DataError(f"--out {out}: lies in the data folder {folder}; expected a place outside it.")
+        raise DataError(f"--out {out}: lies in the data folder {folder}; expected a path outside it.")
 
 
-def _read(
+def _load_all(
     entries: Sequence[Story | Reject],
     folder: Path,
     rejects: list[Reject],
     progress: Callable[[int, int], None] | None,
-) -> Iterator[_Whole]:
+) -> Iterator[_LoadedStory]:
+    """Yields the stories with their pictures; appends those that cannot be used to `rejects`."""
     for done, entry in enumerate(entries, start=1):
         if isinstance(entry, Reject):
             rejects.append(entry)
         else:
             try:
-                yield _whole(entry, folder)
+                yield _load(entry, folder)
             except BadFrameError as error:
                 rejects.append(error.as_reject(entry.story_id, folder))
         if progress:
             progress(done, len(entries))
 
 
-def _whole(story: Story, folder: Path) -> _Whole:
+def _load(story: Story, folder: Path) -> _LoadedStory:
+    """Returns a story with its pictures; raises BadFrameError if one of them cannot be used."""
     contents, sources = [], []
     for picture in story.images:
         load_frame(picture)
         with as_bad_frame_error(picture):
             contents.append(export_picture(picture))
             sources.append(picture_source(picture, folder))
-    return _Whole(story, tuple(contents), tuple(sources))
+    return _LoadedStory(story, tuple(contents), tuple(sources))
 
 
-def _tell(dataset: StoryDataset, aside: Path, rejects: Sequence[Reject]) -> None:
-    """Writes what was converted, and what was set aside."""
+def _write_source_and_rejects(dataset: StoryDataset, out: Path, rejects: Sequence[Reject]) -> None:
+    """Writes `SOURCE` and `rejects.jsonl`."""
     source = source_name(dataset)
     text = f"{source}: converted from the layout {dataset.format} by storygan {storygan_tf.__version__}\n"
     if source == BLOCKS:
         text += (dataset.folder / SOURCE_FILE).read_text(encoding="utf-8").partition("\n")[2]
-    (aside / SOURCE_FILE).write_text(text, encoding="utf-8")
+    (out / SOURCE_FILE).write_text(text, encoding="utf-8")
     lines = "".join(json.dumps(dataclasses.asdict(reject)) + "\n" for reject in rejects)
-    (aside / REJECTS_FILE).write_text(lines, encoding="utf-8")
+    (out / REJECTS_FILE).write_text(lines, encoding="utf-8")
 
 
 class _Writer(contextlib.AbstractContextManager["_Writer"], abc.ABC):
-    """Writes stories into a folder.
+    """Base class of the writers: context managers that write stories into a folder.
 
     Args:
         folder: the folder.
 
     Attributes:
-        stories: how many were written.
+        stories: number of stories written so far.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.stories = 0
 
-    def add(self, whole: _Whole) -> None:
+    def add(self, loaded: _LoadedStory) -> None:
         """Writes a story."""
-        self._write(whole)
+        self._write(loaded)
         self.stories += 1
 
     @abc.abstractmethod
-    def _write(self, whole: _Whole) -> None: ...
+    def _write(self, loaded: _LoadedStory) -> None: ...
 
 
 class _FolderWriter(_Writer):
-    """Writes `stories.jsonl`, and pictures below `images`."""
+    """Writes `stories.jsonl`, and picture files in the folder `images`."""
 
     def __enter__(self) -> _FolderWriter:
         (self._folder / "images").mkdir()
@@ -181,17 +198,17 @@ class _FolderWriter(_Writer):
     def __exit__(self, *_: object) -> None:
         self._lines.close()
 
-    def _write(self, whole: _Whole) -> None:
+    def _write(self, loaded: _LoadedStory) -> None:
         names = []
-        for frame, (content, ending) in enumerate(whole.pictures, start=1):
-            # A story's own name may be none for a file.
+        for frame, (content, ending) in enumerate(loaded.pictures, start=1):
+            # Numbered, because a story's name may not be usable as a file name.
             names.append(f"images/{self.stories:06d}_{frame}{ending}")
             (self._folder / names[-1]).write_bytes(content)
-        self._lines.write(json.dumps(whole.values() | {"images": names}, ensure_ascii=False) + "\n")
+        self._lines.write(json.dumps(loaded.values() | {"images": names}, ensure_ascii=False) + "\n")
 
 
 class _TableWriter(_Writer):
-    """Writes `stories.parquet`, a row group at a time."""
+    """Writes `stories.parquet`, one row group at a time."""
 
     def __enter__(self) -> _TableWriter:
         self._schema = _schema()
@@ -203,8 +220,8 @@ class _TableWriter(_Writer):
         self._flush()
         self._table.close()
 
-    def _write(self, whole: _Whole) -> None:
-        self._rows.append(whole.values() | {"images": [content for content, _ in whole.pictures]})
+    def _write(self, loaded: _LoadedStory) -> None:
+        self._rows.append(loaded.values() | {"images": [content for content, _ in loaded.pictures]})
         if len(self._rows) == GROUP_ROWS:
             self._flush()
 
@@ -217,10 +234,11 @@ class _TableWriter(_Writer):
 
 
 def _schema() -> Any:
+    """Returns the Arrow schema of the table."""
     import pyarrow as pa
 
     texts = pa.list_(pa.string())
-    described = [(name, pa.string()) for name in OBJECT_TEXTS] + [(name, pa.float64()) for name in OBJECT_NUMBERS]
+    fields = [(name, pa.string()) for name in OBJECT_TEXTS] + [(name, pa.float64()) for name in OBJECT_NUMBERS]
     return pa.schema(
         {
             "story_id": pa.string(),
@@ -228,7 +246,7 @@ def _schema() -> Any:
             "sentences": texts,
             "images": pa.list_(pa.binary()),
             "labels": pa.list_(texts),
-            "objects": pa.list_(pa.list_(pa.struct(described))),
+            "objects": pa.list_(pa.list_(pa.struct(fields))),
             "sources": pa.list_(pa.struct([("file", pa.string()), ("frame", pa.int64())])),
         }
     )

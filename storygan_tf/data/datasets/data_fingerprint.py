@@ -1,9 +1,9 @@
-"""A fingerprint of a data folder, so that a pipeline notices any change to it.
+"""`data_fingerprint`: a digest of a data folder, by which a pipeline detects any change to the data.
 
-Sets of the field are many gigabytes, and a run that goes on asks for the fingerprint again. What files were like may be
-remembered from call to call: a file is read again where its size, its number on the disk or the times of its last
-changes differ. The time that counts is set by the system alone (`ctime`), so no program can change a file behind it;
-and a file that was changed so lately that a later change might have the same time is not remembered.
+Published data sets have many gigabytes, and a pipeline computes the fingerprint again whenever it runs. Therefore the
+digests of files can be cached from one call to the next. A file is read again if its device, inode, size, `mtime` or
+`ctime` has changed. Programs can set `mtime` to any value, but only the system sets `ctime`, so a change cannot be
+hidden. A file that was changed only seconds ago is not cached, because a later change might have the same times.
 """
 
 from __future__ import annotations
@@ -21,103 +21,109 @@ from storygan_tf.common.atomic_files import write_atomically
 from storygan_tf.common.errors import DataError
 
 _BLOCK = 1 << 20
+"""Bytes read at a time."""
 
-_SETTLED = 10 * 10**9
-"""Nanoseconds after which a file's times tell it from what it is changed to: coarser than any clock of a disk."""
+_SETTLED_NS = 10 * 10**9
+"""Age in nanoseconds from which a file is cached: more than the resolution of any file system's times."""
 
 
-def data_fingerprint(path: str | Path, remembered: Path | None = None) -> str:
-    """Returns a SHA-256 over the paths and contents of all files below a folder.
+def data_fingerprint(path: str | Path, cache_file: Path | None = None) -> str:
+    """Returns a SHA-256 digest of the paths and contents of all files below a folder.
 
-    One picture replaced, one line edited, one file added or renamed: each changes it. Times, owners and the place of
-    the folder itself do not.
+    The fingerprint changes if a file is added, removed, renamed or edited. It does not depend on times, owners and the
+    location of the folder.
 
     Args:
         path: the folder.
-        remembered: a file that keeps what the folder's files were like, made where it is not there; None to read all
-            of them. The fingerprint is the same.
+        cache_file: file that caches the digests of the folder's files; written if it does not exist. None to read all
+            files. The fingerprint is the same with and without it.
 
     Returns:
         64 hexadecimal digits.
 
     Raises:
-        DataError: where the folder is missing or a file cannot be read.
+        DataError: if the folder does not exist or a file cannot be read.
     """
     folder = Path(path)
     if not folder.is_dir():
         raise DataError(f"data folder {folder}: found no such folder; expected a folder of stories.")
-    memory = _Memory.load(remembered) if remembered else _Memory()
+    cache = _DigestCache.load(cache_file) if cache_file else _DigestCache()
     digest = hashlib.sha256()
     for name, file in sorted((os.fsencode(file.relative_to(folder)), file) for file in _files(folder)):
         digest.update(b"%d %s\n" % (len(name), name))
-        digest.update(memory.digest(file))
-    if remembered and memory.changed:
-        memory.save(remembered)
+        digest.update(cache.digest(file))
+    if cache_file and cache.changed:
+        cache.save(cache_file)
     return digest.hexdigest()
 
 
 def _files(folder: Path) -> Iterator[Path]:
+    """Yields all files below a folder, and all links to folders."""
     for parent, folders, names in os.walk(folder):
         yield from (Path(parent, name) for name in names)
-        # A linked folder is not walked into, which might never end; where the link points to counts.
+        # The digest of a linked folder is that of the link's target path: following it might never end.
         yield from (Path(parent, name) for name in folders if Path(parent, name).is_symlink())
 
 
 @dataclasses.dataclass
-class _Memory:
-    """Digests of files by what the system says of them.
+class _DigestCache:
+    """Digests of files' contents, by the files' status (`_status_key`).
 
     Attributes:
-        known: what was loaded: the system's words about a file -> the digest of its content.
-        seen: what is to be saved.
+        loaded: the digests loaded from the cache file.
+        used: the digests of the files of this call, which are saved.
     """
 
-    known: dict[str, str] = dataclasses.field(default_factory=dict)
-    seen: dict[str, str] = dataclasses.field(default_factory=dict)
+    loaded: dict[str, str] = dataclasses.field(default_factory=dict)
+    used: dict[str, str] = dataclasses.field(default_factory=dict)
 
     @classmethod
-    def load(cls, path: Path) -> _Memory:
-        """Returns what a file keeps; what cannot be read is no memory."""
+    def load(cls, path: Path) -> _DigestCache:
+        """Returns the cache that a file holds; an empty one if it cannot be read."""
         with contextlib.suppress(OSError, ValueError):
-            known = json.loads(path.read_text())
-            if isinstance(known, dict) and all(isinstance(digest, str) for digest in known.values()):
-                return cls(known)
+            loaded = json.loads(path.read_text())
+            if isinstance(loaded, dict) and all(isinstance(digest, str) for digest in loaded.values()):
+                return cls(loaded)
         return cls()
 
     @property
     def changed(self) -> bool:
-        """Whether there is anything else to remember than before."""
-        return self.seen != self.known
+        """Whether the cache differs from the loaded one."""
+        return self.used != self.loaded
 
     def save(self, path: Path) -> None:
-        """Writes what is to be remembered, if it can be written: it saves time and nothing else."""
+        """Writes the cache; does nothing if the file cannot be written, because the cache only saves time."""
         with contextlib.suppress(DataError):
-            write_atomically(path, json.dumps(self.seen).encode())
+            write_atomically(path, json.dumps(self.used).encode())
 
     def digest(self, file: Path) -> bytes:
-        """Returns the digest of a file's content, and of where it points to if it is a link."""
-        key = _words_about(file)
-        if key in self.known:
-            self.seen[key] = self.known[key]
-            return bytes.fromhex(self.known[key])
+        """Returns the digest of a file, from the cache if its status has not changed."""
+        key = _status_key(file)
+        if key in self.loaded:
+            self.used[key] = self.loaded[key]
+            return bytes.fromhex(self.loaded[key])
         digest = _content_digest(file)
-        # It must not have changed while it was read.
-        if key and _words_about(file) == key:
-            self.seen[key] = digest.hex()
+        # Not cached if the file changed while it was read.
+        if key and _status_key(file) == key:
+            self.used[key] = digest.hex()
         return digest
 
 
-def _words_about(file: Path) -> str:
-    """Returns what changes with a file's content; empty where nothing certain can be said: a link, a recent change."""
+def _status_key(file: Path) -> str:
+    """Returns a text that changes whenever the file's content does; empty if the file must not be cached.
+
+    Links and files that were changed only seconds ago are not cached.
+    """
     with contextlib.suppress(OSError):
         status = file.lstat()
         plain = file.is_file() and not file.is_symlink()
-        if plain and time.time_ns() - max(status.st_ctime_ns, status.st_mtime_ns) > _SETTLED:
+        if plain and time.time_ns() - max(status.st_ctime_ns, status.st_mtime_ns) > _SETTLED_NS:
             return f"{status.st_dev} {status.st_ino} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
     return ""
 
 
 def _content_digest(file: Path) -> bytes:
+    """Returns a digest of a file's content, and of the target path if it is a link."""
     digest = hashlib.sha256()
     try:
         if file.is_symlink():

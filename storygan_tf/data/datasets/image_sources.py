@@ -1,11 +1,11 @@
-"""Pictures of stories: files, and parts of files.
+"""Pictures of stories: whole files, and parts of files.
 
-A picture is the path of a file that holds it and nothing else, or a `ImagePart`: a square of a strip, a frame of a
-clip, an entry of a table. Either holds names and numbers alone, so that it can travel to workers; nothing is read
-before it is asked for.
+A picture is either the path of a file that holds nothing else, or an `ImagePart`: a square of a strip, a frame of a
+clip, an entry of a table. Both hold only names and numbers, so they can be sent to Beam workers. The file is read when
+the picture is opened, not before.
 
-Which frame of a strip or a clip stands for it is drawn once and for all: `seeded_bits` depends on a seed and on
-names, never on an order or on what was drawn before.
+One frame of a strip or a clip represents it. The choice (`seeded_bits`) depends only on a seed and on names, not on the
+order of the stories or on other choices, so it is the same in every run.
 """
 
 from __future__ import annotations
@@ -24,19 +24,22 @@ import numpy as np
 from PIL import Image, ImageOps
 
 MAX_PIXELS = 64_000_000
-"""A picture that claims to be larger is refused before any of it is decoded."""
+"""A picture whose header claims more pixels is refused before it is decoded."""
 
 IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
-"""What Pillow may read here. Its readers for documents and the like start other programs."""
+"""The formats that Pillow may read. Its readers for other formats, such as EPS, start other programs."""
 
 TOO_LARGE = f"more than {MAX_PIXELS:,} pixels"
 
 _ENDINGS = {"JPEG": ".jpg", "MPO": ".jpg", "TIFF": ".tif"}
-"""Usual endings of files, where they are not the format's name."""
+"""Usual file endings of formats whose ending is not the format's name."""
 
 
 class UnusablePictureError(Exception):
-    """What is wrong with a picture, in words that do not differ from story to story."""
+    """A picture cannot be used. The message is the reason; it contains no names, so that equal reasons can be counted.
+
+    `storygan_tf.data.datasets.story.as_bad_frame_error` adds the file's name.
+    """
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,29 +53,30 @@ class ImagePart(abc.ABC):
     file: Path
 
     @property
-    def place(self) -> str:
-        """Where in the file, for messages; empty where the file's name says enough."""
+    def location(self) -> str:
+        """Where the picture is in the file, for error messages; empty if the file's name is enough."""
         return ""
 
     @property
     def frame(self) -> int | None:
-        """Number of the frame that was drawn, from 0; None where there was nothing to draw."""
+        """Number of the chosen frame, from 0; None if the file has no frames to choose from."""
         return None
 
     @abc.abstractmethod
-    def opened(self) -> contextlib.AbstractContextManager[Image.Image]:
-        """Gives the picture, upright, for as long as the context lasts.
+    def open(self) -> contextlib.AbstractContextManager[Image.Image]:
+        """Returns a context manager that gives the picture, upright.
 
         Raises:
-            UnusablePictureError, OSError, and nearly anything from decoders of damaged files.
+            UnusablePictureError: if the picture cannot be used.
+            Exception: nearly any other, including OSError, from the decoder of a damaged file.
         """
 
     @abc.abstractmethod
-    def exported(self) -> tuple[bytes, str]:
-        """Returns the picture as a file of its own, without any loss: its content and its ending."""
+    def export(self) -> tuple[bytes, str]:
+        """Returns the picture as a file of its own, without loss: the file's content and its ending."""
 
-    def identity(self) -> bytes:
-        """Returns a digest that two pictures share when they come from the same bytes."""
+    def source_digest(self) -> bytes:
+        """Returns a digest of the whole file, so that parts of equal files have equal digests."""
         return digest(self.file.read_bytes())
 
 
@@ -80,43 +84,8 @@ Picture: TypeAlias = Path | ImagePart
 
 
 @dataclasses.dataclass(frozen=True)
-class StripFrame(ImagePart):
-    """One square of a vertical strip of squares; what is left below the last whole one is no frame.
-
-    Attributes:
-        draw: 64 random bits that choose the square.
-    """
-
-    draw: int
-
-    @property
-    def frame(self) -> int:
-        """Number of the square, from 0 at the top."""
-        with _checked(self.file) as strip:
-            return self._chosen(strip)
-
-    @contextlib.contextmanager
-    def opened(self) -> Iterator[Image.Image]:
-        """Gives the square."""
-        with _checked(self.file) as strip:
-            top = self._chosen(strip) * strip.width
-            yield strip.crop((0, top, strip.width, top + strip.width))
-
-    def exported(self) -> tuple[bytes, str]:
-        """Returns the square as PNG."""
-        with self.opened() as image:
-            return to_png(to_rgb(image)), ".png"
-
-    def _chosen(self, strip: Image.Image) -> int:
-        squares = strip.height // max(strip.width, 1)
-        if not squares:
-            raise UnusablePictureError("strip lower than wide, expected square frames one below the other")
-        return choice_from_bits(self.draw, squares)
-
-
-@dataclasses.dataclass(frozen=True)
-class ClipFrame(ImagePart):
-    """One frame of a clip: a `.npy` file, uint8 `[frames, height, width, 3]`, of which no more than it needs is read.
+class _ChosenFrame(ImagePart):
+    """One frame of a file that holds several.
 
     Attributes:
         draw: 64 random bits that choose the frame.
@@ -124,32 +93,76 @@ class ClipFrame(ImagePart):
 
     draw: int
 
+    def export(self) -> tuple[bytes, str]:
+        """Returns the frame as PNG."""
+        with self.open() as image:
+            return to_png(to_rgb(image)), ".png"
+
+
+@dataclasses.dataclass(frozen=True)
+class StripFrame(_ChosenFrame):
+    """One square of a vertical strip of squares.
+
+    Pixels below the last whole square belong to no frame.
+
+    Attributes:
+        file: the picture file that holds the strip.
+        draw: 64 random bits that choose the square.
+    """
+
     @property
     def frame(self) -> int:
-        """Number of the frame, from 0."""
-        return choice_from_bits(self.draw, len(self._clip()))
+        """Number of the chosen square, from 0 at the top."""
+        with _open_checked(self.file) as strip:
+            return self._chosen_square(strip)
 
     @contextlib.contextmanager
-    def opened(self) -> Iterator[Image.Image]:
-        """Gives the frame."""
-        clip = self._clip()
+    def open(self) -> Iterator[Image.Image]:
+        """Gives the chosen square."""
+        with _open_checked(self.file) as strip:
+            top = self._chosen_square(strip) * strip.width
+            yield strip.crop((0, top, strip.width, top + strip.width))
+
+    def _chosen_square(self, strip: Image.Image) -> int:
+        squares = strip.height // max(strip.width, 1)
+        if not squares:
+            raise UnusablePictureError("strip lower than wide, expected square frames one below the other")
+        return choice_from_bits(self.draw, squares)
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipFrame(_ChosenFrame):
+    """One frame of a clip: a `.npy` file, uint8 `[frames, height, width, 3]`.
+
+    The file is mapped into memory, so that only the chosen frame is read.
+
+    Attributes:
+        file: the `.npy` file.
+        draw: 64 random bits that choose the frame.
+    """
+
+    @property
+    def frame(self) -> int:
+        """Number of the chosen frame, from 0."""
+        return choice_from_bits(self.draw, len(self._map_clip()))
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[Image.Image]:
+        """Gives the chosen frame."""
+        clip = self._map_clip()
         yield Image.fromarray(np.array(clip[choice_from_bits(self.draw, len(clip))]))
 
-    def exported(self) -> tuple[bytes, str]:
-        """Returns the frame as PNG."""
-        with self.opened() as image:
-            return to_png(image), ".png"
-
-    def identity(self) -> bytes:
-        """Returns a digest of the clip's file name: clips are too long to be read for this."""
+    def source_digest(self) -> bytes:
+        """Returns a digest of the clip's file name: reading whole clips would take too long."""
         return digest(self.file.name.encode(errors="surrogateescape"))
 
-    def _clip(self) -> np.ndarray:
+    def _map_clip(self) -> np.ndarray:
+        """Returns the clip, uint8 `[frames, height, width, 3]`, mapped into memory."""
         try:
             clip = np.lib.format.open_memmap(self.file, mode="r")
         except OSError:
             raise
-        # A damaged header raises nearly anything: it is parsed as Python.
+        # A damaged header can raise nearly any exception, because numpy parses it as Python.
         except Exception as error:
             raise UnusablePictureError("damaged or truncated clip") from error
         if clip.dtype != np.uint8 or clip.ndim != 4 or clip.shape[-1] != 3 or 0 in clip.shape:
@@ -162,42 +175,43 @@ class ClipFrame(ImagePart):
 
 
 def seeded_bits(seed: int, *names: str) -> int:
-    """Returns 64 random bits that depend on a seed and names alone."""
+    """Returns 64 random bits that depend only on `seed` and `names`."""
     digest = hashlib.sha256(json.dumps([seed, *names]).encode()).digest()
     return int.from_bytes(digest[:8], "big")
 
 
-def choice_from_bits(drawn: int, count: int) -> int:
-    """Returns a number from 0 to `count - 1`, all as likely, from what `seeded_bits` gave."""
-    return drawn * count >> 64
+def choice_from_bits(bits: int, count: int) -> int:
+    """Returns a number from 0 to `count - 1`, each equally likely, chosen by the 64 bits from `seeded_bits`."""
+    return bits * count >> 64
 
 
-def file_of(picture: Picture) -> Path:
-    """Returns the file that a picture lies in."""
+def picture_file(picture: Picture) -> Path:
+    """Returns the file that holds a picture."""
     return picture.file if isinstance(picture, ImagePart) else picture
 
 
 @contextlib.contextmanager
 def open_picture(picture: Picture) -> Iterator[Image.Image]:
-    """Gives a picture, turned as its EXIF data says.
+    """Opens a picture, rotated as its EXIF data says.
 
     Raises:
-        UnusablePictureError, OSError, and nearly anything from decoders of damaged files.
+        UnusablePictureError: if the picture cannot be used.
+        Exception: nearly any other, including OSError, from the decoder of a damaged file.
     """
-    with picture.opened() if isinstance(picture, ImagePart) else open_image(picture) as image:
+    with picture.open() if isinstance(picture, ImagePart) else open_image(picture) as image:
         yield image
 
 
 @contextlib.contextmanager
 def open_image(source: Path | IO[bytes]) -> Iterator[Image.Image]:
-    """Gives the picture that a file holds, turned as its EXIF data says; raises as `open_picture`."""
-    with _checked(source) as image:
+    """Opens a picture file, rotated as its EXIF data says; raises the same exceptions as `open_picture`."""
+    with _open_checked(source) as image:
         yield ImageOps.exif_transpose(image)
 
 
 @contextlib.contextmanager
-def _checked(source: Path | IO[bytes]) -> Iterator[Image.Image]:
-    """Gives a picture that is not decoded yet, if it is none too large."""
+def _open_checked(source: Path | IO[bytes]) -> Iterator[Image.Image]:
+    """Opens a picture file without decoding it; raises UnusablePictureError if it is larger than `MAX_PIXELS`."""
     try:
         image = Image.open(source, formats=IMAGE_FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -208,47 +222,55 @@ def _checked(source: Path | IO[bytes]) -> Iterator[Image.Image]:
         yield image
 
 
-def size_of(picture: Picture) -> tuple[int, int]:
-    """Returns a picture's width and height, as its file gives them."""
+def picture_size(picture: Picture) -> tuple[int, int]:
+    """Returns a picture's width and height in pixels, before any rotation that EXIF data asks for."""
     if isinstance(picture, ImagePart):
-        with picture.opened() as image:
+        with picture.open() as image:
             return image.size
     with Image.open(picture, formats=IMAGE_FORMATS) as image:
         return image.size
 
 
-def identity_of(picture: Picture) -> bytes:
-    """Returns a digest that two pictures share when they come from the same bytes.
+def source_digest(picture: Picture) -> bytes:
+    """Returns a digest of what a picture was taken from; it is equal for pictures from the same source.
 
-    Of a square of a strip the whole strip counts, of a frame of a clip the clip's name.
+    The source is the whole strip for a square of a strip, and the file name for a frame of a clip.
     """
-    return picture.identity() if isinstance(picture, ImagePart) else digest(picture.read_bytes())
+    return picture.source_digest() if isinstance(picture, ImagePart) else digest(picture.read_bytes())
 
 
 def export_picture(picture: Picture) -> tuple[bytes, str]:
-    """Returns a picture as a file of its own, without any loss: its content and its ending."""
-    return picture.exported() if isinstance(picture, ImagePart) else as_file(picture.read_bytes())
+    """Returns a picture as a file of its own, without loss: the file's content and its ending."""
+    return picture.export() if isinstance(picture, ImagePart) else export_file(picture.read_bytes())
 
 
-def as_file(content: bytes) -> tuple[bytes, str]:
-    """Returns a picture file's content, and the ending that its format has."""
-    with _checked(io.BytesIO(content)) as image:
-        kind = image.format or ""
-        return content, _ENDINGS.get(kind, f".{kind.lower()}")
+def export_file(content: bytes) -> tuple[bytes, str]:
+    """Returns the content of a picture file unchanged, together with the usual ending of its format."""
+    with _open_checked(io.BytesIO(content)) as image:
+        format_name = image.format or ""
+        return content, _ENDINGS.get(format_name, f".{format_name.lower()}")
 
 
 def picture_source(picture: Picture, folder: Path) -> dict[str, Any]:
-    """Returns where a picture came from: {file: relative to the folder, frame: as drawn, or None}."""
-    file, root = file_of(picture), folder.resolve()
+    """Returns where a picture was taken from.
+
+    Args:
+        picture: the picture.
+        folder: the data folder.
+
+    Returns:
+        {file, frame}: the file's path relative to `folder`, and the number of the chosen frame or None.
+    """
+    file, root = picture_file(picture), folder.resolve()
     name = file.relative_to(root) if file.is_relative_to(root) else file
     return {"file": name.as_posix(), "frame": picture.frame if isinstance(picture, ImagePart) else None}
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Returns a picture as RGB: 16-bit grey scaled to 8, any transparency dropped."""
+    """Returns a picture as RGB: 16-bit grey is scaled to 8 bits, transparency is dropped."""
     if image.mode.startswith(("I", "F")):
         return _from_deep_grey(image).convert("RGB")
-    # A palette goes by RGBA, as Pillow asks for where it holds transparency.
+    # Pillow warns if a palette with transparency is not converted by way of RGBA.
     return (image.convert("RGBA") if image.mode == "P" else image).convert("RGB")
 
 
@@ -261,12 +283,12 @@ def _from_deep_grey(image: Image.Image) -> Image.Image:
 
 
 def to_png(image: Image.Image) -> bytes:
-    """Returns a picture as PNG."""
+    """Returns a picture as the content of a PNG file."""
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
     return buffer.getvalue()
 
 
 def digest(content: bytes) -> bytes:
-    """Returns 16 bytes that stand for a content."""
+    """Returns a BLAKE2b digest of 16 bytes."""
     return hashlib.blake2b(content, digest_size=16).digest()

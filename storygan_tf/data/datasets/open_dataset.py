@@ -1,4 +1,4 @@
-"""`open_dataset`: a folder of stories in any layout that is known."""
+"""`open_dataset` and `open_configured`: open a folder of stories in any supported layout."""
 
 from __future__ import annotations
 
@@ -30,21 +30,24 @@ _LAYOUTS: dict[str, tuple[str, Callable[[Path, DataConfig], Reader]]] = {
     ),
     "parquet": (TABLES, lambda folder, data: ParquetStories(folder, data.max_sentence_length)),
 }
-"""The file by which each layout is known, and its reader; the first that fits is taken."""
+"""For each layout the file that identifies it, and its reader. `auto` takes the first layout whose file exists."""
 
 FORMATS = ("auto", *_LAYOUTS)
 
 
 def open_dataset(path: str | Path, format: str = "auto", max_sentence_length: int = 1000) -> StoryDataset:
-    """Opens a folder of stories; as `open_configured`, with the other settings' defaults.
+    """Opens a folder of stories, with default settings.
 
     Args:
         path: the folder.
-        format: one of `FORMATS`; `auto`: what its files say.
-        max_sentence_length: characters a sentence may have.
+        format: one of `FORMATS`; `auto` finds the layout from the names of the files.
+        max_sentence_length: largest number of characters in a sentence; stories with a longer one are rejected.
+
+    Returns:
+        The data set, whose stories are not read yet.
 
     Raises:
-        DataError: as `open_configured`.
+        DataError: if `format` is unknown, the folder does not exist, or it does not have the layout.
     """
     if format not in FORMATS:
         raise DataError(f"format {format!r}: expected one of {', '.join(FORMATS)}{nearest(format, FORMATS)}.")
@@ -52,14 +55,17 @@ def open_dataset(path: str | Path, format: str = "auto", max_sentence_length: in
 
 
 def open_configured(path: str | Path, data: DataConfig) -> StoryDataset:
-    """Opens a folder of stories.
+    """Opens a folder of stories as a configuration says.
 
     Args:
         path: the folder.
-        data: its layout, and how it is read.
+        data: the layout and the settings of its reader.
+
+    Returns:
+        The data set, whose stories are not read yet.
 
     Raises:
-        DataError: where the folder, or the file that makes it one of stories, is missing or cannot be read.
+        DataError: if the folder does not exist or does not have the layout.
     """
     return _open(Path(path), data.format, data)
 
@@ -75,7 +81,7 @@ def _open(folder: Path, format: str, data: DataConfig) -> StoryDataset:
 
 
 def source_name(dataset: StoryDataset) -> str:
-    """Returns what a folder's stories are: `BLOCKS`, else the name of their layout."""
+    """Returns `BLOCKS` if the stories of a data set were rendered, else the name of its layout."""
     return BLOCKS if is_rendered(dataset.folder) else dataset.format
 
 

@@ -1,4 +1,4 @@
-"""Stories that were set aside, told in a few lines."""
+"""Summarises rejected stories in a few lines."""
 
 from __future__ import annotations
 
@@ -7,50 +7,50 @@ from collections.abc import Mapping, Sequence
 
 from storygan_tf.data.datasets.story import Reject
 
-_NAMED = 3
-"""Stories named for each reason."""
+_MAX_NAMES = 3
+"""Number of stories named for each reason."""
 
-_REASONS = 10
-"""Reasons told; the others are in the file of rejects."""
+_MAX_REASONS = 10
+"""Number of reasons listed; the file of rejects has all."""
 
 
 def count_reasons(rejects: Sequence[Reject]) -> dict[str, int]:
-    """Returns how many stories were set aside for each reason, the most frequent first."""
+    """Returns the number of stories rejected for each reason, the most frequent reason first."""
     counts = Counter(reject.reason for reject in rejects)
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
 def describe_rejects(rejects: Sequence[Reject]) -> list[str]:
-    """Returns a line for each reason: how many stories, which ones first, and where."""
+    """Returns a line for each reason: the number of stories, and the names and files of the first ones."""
     lines = [_line(reason, count, rejects) for reason, count in count_reasons(rejects).items()]
-    more = len(lines) - _REASONS
-    return [*lines[:_REASONS], f"... and {more} more reasons"] if more > 0 else lines
+    more = len(lines) - _MAX_REASONS
+    return [*lines[:_MAX_REASONS], f"... and {more} more reasons"] if more > 0 else lines
 
 
 def _line(reason: str, count: int, rejects: Sequence[Reject]) -> str:
-    concerned = [reject for reject in rejects if reject.reason == reason]
-    named = "; ".join(_name(reject) for reject in concerned[:_NAMED])
-    return f"{count} x {reason}: {named}{'; ...' if count > _NAMED else ''}"
+    matching = [reject for reject in rejects if reject.reason == reason]
+    names = "; ".join(_name(reject) for reject in matching[:_MAX_NAMES])
+    return f"{count} x {reason}: {names}{'; ...' if count > _MAX_NAMES else ''}"
 
 
 def _name(reject: Reject) -> str:
-    where = f" ({_short(reject.file)})" if reject.file else ""
-    return f"{_short(reject.story_id)}{where}"
+    file = f" ({_short(reject.file)})" if reject.file else ""
+    return f"{_short(reject.story_id)}{file}"
 
 
 def _short(text: str) -> str:
-    # A name may be a megabyte long, or hold line ends and what moves a terminal's cursor.
+    """Returns a text that is safe to print: at most 80 characters, without line ends and terminal control codes."""
     plain = "".join(character if character.isprintable() else "?" for character in " ".join(text.split()))
     return plain if len(plain) <= 80 else f"{plain[:77]}..."
 
 
 def advise_frames(rejects: Sequence[Reject], lengths: Mapping[int, int], frames: int) -> str:
-    """Returns what to set where all stories share another length than the one asked for, else nothing.
+    """Returns advice if all stories have the same number of frames and it is not the configured one, else "".
 
     Args:
-        rejects: the stories set aside.
-        lengths: how many stories there are of each number of frames, whatever became of them.
-        frames: the number asked for.
+        rejects: the rejected stories.
+        lengths: number of stories with each number of frames, accepted or not.
+        frames: the configured number of frames.
     """
     if not rejects or len(lengths) != 1 or frames in lengths:
         return ""

@@ -1,8 +1,9 @@
-"""Reads pickles, `.npy` and `.pkl` alike, without running what is in them.
+"""`load_pickle`, `load_npy` and `load_dict`: load pickles of published data sets without running code.
 
-A pickle may name any function and have it called. Here only plain containers, numbers, strings, bytes and numpy arrays
-come out; a file that names anything else is refused before it can do anything. Arrays are put together here, not by
-numpy's own functions: those believe what a pickle says of an array's type, and would take bytes for addresses.
+A pickle can name any function and have it called. The unpickler here accepts only plain containers, numbers, strings,
+bytes and numpy arrays; a file that names anything else is refused before anything is called. Arrays are built here and
+not by numpy's own functions, because those trust what a pickle says about an array's type, and a crafted pickle could
+make numpy use bytes as memory addresses.
 """
 
 from __future__ import annotations
@@ -20,23 +21,26 @@ import numpy as np
 
 from storygan_tf.common.errors import DataError
 
-_EXPECTED = "plain containers, numbers, strings and arrays and nothing else"
+_EXPECTED = "plain containers, numbers, strings and arrays"
 
 _PLAIN = (str, bytes, bytearray, int, float, complex, np.generic)
 
 _TYPE_CODE = re.compile("[?]|[biufcSUO][0-9]*")
-"""Types of arrays that are let through: truth values, numbers, byte strings, strings, objects."""
+"""Types of arrays that are accepted: booleans, numbers, byte strings, strings and objects."""
 
 
 class _Forbidden(pickle.UnpicklingError):
-    """A name that may not be used."""
+    """A pickle names a function or class that is not in `_ALLOWED`."""
 
 
 class _Type:
-    """Stands for `numpy.dtype` while a pickle is read.
+    """Replaces `numpy.dtype` while a pickle is loaded.
 
     Args:
-        code: such as `f8`.
+        code: code of the type, such as `f8`.
+
+    Attributes:
+        real: the numpy type.
     """
 
     def __init__(self, code: Any, *_: Any) -> None:
@@ -53,7 +57,7 @@ class _Type:
 
 
 class _Array(np.ndarray):
-    """An array that takes only a state that fits it."""
+    """An array that accepts a pickled state only if its shape, type and content fit each other."""
 
     def __setstate__(self, state: Any) -> None:
         _, shape, kind, fortran, content = state
@@ -61,7 +65,20 @@ class _Array(np.ndarray):
 
 
 def _array_parts(shape: Any, kind: Any, fortran: Any, content: Any) -> tuple[Any, ...]:
-    """Returns an array's shape, type, order and content, if they fit each other."""
+    """Checks the pickled parts of an array.
+
+    Args:
+        shape: sides of the array: a tuple, or a number for one side.
+        kind: the type, a `_Type`.
+        fortran: whether the content is in Fortran's order.
+        content: bytes, text in Latin-1, or a list of objects.
+
+    Returns:
+        (shape, numpy type, whether in Fortran's order, content).
+
+    Raises:
+        ValueError: if a part is not of the expected type, or the content does not fill the shape.
+    """
     sides = shape if isinstance(shape, tuple) else (shape,)
     if not isinstance(kind, _Type) or not all(isinstance(side, int) and side >= 0 for side in sides):
         raise ValueError("an array without type or shape")
@@ -81,18 +98,18 @@ def _array_parts(shape: Any, kind: Any, fortran: Any, content: Any) -> tuple[Any
 
 
 def _check_characters(content: bytes, real: np.dtype) -> None:
-    """Refuses strings of numbers that are no characters: numpy would hand them out, and Python fail on them later."""
+    """Raises ValueError if a string array contains numbers that are no characters, because Python cannot decode it."""
     if (np.frombuffer(content, f"{real.byteorder}u4") > sys.maxunicode).any():
-        raise ValueError("an array of strings with what are no characters")
+        raise ValueError("an array of strings with numbers that are no characters")
 
 
 def _new_array(*_: Any) -> _Array:
-    """Stands for `numpy.core.multiarray._reconstruct`: an empty array, whose state follows."""
+    """Replaces `numpy.core.multiarray._reconstruct`: returns an empty array; the pickle sets its state afterwards."""
     return np.ndarray.__new__(_Array, (0,), np.uint8)
 
 
 def _scalar(kind: Any, content: Any = None) -> Any:
-    """Stands for `numpy.core.multiarray.scalar`."""
+    """Replaces `numpy.core.multiarray.scalar`: returns a numpy number."""
     _, real, _, plain = _array_parts((), kind, False, content)
     if real.hasobject:
         raise ValueError("an object as a number")
@@ -100,7 +117,7 @@ def _scalar(kind: Any, content: Any = None) -> Any:
 
 
 def _from_buffer(content: Any, kind: Any, shape: Any, order: Any) -> np.ndarray:
-    """Stands for `numpy.core.numeric._frombuffer`, by which protocol 5 writes arrays."""
+    """Replaces `numpy.core.numeric._frombuffer`, with which protocol 5 stores arrays."""
     sides, real, fortran, plain = _array_parts(shape, kind, order == "F", content)
     if real.hasobject:
         raise ValueError("objects in a buffer")
@@ -108,23 +125,24 @@ def _from_buffer(content: Any, kind: Any, shape: Any, order: Any) -> np.ndarray:
 
 
 def _encode(text: str, encoding: str = "latin1") -> bytes:
-    """Stands for `_codecs.encode`, by which Python 3 writes bytes for Python 2."""
+    """Replaces `_codecs.encode`, with which Python 3 stores bytes in protocols that Python 2 can read."""
     if encoding not in ("latin1", "latin-1"):
-        raise ValueError(f"bytes by way of {encoding!r}")
+        raise ValueError(f"bytes encoded as {encoding!r}")
     return text.encode("latin1")
 
 
 def _no_bytes() -> bytes:
-    """Stands for `bytes`, which protocols before 3 call without arguments for an empty string."""
+    """Replaces `bytes`, which protocols before 3 call without arguments for an empty byte string."""
     return b""
 
 
 def _array_class() -> None:
-    """Stands for `numpy.ndarray`, which is only ever handed to `_reconstruct`."""
+    """Replaces `numpy.ndarray`, which a valid pickle only passes to `_reconstruct` and never calls."""
     raise ValueError("an array without content")
 
 
 def _allowed() -> dict[tuple[str, str], Callable[..., Any]]:
+    """Returns the names that a pickle may use, as (module, name), and the function that replaces each."""
     names: dict[tuple[str, str], Callable[..., Any]] = {
         ("numpy", "ndarray"): _array_class,
         ("numpy", "dtype"): _Type,
@@ -150,7 +168,7 @@ _ALLOWED = _allowed()
 
 
 class _Unpickler(pickle.Unpickler):
-    """Knows dict, list, tuple, str, bytes and numbers by itself, and the rest by `_ALLOWED`."""
+    """Unpickler that resolves names only through `_ALLOWED`; plain containers and numbers need no names."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ALLOWED:
@@ -159,28 +177,28 @@ class _Unpickler(pickle.Unpickler):
 
 
 def load_pickle(path: Path) -> Any:
-    """Returns what a `.pkl` file holds; byte strings of Python 2 are read as Latin-1.
+    """Returns the content of a `.pkl` file; byte strings of Python 2 are decoded as Latin-1.
 
     Raises:
-        DataError: where the file cannot be read, is damaged, or names code to run (which is not run).
+        DataError: if the file cannot be read, is damaged, or names a function that is not allowed. It is not called.
     """
-    return _guarded(path, _unpickle, "pickle")
+    return _load(path, _unpickle, "pickle")
 
 
 def load_npy(path: Path) -> Any:
-    """Returns what a `.npy` file holds: a plain array, or whatever was pickled into it, a single element by itself.
+    """Returns the content of a `.npy` file: an array, or the object if the file holds a single pickled one.
 
     Raises:
-        DataError: as `load_pickle`.
+        DataError: if the file cannot be read, is damaged, or names a function that is not allowed. It is not called.
     """
-    return _guarded(path, _parse_npy, ".npy file")
+    return _load(path, _parse_npy, ".npy file")
 
 
 def load_dict(path: Path) -> dict[Any, Any]:
-    """Returns the dict that a file holds: a `.npy` file as its only element, any other file as a pickle.
+    """Returns the dict that a file holds: the only element of a `.npy` file, or the content of a pickle.
 
     Raises:
-        DataError: as `load_pickle`, and where the file holds something else.
+        DataError: if the file cannot be read, is damaged, names a function that is not allowed, or holds no dict.
     """
     value = load_npy(path) if path.suffix == ".npy" else load_pickle(path)
     if not isinstance(value, dict):
@@ -189,27 +207,30 @@ def load_dict(path: Path) -> dict[Any, Any]:
 
 
 def _kind(value: Any) -> str:
+    """Returns the type of a value in words, for error messages."""
     return f"an array of {value.dtype}" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
 
 
-def _guarded(path: Path, parse: Callable[[bytes], Any], what: str) -> Any:
+def _load(path: Path, parse: Callable[[bytes], Any], file_kind: str) -> Any:
+    """Returns `parse` of a file's content; raises DataError if the file cannot be read or parsed."""
     try:
         return parse(path.read_bytes())
     except _Forbidden as error:
         raise DataError(
             f"{path}: its pickle names {error}, which could run code and was not run; expected {_EXPECTED}. Do not use "
-            "a file from someone you do not trust."
+            "files from people you do not trust."
         ) from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from error
-    # A damaged pickle raises nearly anything: its instructions are followed until one makes no sense.
+    # A damaged pickle can raise nearly any exception: its instructions are executed until one is invalid.
     except Exception as error:
         raise DataError(
-            f"{path}: damaged, or no {what} of {_EXPECTED} ({type(error).__name__}: {error}). Copy it again."
+            f"{path}: damaged, or no {file_kind} of {_EXPECTED} ({type(error).__name__}: {error}). Copy it again."
         ) from error
 
 
 def _unpickle(content: bytes) -> Any:
+    """Returns the plain value that a pickle holds."""
     _check_memo(content)
     value = _Unpickler(io.BytesIO(content), encoding="latin1").load()
     _check_plain(value)
@@ -217,31 +238,32 @@ def _unpickle(content: bytes) -> Any:
 
 
 def _check_plain(value: Any) -> None:
-    """Refuses what a damaged pickle leaves of its making: one that ends early may give what stands for a type."""
-    left, seen = [value], set()
-    while left:
-        item = left.pop()
-        if item is None or isinstance(item, _PLAIN) or id(item) in seen:
+    """Raises ValueError if a value contains a replacement of this module, as a damaged pickle that ends early may."""
+    remaining, checked = [value], set()
+    while remaining:
+        item = remaining.pop()
+        if item is None or isinstance(item, _PLAIN) or id(item) in checked:
             continue
-        seen.add(id(item))
+        checked.add(id(item))
         if isinstance(item, dict):
-            left += [*item.keys(), *item.values()]
+            remaining += [*item.keys(), *item.values()]
         elif isinstance(item, list | tuple | set | frozenset):
-            left += item
+            remaining += item
         elif not isinstance(item, np.ndarray):
             raise ValueError(f"a {type(item).__name__.lstrip('_')}")
         elif item.dtype.hasobject:
-            left += item.ravel().tolist()
+            remaining += item.ravel().tolist()
 
 
 def _check_memo(content: bytes) -> None:
-    """Refuses a place to remember a value at that no honest pickle needs: Python makes room for all before it."""
+    """Raises ValueError if a memo index exceeds the pickle's size: Python allocates memory for all smaller indices."""
     for operation, argument, _ in pickletools.genops(content):
         if operation.name in ("PUT", "LONG_BINPUT") and int(argument or 0) > len(content):
             raise ValueError("a pickle that asks for more memory than it can need")
 
 
 def _parse_npy(content: bytes) -> Any:
+    """Returns the content of a `.npy` file: an array, or the object if it holds a single pickled one."""
     file = io.BytesIO(content)
     version = np.lib.format.read_magic(file)
     read_header = {

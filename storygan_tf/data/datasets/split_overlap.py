@@ -1,4 +1,7 @@
-"""How much the splits of a data set have in common: what a test story shares with training flatters a model."""
+"""`OverlapCounter`: counts what the splits of a data set have in common.
+
+Test stories that share pictures or sentences with training stories make a model look better than it is.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +15,15 @@ _PAIRS = (("val", "train"), ("test", "train"), ("test", "val"))
 
 @dataclasses.dataclass(frozen=True)
 class Overlap:
-    """What the stories of one split share with another split.
+    """What the stories of one split share with those of another split.
 
     Attributes:
         split: the split.
-        other: the one that it is held against.
-        stories: stories of `split`.
-        same_pictures: those whose pictures are all those of a story of `other`, in their order.
-        same_sentences: those whose sentences are.
-        shared_picture: those with at least one picture that a story of `other` has.
+        other: the split that it is compared with.
+        stories: number of stories of `split`.
+        same_pictures: number of them with the same pictures, in the same order, as a story of `other`.
+        same_sentences: number of them with the same sentences, in the same order, as a story of `other`.
+        shared_picture: number of them with at least one picture of a story of `other`.
     """
 
     split: str
@@ -33,13 +36,18 @@ class Overlap:
 
 @dataclasses.dataclass
 class _Split:
-    """The stories of a split: digests of each picture, of all of a story's pictures, and of its sentences."""
+    """The stories of a split: for each one the digests of its pictures, and a digest of its sentences."""
 
     pictures: list[tuple[bytes, ...]] = dataclasses.field(default_factory=list)
     sentences: list[bytes] = dataclasses.field(default_factory=list)
 
     def shared(self, other: _Split) -> tuple[int, int, int]:
-        """Returns how many stories have the same pictures, the same sentences, a picture in common."""
+        """Compares the split with another.
+
+        Returns:
+            The numbers of stories with the same pictures as a story of `other`, with the same sentences, and with a
+            picture in common.
+        """
         pictures, sentences = {*other.pictures}, {*other.sentences}
         single = {picture for story in other.pictures for picture in story}
         return (
@@ -50,25 +58,25 @@ class _Split:
 
 
 class OverlapCounter:
-    """Is told of story after story, and then what splits have in common."""
+    """Collects stories and counts those that share pictures or sentences with another split."""
 
     def __init__(self) -> None:
         self._splits: defaultdict[str, _Split] = defaultdict(_Split)
 
     def add(self, split: str, pictures: Sequence[bytes], sentences: Sequence[str]) -> None:
-        """Takes note of a story.
+        """Adds a story.
 
         Args:
-            split: the split that it is in.
-            pictures: a digest of each picture (`storygan_tf.data.datasets.image_sources.identity_of`).
-            sentences: its sentences.
+            split: the story's split.
+            pictures: a digest of each picture (`storygan_tf.data.datasets.image_sources.source_digest`).
+            sentences: the story's sentences; differences in white space are ignored.
         """
         self._splits[split].pictures.append(tuple(pictures))
         content = "\n".join(" ".join(sentence.split()) for sentence in sentences)
         self._splits[split].sentences.append(hashlib.blake2b(content.encode(), digest_size=16).digest())
 
     def overlaps(self) -> Iterator[Overlap]:
-        """Yields what the splits that are there have in common."""
+        """Yields the overlap of each pair of splits that both have stories."""
         for split, other in _PAIRS:
             if split in self._splits and other in self._splits:
                 stories = self._splits[split]

@@ -1,4 +1,4 @@
-"""A story as the readers give it, and its frames as records hold them."""
+"""`Story`: a story as the readers return it, and the functions that load its frames for the records."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from storygan_tf.data.datasets.image_sources import (
     ImagePart,
     Picture,
     UnusablePictureError,
-    file_of,
     open_picture,
+    picture_file,
     to_png,
     to_rgb,
 )
@@ -32,14 +32,14 @@ class Story:
     """A story whose pictures have not been read yet.
 
     Attributes:
-        story_id: its name, unique in the data set.
-        split: one of `SPLITS`, or None where the data does not say.
+        story_id: the story's name, unique in the data set.
+        split: one of `SPLITS`, or None if the data does not say.
         sentences: T sentences.
         images: T pictures: files, or parts of files (`storygan_tf.data.datasets.image_sources`).
-        labels: for each of T frames the names of what it shows, or None.
-        objects: for each of T frames {shape, colour, material, size, x, y}, x and y in pixels of the 64x64 frame, or
-            None.
-        listed: the file that tells of it, relative to the data folder.
+        labels: for each of T frames the names of what it shows; None if the data has no labels.
+        objects: for each of T frames {shape, colour, material, size, x, y} of every object, x and y in pixels of the
+            64x64 frame; None if the data has no objects.
+        index_file: the file that lists the story, relative to the data folder; for tables with the row's number.
     """
 
     story_id: str
@@ -48,17 +48,17 @@ class Story:
     images: tuple[Picture, ...]
     labels: tuple[tuple[str, ...], ...] | None = None
     objects: tuple[tuple[dict[str, Any], ...], ...] | None = None
-    listed: str = ""
+    index_file: str = ""
 
 
 @dataclasses.dataclass(frozen=True, order=True)
 class Reject:
-    """A story that was set aside.
+    """A story that cannot be used.
 
     Attributes:
-        story_id: its name, or where it stands if it has none.
-        file: the file at fault, relative to the data folder where it lies in it.
-        reason: what is wrong, in words that do not differ from story to story.
+        story_id: the story's name, or its line or row if it has none.
+        file: the file at fault; relative to the data folder if it lies in it.
+        reason: what is wrong, without names, so that equal reasons can be counted.
     """
 
     story_id: str
@@ -67,11 +67,11 @@ class Reject:
 
 
 class StoryDataset(Protocol):
-    """A folder of stories, read through one of the layouts."""
+    """A folder of stories in any layout; `storygan_tf.data.datasets.open_dataset` returns one."""
 
     @property
     def folder(self) -> Path:
-        """The folder."""
+        """The data folder."""
 
     @property
     def format(self) -> str:
@@ -79,60 +79,68 @@ class StoryDataset(Protocol):
 
     @property
     def label_names(self) -> tuple[str, ...] | None:
-        """The labels' names in a fixed order; None without labels."""
+        """The names of the labels in a fixed order; None without labels."""
 
     @property
     def published(self) -> Mapping[str, int] | None:
-        """Stories that the published set has, by split; None where there is none."""
+        """Number of stories in each split of the published data set; None if there is no published data set."""
 
     @property
     def notes(self) -> Sequence[str]:
-        """What is worth knowing of the data set as a whole, a line each."""
+        """Remarks on the data set as a whole, one line each."""
 
     def stories(self) -> Iterator[Story | Reject]:
-        """Yields every story, or why it cannot be used. Pictures are looked for, not read."""
+        """Yields every story, or a reject with the reason why it cannot be used.
 
-    def owns(self, path: PurePath) -> bool:
-        """Tells whether a file, relative to the folder, is part of the layout, whether a story uses it or not."""
+        Checks that the picture files exist, but does not read them.
+        """
+
+    def is_layout_file(self, path: PurePath) -> bool:
+        """Returns whether a file belongs to the layout, even if no story uses it.
+
+        Args:
+            path: the file's path relative to the folder.
+        """
 
 
 class BadFrameError(DataError):
-    """A picture cannot be used.
+    """A picture of a story cannot be used.
 
     Args:
-        file: its path.
+        file: the picture's file.
         reason: what is wrong with it.
-        place: where in the file it is, where that is not all of it.
+        location: where the picture is in the file; empty if it is the whole file.
     """
 
-    def __init__(self, file: Path, reason: str, place: str = "") -> None:
-        super().__init__(f"{_placed(str(file), place)}: {reason}.")
+    def __init__(self, file: Path, reason: str, location: str = "") -> None:
+        super().__init__(f"{_with_location(str(file), location)}: {reason}.")
         self.file = file
         self.reason = reason
-        self.place = place
+        self.location = location
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.file, self.reason, self.place)
+        return type(self), (self.file, self.reason, self.location)
 
     def as_reject(self, story_id: str, folder: Path) -> Reject:
-        """Returns the story set aside for this, the file relative to the data folder."""
+        """Returns a reject of the picture's story, with the file's path relative to the data folder."""
         root = folder.resolve()
         inside = self.file.is_relative_to(root)
         name = str(self.file.relative_to(root) if inside else self.file)
-        return Reject(story_id, _placed(name, self.place), self.reason)
+        return Reject(story_id, _with_location(name, self.location), self.reason)
 
 
-def _placed(file: str, place: str) -> str:
-    return f"{file}: {place}" if place else file
+def _with_location(file: str, location: str) -> str:
+    return f"{file}: {location}" if location else file
 
 
 def split_of(story: Story, test_fraction: float) -> str:
-    """Returns a story's own split, or `train` or `test` by a hash of its name.
+    """Returns the split of a story: its own, or else `train` or `test` by a hash of its name.
+
+    Because of the hash, a story stays in its split when other stories are added or removed.
 
     Args:
         story: the story.
-        test_fraction: of stories without a split that become test stories. A story keeps its split whatever other
-            stories there are.
+        test_fraction: part of the stories without a split of their own that become test stories, from 0 to 1.
     """
     if story.split is not None:
         return story.split
@@ -141,45 +149,49 @@ def split_of(story: Story, test_fraction: float) -> str:
 
 
 def wrong_length_reject(story: Story, frames: int) -> Reject | None:
-    """Returns why a story's length does not fit, None where it has `frames` frames."""
+    """Returns a reject if a story does not have exactly `frames` frames, else None."""
     if len(story.images) == frames:
         return None
-    return Reject(story.story_id, story.listed, f"{len(story.images)} frames, expected {frames}")
+    return Reject(story.story_id, story.index_file, f"{len(story.images)} frames, expected {frames}")
 
 
 def load_frames(story: Story) -> list[bytes]:
-    """Returns the frames of a story as PNG, 64x64 RGB; same pictures, same bytes.
+    """Returns the frames of a story as PNG files, 64x64 RGB.
+
+    Equal pictures give equal bytes.
 
     Raises:
-        BadFrameError: where a picture is missing, truncated, not a picture or too large.
+        BadFrameError: if a picture is missing, damaged, too large or of an unknown format.
     """
     return [to_png(Image.fromarray(load_frame(picture))) for picture in story.images]
 
 
 def chosen_frame_numbers(story: Story) -> list[int] | None:
-    """Returns which frame of its strip or clip each of a story's pictures is, from 0; None where none was drawn.
+    """Returns the number, from 0, of the frame that was chosen from the strip or clip of each of a story's pictures.
+
+    Returns None if a picture is not taken from a strip or clip.
 
     Raises:
-        BadFrameError: as `load_frames`.
+        BadFrameError: if a picture is missing, damaged, too large or of an unknown format.
     """
-    drawn = []
+    numbers = []
     for picture in story.images:
         with as_bad_frame_error(picture):
             frame = picture.frame if isinstance(picture, ImagePart) else None
         if frame is None:
             return None
-        drawn.append(frame)
-    return drawn
+        numbers.append(frame)
+    return numbers
 
 
 def load_frame(picture: Picture) -> np.ndarray:
-    """Returns a picture as uint8 `[64, 64, 3]`.
+    """Returns a picture as RGB, uint8 `[64, 64, 3]`.
 
-    It is turned as its EXIF data says, any transparency is dropped, and it is squeezed to a square by Pillow's bilinear
-    filter with antialiasing.
+    The picture is rotated as its EXIF data says, transparency is dropped, and it is resized to a square, whatever its
+    aspect ratio, by Pillow's bilinear filter with antialiasing.
 
     Raises:
-        BadFrameError: as `load_frames`.
+        BadFrameError: if the picture is missing, damaged, too large or of an unknown format.
     """
     with as_bad_frame_error(picture), open_picture(picture) as image:
         return np.asarray(to_rgb(image).resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BILINEAR))
@@ -187,18 +199,18 @@ def load_frame(picture: Picture) -> np.ndarray:
 
 @contextlib.contextmanager
 def as_bad_frame_error(picture: Picture) -> Iterator[None]:
-    """Turns whatever goes wrong with a picture into a `BadFrameError` that names it."""
+    """Converts any exception raised while reading `picture`, except MemoryError, to a BadFrameError that names it."""
     try:
         yield
     except (MemoryError, BadFrameError):
         raise
-    # Pillow's decoders raise nearly anything for damaged files: OSError, SyntaxError, ValueError, struct.error, ...
+    # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and more for damaged files.
     except Exception as error:
-        place = picture.place if isinstance(picture, ImagePart) else ""
-        raise BadFrameError(file_of(picture), _why_unreadable(error), place) from error
+        location = picture.location if isinstance(picture, ImagePart) else ""
+        raise BadFrameError(picture_file(picture), _reason(error), location) from error
 
 
-def _why_unreadable(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     if isinstance(error, UnusablePictureError):
         return str(error)
     if isinstance(error, FileNotFoundError):

@@ -1,4 +1,4 @@
-"""A story from a mapping: what a line of a story folder and a row of a table have in common."""
+"""Checks of a story's fields, shared by the readers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from storygan_tf.data.datasets.image_sources import Picture
-from storygan_tf.data.datasets.reader import check_sentence, require
+from storygan_tf.data.datasets.reader import check_sentence, has_surrogates, require
 from storygan_tf.data.datasets.story import SPLITS, Story
 
 OBJECT_TEXTS = ("shape", "colour", "material", "size")
@@ -19,17 +19,17 @@ OBJECT_NUMBERS = ("x", "y")
 def read_story(
     story_id: str, values: Mapping[str, Any], count: int, pictures: Iterable[Picture], max_sentence_length: int
 ) -> Story:
-    """Returns a story.
+    """Returns the story of a line of a story folder or a row of a table, without its `index_file`.
 
     Args:
-        story_id: its name.
-        values: `sentences`; `split`, `labels` and `objects` where there are any.
-        count: how many pictures it has.
-        pictures: its pictures; asked for last.
-        max_sentence_length: characters a sentence may have.
+        story_id: the story's name.
+        values: the fields: `sentences`, and optionally `split`, `labels` and `objects`.
+        count: number of pictures.
+        pictures: the pictures; iterated over only after all other fields have been checked.
+        max_sentence_length: largest number of characters in a sentence.
 
     Raises:
-        BadValueError: where it cannot be used.
+        BadValueError: if a field cannot be used.
     """
     sentences = texts(values, "sentences")
     require(bool(sentences), "no sentences")
@@ -41,7 +41,7 @@ def read_story(
 
 
 def text(values: Mapping[str, Any], key: str) -> str:
-    """Returns a text that is not blank; raises BadValueError for anything else."""
+    """Returns `values[key]`; raises BadValueError unless it is a text that is not blank."""
     require(values.get(key) is not None, f"no {key}")
     require(_is_text(values[key]), f"{key} is not a text")
     require(bool(values[key].strip()), f"{key} is blank")
@@ -49,15 +49,15 @@ def text(values: Mapping[str, Any], key: str) -> str:
 
 
 def texts(values: Mapping[str, Any], key: str) -> tuple[str, ...]:
-    """Returns a list of texts; raises BadValueError for anything else."""
+    """Returns `values[key]` as a tuple; raises BadValueError unless it is a list of texts."""
     require(values.get(key) is not None, f"no {key}")
     require(_is_texts(values[key]), f"{key} is not a list of texts")
     return tuple(values[key])
 
 
 def _is_text(value: Any) -> bool:
-    """Tells whether a value is a text that UTF-8 can hold: JSON can write halves of characters, records cannot."""
-    return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
+    """Returns whether a value is a text that can be encoded as UTF-8."""
+    return isinstance(value, str) and not has_surrogates(value)
 
 
 def _is_texts(value: Any) -> bool:
@@ -70,7 +70,8 @@ def _split(values: Mapping[str, Any]) -> str | None:
     return split
 
 
-def _per_frame(values: Mapping[str, Any], key: str, frames: int) -> list[list[Any]] | None:
+def _lists_by_frame(values: Mapping[str, Any], key: str, frames: int) -> list[list[Any]] | None:
+    """Returns `values[key]`, None if there is none; raises BadValueError unless it has a list for each frame."""
     value = values.get(key)
     if value is None:
         return None
@@ -80,7 +81,7 @@ def _per_frame(values: Mapping[str, Any], key: str, frames: int) -> list[list[An
 
 
 def _labels(values: Mapping[str, Any], frames: int) -> tuple[tuple[str, ...], ...] | None:
-    labels = _per_frame(values, "labels", frames)
+    labels = _lists_by_frame(values, "labels", frames)
     if labels is None:
         return None
     require(all(map(_is_texts, labels)), "labels are not texts")
@@ -88,7 +89,7 @@ def _labels(values: Mapping[str, Any], frames: int) -> tuple[tuple[str, ...], ..
 
 
 def _objects(values: Mapping[str, Any], frames: int) -> tuple[tuple[dict[str, Any], ...], ...] | None:
-    objects = _per_frame(values, "objects", frames)
+    objects = _lists_by_frame(values, "objects", frames)
     if objects is None:
         return None
     expected = ", ".join((*OBJECT_TEXTS, *OBJECT_NUMBERS))
@@ -108,22 +109,27 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def flagged_labels(flags: Any, names: tuple[str, ...], file: str) -> tuple[str, ...]:
-    """Returns the names whose flags are 1.
+def labels_from_flags(
+    flags: Mapping[Any, Any], clip: str, label_names: tuple[str, ...], file_name: str
+) -> tuple[str, ...]:
+    """Returns the labels of a clip: the names whose flag is 1.
 
     Args:
-        flags: as many zeros and ones as there are names; None where they are missing.
-        names: the labels.
-        file: where the flags stand.
+        flags: for each clip one flag, 0 or 1, for each of `label_names`.
+        clip: the clip.
+        label_names: names of the flags, in their order.
+        file_name: the file that `flags` was read from, for the error.
 
     Raises:
-        BadValueError: for anything else.
+        BadValueError: if there are no flags for the clip, or they are not as many zeros and ones as there are names.
     """
-    require(flags is not None, "no labels", file)
+    file = f"{file_name}: {clip}"
+    value = flags.get(clip)
+    require(value is not None, "no labels", file)
     try:
-        values = np.asarray(flags).ravel()
-    except ValueError:
-        values = np.array(None)
-    plain = values.dtype.kind in "biuf" and len(values) == len(names) and bool(np.isin(values, (0, 1)).all())
-    require(plain, f"labels are not {len(names)} flags of 0 or 1", file)
-    return tuple(name for name, flag in zip(names, values, strict=True) if flag)
+        array = np.asarray(value).ravel()
+    except ValueError:  # lists of unequal length
+        array = np.array([None])
+    valid = array.dtype.kind in "biuf" and len(array) == len(label_names) and bool(np.isin(array, (0, 1)).all())
+    require(valid, f"labels are not {len(label_names)} flags of 0 or 1", file)
+    return tuple(name for name, flag in zip(label_names, array, strict=True) if flag)

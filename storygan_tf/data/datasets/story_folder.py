@@ -1,51 +1,59 @@
-"""The project's own interchange format: `stories.jsonl`, one story a line, beside any folders of pictures.
+"""Reader of a story folder, the project's own format: `stories.jsonl` with one story a line, and picture files.
 
     {"story_id": "s000001", "split": "train", "sentences": ["...", "..."], "images": ["images/s000001_1.png", "..."],
      "labels": [["red", "cube"], ["red", "cube", "sphere"]]}
 
-`split`, `labels` and `objects` are optional. A line that cannot be used is set aside with its reason; the others count.
+`split`, `labels` and `objects` are optional. A line that cannot be used is rejected with a reason; the other lines are
+still used.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import PurePath
 from typing import Any
 
 from storygan_tf.common.errors import DataError
-from storygan_tf.data.datasets.reader import BadValueError, ListReader, require, resolve_inside
-from storygan_tf.data.datasets.story import Reject, Story
-from storygan_tf.data.datasets.story_fields import read_story, text, texts
+from storygan_tf.data.datasets.list_reader import ListEntry, ListReader
+from storygan_tf.data.datasets.reader import BadValueError, require, resolve_inside
+from storygan_tf.data.datasets.story import Story
+from storygan_tf.data.datasets.story_fields import read_story, texts
 
 STORIES_FILE = "stories.jsonl"
 
 
-class StoryFolder(ListReader):
+class StoryFolder(ListReader[ListEntry]):
     """Reader of a story folder.
 
     Args:
         folder: the folder with `stories.jsonl`.
-        max_sentence_length: characters a sentence may have.
+        max_sentence_length: largest number of characters in a sentence.
     """
 
     format = "story-folder"
 
-    def owns(self, path: PurePath) -> bool:
-        """Tells whether a file is `stories.jsonl` or was left by what made the folder."""
-        return str(path) == STORIES_FILE or super().owns(path)
+    def is_layout_file(self, path: PurePath) -> bool:
+        """Returns whether a file is `stories.jsonl` or was written together with it by `storygan data`."""
+        return str(path) == STORIES_FILE or super().is_layout_file(path)
 
-    def values(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Yields the number of each line that is not blank and what it says, nothing where it is no JSON object."""
+    def raw_entries(self) -> Iterator[ListEntry]:
+        """Yields every line that is not blank.
+
+        Raises:
+            DataError: if `stories.jsonl` cannot be read.
+        """
         for number, line in self._lines():
             values: dict[str, Any] = {}
-            with contextlib.suppress(BadValueError):
+            fault = ""
+            try:
                 values = parse_line(line)
-            yield number, values
+            except BadValueError as error:
+                fault = error.reason
+            yield ListEntry(number, f"line {number}", f"{STORIES_FILE}:{number}", STORIES_FILE, values, fault)
 
     def _lines(self) -> Iterator[tuple[int, bytes]]:
-        """Yields the number and content of each line that is not blank."""
+        """Yields the number, from 1, and the content of each line that is not blank."""
         path = self.folder / STORIES_FILE
         try:
             with path.open("rb") as file:
@@ -55,28 +63,16 @@ class StoryFolder(ListReader):
         except OSError as error:
             raise DataError(f"{path}: cannot be read ({error.strerror}).") from error
 
-    def _read(self) -> Iterator[tuple[str, Story | Reject]]:
-        seen: set[str] = set()
-        for number, line in self._lines():
-            story_id, entry = f"line {number}", f"{STORIES_FILE}:{number}"
-            try:
-                values = parse_line(line)
-                story_id = text(values, "story_id")
-                require(story_id not in seen, "duplicate story_id")
-                seen.add(story_id)
-                yield STORIES_FILE, self._story(story_id, values)
-            except BadValueError as error:
-                yield STORIES_FILE, Reject(story_id, error.file or entry, error.reason)
-
-    def _story(self, story_id: str, values: dict[str, Any]) -> Story:
-        texts(values, "sentences")
+    def _story(self, story_id: str, entry: ListEntry) -> Story:
+        values = entry.values
+        texts(values, "sentences")  # checked before the images, so that its reason comes first
         images = texts(values, "images")
         files = (resolve_inside(self._root, name) for name in images)
         return read_story(story_id, values, len(images), files, self._max_sentence_length)
 
 
 def parse_line(line: bytes) -> dict[str, Any]:
-    """Returns what a line says; raises BadValueError where it is no JSON object."""
+    """Returns the JSON object that a line holds; raises BadValueError if it holds anything else."""
     try:
         values = json.loads(line.decode())
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""The JudgeTrainer's interface."""
+"""The interface of JudgeTrainer."""
 
 from __future__ import annotations
 

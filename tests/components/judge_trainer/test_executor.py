@@ -1,4 +1,4 @@
-"""The JudgeTrainer on real artifacts: what it writes, what it says, and what it refuses."""
+"""JudgeTrainer on real artifacts: the judge that it writes, its description, and its errors."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def run(examples, tmp_path):
     return run
 
 
-def test_a_judge_is_trained_on_the_training_stories_and_says_so(run, squares, capsys):
+def test_a_judge_is_trained_on_the_training_stories(run, squares, capsys):
     artifact = run()
     judge, _ = read_judge(artifact.uri)
     assert judge.label_names == tuple(squares.labels)
@@ -40,7 +40,7 @@ def test_a_judge_is_trained_on_the_training_stories_and_says_so(run, squares, ca
     assert [path.name for path in Path(artifact.uri).parent.iterdir()] == ["3"]
 
 
-def test_data_without_labels_and_objects_has_none_and_says_so(run, examples, tmp_path):
+def test_data_without_labels_and_objects_has_no_judge(run, examples, tmp_path):
     bare = tmp_path / "examples"
     (bare / "Split-train").mkdir(parents=True)
     for path in Path(examples.uri, "Split-train").iterdir():
@@ -51,11 +51,11 @@ def test_data_without_labels_and_objects_has_none_and_says_so(run, examples, tmp
     assert artifact.get_string_custom_property("what") == "none: the data has neither labels nor objects"
 
 
-def test_a_given_judge_of_other_labels_ends_the_step(run):
+def test_a_judge_with_other_labels_than_the_data_is_an_error(run):
     with pytest.raises(ModelError, match="expected those of the data"):
         run(judge=str(BLOCKS))
 
 
-def test_settings_that_do_not_parse_are_refused(run):
+def test_invalid_settings_are_an_error(run):
     with pytest.raises(ConfigError, match="unknown key"):
         run(text='{"evaluatoin": {}}')

@@ -1,4 +1,4 @@
-"""The ServingCheck's interface."""
+"""The interface of ServingCheck."""
 
 from __future__ import annotations
 

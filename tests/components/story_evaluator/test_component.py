@@ -1,4 +1,4 @@
-"""The StoryEvaluator's interface."""
+"""The interface of StoryEvaluator."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def channel(kind):
     return types.Channel(type=kind)
 
 
-def test_its_outputs_are_what_stock_components_take():
+def test_the_types_of_its_outputs():
     component = StoryEvaluator(
         examples=channel(standard_artifacts.Examples),
         model=channel(standard_artifacts.Model),
@@ -34,7 +34,7 @@ def test_its_outputs_are_what_stock_components_take():
     assert component.exec_properties["code_fingerprint"] == "c0de"
 
 
-def test_a_model_run_and_what_is_only_told_may_be_left_out():
+def test_the_model_run_and_reported_values_are_optional():
     component = StoryEvaluator(
         examples=channel(standard_artifacts.Examples),
         model=channel(standard_artifacts.Model),

@@ -1,4 +1,4 @@
-"""StoryExampleGen in a pipeline: StatisticsGen reads what it writes, the cache knows when the data has changed."""
+"""StoryExampleGen in a pipeline: StatisticsGen reads its output, and the cache depends on the data."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from tfx import v1 as tfx
 from tfx.orchestration.metadata import sqlite_metadata_connection_config
 from tfx.types import standard_artifacts
 
+from components.beam_options import beam_options
 from components.story_example_gen.component import StoryExampleGen
 from storygan_tf.config.schema import Settings
 from storygan_tf.data.datasets.data_fingerprint import data_fingerprint
-
-RUNNER = ["--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner", "--sdk_container_image=none"]
 
 
 def component(data, fingerprint="d"):
@@ -23,11 +22,11 @@ def component(data, fingerprint="d"):
 
 
 def test_outputs_and_parameters():
-    made = component("data")
-    assert made.outputs["examples"].type is standard_artifacts.Examples
-    assert made.exec_properties["data_dir"] == "data"
-    assert set(made.exec_properties) >= {"settings", "data_fingerprint", "code_fingerprint"}
-    assert made.id == "StoryExampleGen"
+    example_gen = component("data")
+    assert example_gen.outputs["examples"].type is standard_artifacts.Examples
+    assert example_gen.exec_properties["data_dir"] == "data"
+    assert set(example_gen.exec_properties) >= {"settings", "data_fingerprint", "code_fingerprint"}
+    assert example_gen.id == "StoryExampleGen"
 
 
 def run(root, data):
@@ -39,19 +38,19 @@ def run(root, data):
         components=[example_gen, statistics],
         enable_cache=True,
         metadata_connection_config=sqlite_metadata_connection_config(str(root / "metadata.sqlite")),
-        beam_pipeline_args=list(RUNNER),
+        beam_pipeline_args=beam_options([]),
     )
     tfx.orchestration.LocalDagRunner().run(pipeline)
 
 
 def states(root):
-    """Last known states of StoryExampleGen's executions, oldest first."""
+    """Returns the last known states of StoryExampleGen's executions, oldest first."""
     config = metadata_store_pb2.ConnectionConfig()
     config.sqlite.filename_uri = str(root / "metadata.sqlite")
     store = metadata_store.MetadataStore(config)
     node = store.get_context_by_type_and_name("node", "data.StoryExampleGen")
-    runs = sorted(store.get_executions_by_context(node.id), key=lambda found: found.id)
-    return [metadata_store_pb2.Execution.State.Name(found.last_known_state) for found in runs]
+    runs = sorted(store.get_executions_by_context(node.id), key=lambda execution: execution.id)
+    return [metadata_store_pb2.Execution.State.Name(execution.last_known_state) for execution in runs]
 
 
 def test_the_pipeline_reads_it_and_caches_it_until_the_data_changes(tmp_path, story_folder, monkeypatch):

@@ -1,4 +1,4 @@
-"""StoryExampleGen's executor on a real Beam run: what is written, what is set aside, what fails."""
+"""StoryExampleGen's executor on Beam: the files that it writes, rejects, and errors."""
 
 from __future__ import annotations
 
@@ -23,11 +23,9 @@ from storygan_tf.data.blocks.clevr import SceneObject
 from storygan_tf.data.datasets import flintstones, load_frames, open_configured, pororo
 from storygan_tf.data.datasets.convert import convert
 
-RUNNER = ["--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner", "--sdk_container_image=none"]
-
 
 class Run:
-    """An artifact of a run, and what is in it."""
+    """The Examples artifact of one run, and access to its content."""
 
     def __init__(self, uri: Path) -> None:
         self.uri = uri
@@ -57,15 +55,11 @@ class Run:
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch):
-    """Runs the executor; its settings are assignments. Returns the `Run`."""
-    monkeypatch.setattr("sys.argv", ["pytest"])  # TFX parses it
+def run(tmp_path, beam_executor):
+    """Returns a function that runs the executor with settings, such as `model.frames=5`, and returns the `Run`."""
 
     def go(data, *assignments, name="examples", rejects_path=""):
         result = Run(tmp_path / name)
-        context = executor.Executor.Context(
-            beam_pipeline_args=list(RUNNER), tmp_dir=str(tmp_path / "tmp"), unique_id="1"
-        )
         properties = {
             "data_dir": str(data),
             "settings": Settings().override(assignments).to_json(),
@@ -73,7 +67,7 @@ def run(tmp_path, monkeypatch):
             "code_fingerprint": "c",
             "rejects_path": str(rejects_path),
         }
-        executor.Executor(context).Do({}, {"examples": [result.artifact]}, properties)
+        beam_executor(executor.Executor).Do({}, {"examples": [result.artifact]}, properties)
         return result
 
     return go
@@ -111,7 +105,7 @@ def test_every_good_story_becomes_a_record(run, folder, story_lines):
 @pytest.mark.parametrize(
     ("layout", "labels", "train"), [("pororo", pororo.LABELS, 6), ("flintstones", flintstones.LABELS, 6)]
 )
-def test_the_fields_layouts_go_through(run, tmp_path, pororo_folder, flintstones_folder, layout, labels, train):
+def test_the_layouts_of_published_data_sets(run, tmp_path, pororo_folder, flintstones_folder, layout, labels, train):
     data = {"pororo": pororo_folder, "flintstones": flintstones_folder}[layout](tmp_path / "data")
     result = run(data, "model.frames=5", "data.frame_seed=4")
     assert result.json("labels.json") == list(labels)
@@ -128,7 +122,7 @@ def test_the_fields_layouts_go_through(run, tmp_path, pororo_folder, flintstones
         assert list(features["drawn_frames"].int64_list.value) == [picture.frame for picture in story.images]
 
 
-def test_a_table_gives_the_records_of_its_story_folder(run, folder, tmp_path):
+def test_a_table_has_the_same_records_as_its_story_folder(run, folder, tmp_path):
     pytest.importorskip("pyarrow")
     convert(open_configured(folder, DataConfig()), tmp_path / "table", "parquet")
     one, two = run(folder), run(tmp_path / "table", name="again")
@@ -136,7 +130,7 @@ def test_a_table_gives_the_records_of_its_story_folder(run, folder, tmp_path):
         assert two.raw(split) == one.raw(split)
 
 
-def test_a_bad_part_of_a_file_is_set_aside(run, tmp_path, pororo_folder):
+def test_an_unreadable_picture_is_rejected(run, tmp_path, pororo_folder):
     data = pororo_folder(tmp_path / "data")
     bad = "Pororo_ENGLISH1_1/Pororo_ENGLISH1_1_ep1/0.png"
     (data / bad).write_bytes(b"")
@@ -144,7 +138,7 @@ def test_a_bad_part_of_a_file_is_set_aside(run, tmp_path, pororo_folder):
     assert result.rejects == [{"story_id": "pororo_00000", "file": bad, "reason": "not a picture of a known format"}]
 
 
-def test_files_are_as_tfx_expects_them(run, folder):
+def test_formats_and_names_of_files_are_those_of_tfx(run, folder):
     result = run(folder)
     assert examples_utils.get_file_format(result.artifact) == "tfrecords_gzip"
     assert examples_utils.get_payload_format_string(result.artifact) == "FORMAT_TF_EXAMPLE"
@@ -203,7 +197,7 @@ def truncate(path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-def test_bad_stories_are_set_aside_and_counted(run, folder, story_lines, tmp_path):
+def test_bad_stories_are_rejected_and_counted(run, folder, story_lines, tmp_path):
     truncate(folder / "images/s001_2.png")
     (folder / "images/s002_4.png").unlink()
     story_lines(folder).edit(3, sentences=["a", "b", "c", " "])
@@ -220,14 +214,14 @@ def test_bad_stories_are_set_aside_and_counted(run, folder, story_lines, tmp_pat
     assert counts["rejected"] == {"blank sentence": 1, "missing image": 1, "truncated image": 1}
 
 
-def test_too_many_rejects_fail_with_reasons_and_leave_the_list(run, folder, tmp_path):
+def test_too_many_rejects_are_an_error_and_are_listed(run, folder, tmp_path):
     for number in (0, 1):
         truncate(folder / f"images/s00{number}_1.png")
     (folder / "images/s004_1.png").unlink()
     with pytest.raises(DataError) as caught:
         run(folder, rejects_path=tmp_path / "rejects.jsonl")
     message = str(caught.value)
-    assert "3 of 8 stories had to be set aside" in message
+    assert "3 of 8 stories were rejected" in message
     assert "data.max_reject_fraction allows (now 0.01)" in message
     assert "2 x truncated image: s000 (images/s000_1.png); s001 (images/s001_1.png)" in message
     assert "1 x missing image: s004 (images/s004_1.png)" in message
@@ -242,14 +236,14 @@ def test_the_allowed_fraction_is_a_bound(run, folder):
         run(folder, "data.max_reject_fraction=0.124", name="two")
 
 
-def test_another_length_of_all_stories_names_the_setting(run, tmp_path, story_folder):
+def test_an_error_about_another_length_of_all_stories_names_the_setting(run, tmp_path, story_folder):
     folder = story_folder(tmp_path / "data", train=3, test=1, frames=5)
     with pytest.raises(DataError, match=r"All stories have 5 frames, not 4: run again with --set model\.frames=5"):
         run(folder)
     assert run(folder, "model.frames=5", name="five").json("counts.json")["accepted"] == 4
 
 
-def test_a_length_that_differs_between_stories_is_a_reason(run, folder, story_lines):
+def test_a_story_of_another_length_is_rejected(run, folder, story_lines):
     line = story_lines(folder).read()[0]
     short = {key: line[key][:3] for key in ("sentences", "images", "labels", "objects")}
     story_lines(folder).edit(0, **short)
@@ -261,14 +255,14 @@ def test_a_length_that_differs_between_stories_is_a_reason(run, folder, story_li
 
 
 @pytest.mark.parametrize(("split", "use"), [("train", "testing"), ("test", "training")])
-def test_a_split_without_stories_is_told(run, folder, story_lines, split, use):
+def test_a_split_without_stories_is_an_error(run, folder, story_lines, split, use):
     for index in range(8):
         story_lines(folder).edit(index, split=split)
     with pytest.raises(DataError, match=f"found no story for {use} among 8"):
         run(folder)
 
 
-def test_a_folder_without_stories_is_told(run, tmp_path):
+def test_a_folder_without_stories_is_an_error(run, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"nothing in it; expected stories\.jsonl"):
         run(tmp_path / "empty")
@@ -277,19 +271,19 @@ def test_a_folder_without_stories_is_told(run, tmp_path):
         run(tmp_path / "empty", name="again")
 
 
-def test_every_story_bad_is_told(run, folder):
+def test_a_folder_with_only_bad_stories_is_an_error(run, folder):
     (folder / "stories.jsonl").write_text("nonsense\n" * 12)
     with pytest.raises(DataError, match="12 x not JSON: line 1"):
         run(folder)
 
 
-def test_settings_that_do_not_parse_are_told(run, folder, tmp_path):
+def test_invalid_settings_are_an_error(run, folder, tmp_path):
     properties = {"data_dir": str(folder), "settings": '{"data": {"fromat": "auto"}}'}
     with pytest.raises(ConfigError, match="did you mean 'format'"):
         executor.Executor().Do({}, {"examples": [Run(tmp_path / "x").artifact]}, properties)
 
 
-def test_clevr_sv_is_an_input_too(run, tmp_path):
+def test_clevr_sv(run, tmp_path):
     items = [
         SceneObject("cube", "red", "metal", "large", *clevr.place(2, 2)),
         SceneObject("sphere", "blue", "rubber", "small", *clevr.place(-2, 0)),
@@ -315,7 +309,7 @@ def test_clevr_sv_is_an_input_too(run, tmp_path):
     assert len(json.loads(story["objects"].numpy()[3])) == 4
 
 
-def test_a_hostile_pickle_is_told(run, tmp_path):
+def test_a_pickle_that_would_run_code_is_an_error(run, tmp_path):
     header = io.BytesIO()
     np.save(header, np.array({}, dtype=object), allow_pickle=True)
     start = header.getvalue().partition(b"\n")[0] + b"\n"

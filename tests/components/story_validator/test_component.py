@@ -1,4 +1,4 @@
-"""The StoryValidator's interface."""
+"""The interface of StoryValidator."""
 
 from __future__ import annotations
 

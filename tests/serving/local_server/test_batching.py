@@ -1,10 +1,9 @@
-"""Batches: what is merged, padded, split, refused. The sessions are fakes that record what they are given."""
+"""Batches: what is merged, padded, split, refused. The servable is a recording fake, the clock is injected."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -14,21 +13,21 @@ from google.protobuf import text_format
 from serving.config_protos import BatchingParameters
 from serving.local_server.batching import BatchingOptions, BatchingRunner
 from serving.local_server.manager import Version
-from serving.local_server.predict import Call
+from serving.local_server.predict import SessionCall
 from serving.local_server.status import StatusError, invalid
 from storygan_tf.common.errors import ConfigError
 
 
 class Recorder:
-    """Doubles its input, when the gate is open."""
+    """Doubles its input once the gate is open, and records the rows and the time limit of each run."""
 
     def __init__(self) -> None:
         self.sizes: list[int] = []
         self.seconds: list[float | None] = []
         self.gate = threading.Event()
 
-    def call(self, call: Call, seconds: float | None = None) -> list[np.ndarray]:
-        self.gate.wait(30)
+    def run(self, call: SessionCall, seconds: float | None = None) -> list[np.ndarray]:
+        self.gate.wait()
         (array,) = call.feeds.values()
         self.sizes.append(len(array))
         self.seconds.append(seconds)
@@ -37,17 +36,26 @@ class Recorder:
         return [2 * array if name == "double" else array for name in call.fetches]
 
 
-def call(*rows, fetches=("double",), **more) -> Call:
-    return Call("s", {"x": np.array(rows, **more)}, fetches, fetches)
+def call(*rows, fetches=("double",), **more) -> SessionCall:
+    return SessionCall("s", {"x": np.array(rows, **more)}, fetches, fetches)
 
 
-def run(scenario, **options):
+class Clock:
+    """Time that passes only when a test sets it."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def run(scenario, clock=None, **options):
     async def main():
         version, recorder = Version("m", 1, Path("/m/1")), Recorder()
         version.servable = recorder
-        runner = BatchingRunner(BatchingOptions(**{"num_batch_threads": 1} | options))
+        runner = BatchingRunner(BatchingOptions(**{"num_batch_threads": 1} | options), clock or Clock())
         try:
-            return await asyncio.wait_for(scenario(runner, version, recorder), 30)
+            return await asyncio.wait_for(scenario(runner, version, recorder), 120)
         finally:
             recorder.gate.set()
             runner.close()
@@ -123,7 +131,7 @@ def test_a_full_queue_refuses_at_once():
         waiting = [asyncio.create_task(runner.run(version, call(1, 2), None)) for _ in range(2)]
         await asyncio.sleep(0)
         with pytest.raises(StatusError) as caught:
-            await asyncio.wait_for(runner.run(version, call(1, 2), None), 1)
+            await runner.run(version, call(1, 2), None)
         assert not recorder.sizes, "it waited for a batch to run"
         recorder.gate.set()
         await asyncio.gather(first, *waiting)
@@ -140,7 +148,7 @@ def test_a_full_queue_refuses_at_once():
 def test_a_request_of_another_shape_fails_its_whole_batch():
     async def scenario(runner, version, recorder):
         first = await busy(runner, version)
-        others = [asyncio.create_task(runner.run(version, made, None)) for made in (call([1, 2]), call([1, 2, 3]))]
+        others = [asyncio.create_task(runner.run(version, other, None)) for other in (call([1, 2]), call([1, 2, 3]))]
         await asyncio.sleep(0)
         recorder.gate.set()
         await first
@@ -156,7 +164,9 @@ def test_a_request_of_another_shape_fails_its_whole_batch():
 def test_a_request_of_another_type_fails_its_whole_batch():
     async def scenario(runner, version, recorder):
         first = await busy(runner, version)
-        others = [asyncio.create_task(runner.run(version, made, None)) for made in (call(1), call(b"a", dtype=object))]
+        others = [
+            asyncio.create_task(runner.run(version, other, None)) for other in (call(1), call(b"a", dtype=object))
+        ]
         await asyncio.sleep(0)
         recorder.gate.set()
         await first
@@ -181,24 +191,39 @@ def test_what_the_graph_refuses_fails_every_row_of_its_batch():
     assert after == [10]
 
 
-def test_a_batch_waits_for_its_timeout_and_not_when_it_is_full():
+def test_a_batch_waits_for_its_timeout():
+    clock = Clock()
+
     async def scenario(runner, version, recorder):
         recorder.gate.set()
         others = [asyncio.create_task(runner.run(version, call(n), None)) for n in range(3)]
+        await asyncio.sleep(0.1)  # longer than the timeout, on another clock than the runner's
+        assert not recorder.sizes
+        clock.now += 0.05
         await asyncio.gather(*others)
         return recorder.sizes
 
-    assert run(scenario, batch_timeout_micros=50_000) == [3]
-    assert run(scenario, batch_timeout_micros=60_000_000, max_batch_size=3) == [3]
+    assert run(scenario, clock, batch_timeout_micros=50_000) == [3]
+
+
+def test_a_full_batch_does_not_wait():
+    async def scenario(runner, version, recorder):
+        recorder.gate.set()
+        await asyncio.gather(*[runner.run(version, call(n), None) for n in range(3)])
+        return recorder.sizes
+
+    assert run(scenario, batch_timeout_micros=3_600_000_000, max_batch_size=3) == [3]
 
 
 def test_a_batch_has_the_time_of_its_most_patient_caller():
+    clock = Clock()
+
     async def scenario(runner, version, recorder):
         first = await busy(runner, version)
-        now = time.monotonic()
-        late = asyncio.create_task(runner.run(version, call(1, fetches=("same",)), now + 0.01))
-        mixed = [asyncio.create_task(runner.run(version, call(2), now + seconds)) for seconds in (0.01, 100)]
-        await asyncio.sleep(0.05)
+        late = asyncio.create_task(runner.run(version, call(1, fetches=("same",)), clock.now + 1))
+        mixed = [asyncio.create_task(runner.run(version, call(2), clock.now + seconds)) for seconds in (1, 100)]
+        await asyncio.sleep(0)
+        clock.now += 10
         recorder.gate.set()
         await asyncio.gather(first, *mixed)
         with pytest.raises(StatusError, match=r"Run\(\) timeout exceeded while waiting in batching queue") as caught:
@@ -206,9 +231,7 @@ def test_a_batch_has_the_time_of_its_most_patient_caller():
         assert caught.value.code.name == "RESOURCE_EXHAUSTED"
         return recorder.seconds
 
-    none, most = run(scenario)
-    assert none is None
-    assert 50 < most < 100
+    assert run(scenario, clock) == [None, 90]
 
 
 def test_what_nobody_waits_for_is_not_run():
@@ -227,24 +250,24 @@ def test_what_nobody_waits_for_is_not_run():
 
 
 @pytest.mark.parametrize(
-    ("made", "words"),
+    ("unusable", "words"),
     [
-        (Call("s", {}, ("y",), ("y",)), "must have at least one input tensor"),
+        (SessionCall("s", {}, ("y",), ("y",)), "must have at least one input tensor"),
         (call(*range(5)), "Task size 5 is larger than maximum input batch size 4"),
-        (Call("s", {"x": np.array(1)}, ("y",), ("y",)), "must have at least one dimension"),
-        (Call("s", {"x": np.ones(1), "z": np.ones(2)}, ("y",), ("y",)), "must have equal 0th-dimension size"),
+        (SessionCall("s", {"x": np.array(1)}, ("y",), ("y",)), "must have at least one dimension"),
+        (SessionCall("s", {"x": np.ones(1), "z": np.ones(2)}, ("y",), ("y",)), "must have equal 0th-dimension size"),
     ],
 )
-def test_what_cannot_be_batched(made, words):
+def test_what_cannot_be_batched(unusable, words):
     async def scenario(runner, version, recorder):
         with pytest.raises(StatusError, match=words):
-            await runner.run(version, made, None)
+            await runner.run(version, unusable, None)
 
     run(scenario, max_batch_size=4)
 
 
 def options(text):
-    return BatchingOptions.of(text_format.Parse(text, BatchingParameters()))
+    return BatchingOptions.from_proto(text_format.Parse(text, BatchingParameters()))
 
 
 def test_parameters_are_read_and_checked():

@@ -20,7 +20,7 @@ def server(small_model, start_server, tmp_path_factory):
 def ask(server, path, body=None):
     data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
     try:
-        with urllib.request.urlopen(f"{server.url}{path}", data, timeout=30) as response:
+        with urllib.request.urlopen(f"{server.url}{path}", data, timeout=120) as response:
             return response.status, json.load(response)
     except urllib.error.HTTPError as error:
         return error.code, json.load(error)
@@ -52,11 +52,11 @@ def test_predictions(server, body, answer):
     assert ask(server, PREDICT, body) == (200, answer)
 
 
-@pytest.mark.parametrize("place", ["/versions/1", ""])
-def test_status_and_metadata(server, place):
-    told = {"version": "1", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
-    assert ask(server, f"/v1/models/half{place}") == (200, {"model_version_status": [told]})
-    status, metadata = ask(server, f"/v1/models/half{place}/metadata")
+@pytest.mark.parametrize("version", ["/versions/1", ""])
+def test_status_and_metadata(server, version):
+    entry = {"version": "1", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
+    assert ask(server, f"/v1/models/half{version}") == (200, {"model_version_status": [entry]})
+    status, metadata = ask(server, f"/v1/models/half{version}/metadata")
     assert status == 200
     assert metadata["model_spec"] == {"name": "half", "signature_name": "", "version": "1"}
     assert metadata["metadata"]["signature_def"]["signature_def"]["add"]["inputs"]["b"]["dtype"] == "DT_INT64"
@@ -117,7 +117,7 @@ def test_a_deadline_ends_a_run(small_model, start_server):
 def test_prometheus_counts_answers_by_model_and_status(server):
     ask(server, PREDICT, {"instances": [1.0]})
     ask(server, "/v1/models/half/versions/7:predict", {"inputs": 1})
-    with urllib.request.urlopen(f"{server.url}/metrics", timeout=30) as response:
+    with urllib.request.urlopen(f"{server.url}/metrics", timeout=120) as response:
         page = response.read().decode()
     assert "# TYPE :tensorflow:serving:request_count counter" in page
     assert ':tensorflow:serving:request_count{model_name="half",status="OK"}' in page

@@ -1,4 +1,4 @@
-"""Loading: warm-up requests, and what is no model."""
+"""Loaded models: warm-up requests, deadlines, tensors, and what is no model."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
+from serving.local_server.predict import to_session_call
 from serving.local_server.servable import Servable, replay_serving_warmup
 from serving.local_server.status import StatusError
 from serving.local_server.tensors import to_array, to_proto
@@ -17,9 +18,9 @@ from storygan_tf.export.serving_warmup import SERVING_WARMUP_FILE
 
 @pytest.fixture(scope="module")
 def servable(small_model):
-    made = Servable(small_model)
-    yield made
-    made.close()
+    loaded = Servable(small_model)
+    yield loaded
+    loaded.close()
 
 
 def record(**inputs) -> bytes:
@@ -90,6 +91,14 @@ def test_what_is_no_model(small_model, tmp_path):
         file.write_bytes(file.read_bytes()[:20])
     with pytest.raises(StatusError):
         Servable(tmp_path / "2")
+
+
+def test_a_run_ends_at_its_deadline(servable):
+    request = predict_pb2.PredictRequest()
+    request.model_spec.signature_name = "slow"
+    request.inputs["n"].CopyFrom(tf.make_tensor_proto(np.array([10**9])))
+    with pytest.raises(StatusError, match="DEADLINE_EXCEEDED"):
+        servable.run(to_session_call(servable.meta_graph, request), timeout=0.2)
 
 
 @pytest.mark.parametrize(

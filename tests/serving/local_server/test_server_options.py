@@ -9,9 +9,9 @@ from storygan_tf.common.errors import ConfigError
 
 
 def test_flags_in_all_their_forms():
-    given = parse_flags(["--port=1", "--rest_api_port", "2", "--enable_batching", "--enable_model_warmup=false"])
-    assert given == {"port": 1, "rest_api_port": 2, "enable_batching": True, "enable_model_warmup": False}
-    options = ServerOptions(model_base_path="/m", **given)
+    flags = parse_flags(["--port=1", "--rest_api_port", "2", "--enable_batching", "--enable_model_warmup=false"])
+    assert flags == {"port": 1, "rest_api_port": 2, "enable_batching": True, "enable_model_warmup": False}
+    options = ServerOptions(model_base_path="/m", **flags)
     assert (options.rest_api_timeout_in_ms, options.model_name) == (30_000, "default")
 
 

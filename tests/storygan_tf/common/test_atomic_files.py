@@ -1,4 +1,4 @@
-"""Files are whole or not there."""
+"""Files and folders appear with their complete content or not at all."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ import subprocess
 import sys
 from pathlib import Path
 
-from storygan_tf.common.atomic_files import write_atomically
+import pytest
+
+from storygan_tf.common.atomic_files import atomic_folder, write_atomically
 
 ON_A_FULL_DISK = """
 import resource, sys
 from pathlib import Path
-from storygan_tf.common.atomic_files import write_whole
+from storygan_tf.common.atomic_files import write_atomically
 from storygan_tf.common.errors import DataError
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 try:
-    write_whole(Path(sys.argv[1]), bytes(5000))
+    write_atomically(Path(sys.argv[1]), bytes(5000))
 except DataError as error:
     print(error)
 """
@@ -31,7 +33,7 @@ def test_a_file_is_written_with_its_folder(tmp_path):
 
 
 def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path):
-    """A limit on the size of files stands for a disk that is full half-way."""
+    """A limit on the size of files fails like a disk that becomes full half-way."""
     (tmp_path / "file").write_bytes(b"old")
     done = subprocess.run(
         [sys.executable, "-c", ON_A_FULL_DISK, str(tmp_path / "file")],
@@ -43,3 +45,21 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path):
     assert f"{tmp_path / 'file'}: could not be written (File too large)" in done.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
     assert (tmp_path / "file").read_bytes() == b"old"
+
+
+def test_a_folder_takes_its_place_when_it_is_complete(tmp_path):
+    for content in ("first", "second"):
+        with atomic_folder(tmp_path / "new" / "folder") as temporary:
+            assert not temporary.exists()
+            temporary.mkdir()
+            (temporary / content).touch()
+    assert [path.name for path in (tmp_path / "new").rglob("*")] == ["folder", "second"]
+
+
+def test_a_folder_stays_as_it_was_after_an_error(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "old").touch()
+    with pytest.raises(KeyboardInterrupt), atomic_folder(tmp_path / "folder") as temporary:
+        temporary.mkdir()
+        raise KeyboardInterrupt
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["folder", "old"]

@@ -1,4 +1,4 @@
-"""Every preset loads, is what its docstring says, and travels as JSON."""
+"""Every preset loads, names its command in its docstring, and has a JSON round trip."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_preset(name):
     assert f"`storygan run --data DIR --out RUN_DIR --preset {name}`" in docstring
 
 
-def test_paper_is_the_seed_to_the_letter():
+def test_paper_has_the_papers_numbers():
     paper = presets.load("paper")
     assert paper.model == StoryGANConfig(
         frames=4,
@@ -72,7 +72,7 @@ def test_quick_needs_no_download_and_warms_up():
 
 
 @pytest.mark.parametrize(("name", "labels"), [("pororo", pororo.LABELS), ("flintstones", flintstones.LABELS)])
-def test_the_fields_sets_have_the_released_schedule(name, labels):
+def test_the_presets_of_cartoons_have_the_released_schedule(name, labels):
     preset = presets.load(name)
     assert (preset.model.frames, preset.model.labels) == (5, len(labels))
     (phase,) = preset.training.phases
@@ -84,6 +84,6 @@ def test_the_fields_sets_have_the_released_schedule(name, labels):
 
 
 @pytest.mark.parametrize(("name", "words"), [("qick", "did you mean 'quick'"), ("zzz", r"there are: .*paper, .*quick")])
-def test_an_unknown_preset_is_told(name, words):
+def test_an_unknown_preset_is_refused(name, words):
     with pytest.raises(ConfigError, match=f"no preset '{name}'.*{words}"):
         presets.load(name)

@@ -22,7 +22,7 @@ def test_median_of_an_even_number_is_the_lower_of_the_two_in_the_middle():
     np.testing.assert_array_equal(median_background([frames]), [[[20, 20, 20]]])
 
 
-def test_median_shows_the_table_behind_things_that_come_and_go():
+def test_median_hides_objects_that_are_in_few_frames():
     frames = np.full((7, 16, 16, 3), 90, np.uint8)
     for index, frame in enumerate(frames):
         frame[2 * index : 2 * index + 2] = 255

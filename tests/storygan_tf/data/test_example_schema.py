@@ -1,4 +1,4 @@
-"""The TFRecord schema: what is written is what is read."""
+"""Stories are the same after they are written as records and read again."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def parse(example: tf.train.Example, **arguments) -> dict[str, np.ndarray]:
     }
 
 
-def test_a_story_comes_back():
+def test_round_trip_of_a_story():
     labels = [[0, 1], [1, 1], [0, 0]]
     objects = [[{"shape": "cube", "x": 3}], [], [{"shape": "sphere", "x": 4.5}]]
     example = example_schema.story_example("story-1", SENTENCES, IMAGES, labels, objects)
@@ -33,7 +33,7 @@ def test_a_story_comes_back():
     assert [json.loads(text) for text in found[example_schema.OBJECTS]] == objects
 
 
-def test_what_is_unknown_is_left_out():
+def test_unknown_features_are_left_out():
     example = example_schema.story_example("story-1", SENTENCES, IMAGES)
     assert set(example.features.feature) == {"story_id", "sentences", "images"}
     assert set(parse(example)) == {"story_id", "sentences", "images"}
@@ -56,6 +56,6 @@ def test_vectors_of_transform_are_read_by_frame():
 
 
 @pytest.mark.parametrize("arguments", [{"label_count": 2}, {"sentence_size": 4}, {"objects": True}])
-def test_a_record_without_what_is_asked_for_fails(arguments):
+def test_a_record_without_an_expected_feature_fails(arguments):
     with pytest.raises(tf.errors.InvalidArgumentError, match="Feature: "):
         parse(example_schema.story_example("a", SENTENCES, IMAGES), **arguments)

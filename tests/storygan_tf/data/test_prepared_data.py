@@ -1,4 +1,4 @@
-"""Prepared stories are found in a folder of their own and in a run directory."""
+"""Prepared stories are found in their own folder and in a run directory."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ import pytest
 
 from storygan_tf.common.errors import DataError
 from storygan_tf.config.schema import Settings
-from storygan_tf.data.prepared_data import Prepared
+from storygan_tf.data.prepared_data import PreparedData
 
 
 @pytest.fixture(scope="module")
-def made(prepared_folder, tmp_path_factory) -> Path:
-    """To be read only."""
-    return prepared_folder(tmp_path_factory.mktemp("made") / "data")
+def shared_folder(prepared_folder, tmp_path_factory) -> Path:
+    """Prepared stories that tests must not change."""
+    return prepared_folder(tmp_path_factory.mktemp("shared") / "data")
 
 
 @pytest.fixture
-def folder(made, tmp_path) -> Path:
-    return shutil.copytree(made, tmp_path / "data")
+def folder(shared_folder, tmp_path) -> Path:
+    return shutil.copytree(shared_folder, tmp_path / "data")
 
 
 @pytest.fixture
-def run(made, tmp_path) -> Path:
-    """What a run leaves: Transform ran as steps 9 and 10, and once more as 11, where it was killed."""
+def run(shared_folder, tmp_path) -> Path:
+    """A run directory in which Transform ran as executions 9 and 10, and was killed in execution 11."""
     run = tmp_path / "run"
     transform = run / "pipeline" / "Transform"
     for number in ("9", "10"):
         for split in ("Split-train", "Split-test"):
-            shutil.copytree(made / split, transform / "transformed_examples" / number / split)
-        shutil.copytree(made / "vectorizer", transform / "transform_graph" / number / "transform_fn")
+            shutil.copytree(shared_folder / split, transform / "transformed_examples" / number / split)
+        shutil.copytree(shared_folder / "vectorizer", transform / "transform_graph" / number / "transform_fn")
     (transform / "transformed_examples" / "11" / "Split-train").mkdir(parents=True)
     labels = run / "pipeline" / "StoryExampleGen" / "examples" / "1" / "labels.json"
     labels.parent.mkdir(parents=True)
@@ -43,7 +43,7 @@ def run(made, tmp_path) -> Path:
 
 
 def test_a_folder_of_prepared_stories(folder):
-    prepared = Prepared.find(folder)
+    prepared = PreparedData.find(folder)
     assert [path.parent.name for path in (*prepared.train, *prepared.test)] == ["Split-train", "Split-test"]
     assert prepared.vectorizer == folder / "vectorizer"
     assert prepared.transform_graph is None
@@ -53,18 +53,18 @@ def test_a_folder_of_prepared_stories(folder):
     assert Settings().override(prepared.settings).model.frames == 2
 
 
-def test_what_is_beside_the_records_may_be_missing(folder):
+def test_all_but_the_records_may_be_missing(folder):
     shutil.rmtree(folder / "vectorizer")
     (folder / "settings.json").unlink()
     (folder / "labels.json").write_text('["red"]')
-    prepared = Prepared.find(folder)
+    prepared = PreparedData.find(folder)
     assert not prepared.can_export
     assert prepared.settings == ()
     assert prepared.labels == ("red",)
 
 
 def test_the_newest_whole_output_of_a_runs_transform(run):
-    prepared = Prepared.find(run)
+    prepared = PreparedData.find(run)
     assert {path.parents[1].name for path in (*prepared.train, *prepared.test)} == {"10"}
     assert prepared.transform_graph == run / "pipeline" / "Transform" / "transform_graph" / "10"
     assert prepared.vectorizer is None
@@ -75,35 +75,35 @@ def test_the_newest_whole_output_of_a_runs_transform(run):
 
 
 def test_an_older_output_can_be_named(run):
-    older = Prepared.find(run / "pipeline" / "Transform" / "transformed_examples" / "9")
+    older = PreparedData.find(run / "pipeline" / "Transform" / "transformed_examples" / "9")
     assert older.transform_graph.name == "9"
     assert older.labels == ("blue", "red")
-    assert older.settings == Prepared.find(run).settings
+    assert older.settings == PreparedData.find(run).settings
 
 
-def test_the_fingerprint_is_of_the_records_wherever_they_stand(made, folder, run):
-    fingerprint = Prepared.find(made).fingerprint()
-    assert Prepared.find(folder).fingerprint() == Prepared.find(run).fingerprint() == fingerprint
-    file = Prepared.find(folder).test[0]
+def test_the_fingerprint_depends_on_the_records_only(shared_folder, folder, run):
+    fingerprint = PreparedData.find(shared_folder).fingerprint()
+    assert PreparedData.find(folder).fingerprint() == PreparedData.find(run).fingerprint() == fingerprint
+    file = PreparedData.find(folder).test[0]
     file.write_bytes(file.read_bytes() + b"\0")
-    assert Prepared.find(folder).fingerprint() != fingerprint
+    assert PreparedData.find(folder).fingerprint() != fingerprint
 
 
 def test_a_relative_path_is_kept_as_an_absolute_one(folder, monkeypatch):
     monkeypatch.chdir(folder.parent)
-    assert Prepared.find("data") == Prepared.find(folder)
+    assert PreparedData.find("data") == PreparedData.find(folder)
 
 
-def test_a_folder_that_is_not_there_is_told(tmp_path):
+def test_a_missing_folder_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"none: no such folder; expected a folder with Split-train/\*\.gz"):
-        Prepared.find(tmp_path / "none")
+        PreparedData.find(tmp_path / "none")
 
 
 @pytest.mark.parametrize("missing", ["Split-train", "Split-test"])
-def test_a_folder_without_records_is_told(folder, missing):
+def test_a_folder_without_records_is_refused(folder, missing):
     shutil.rmtree(folder / missing)
     with pytest.raises(DataError, match=r"holds no prepared stories; expected .* `storygan run`"):
-        Prepared.find(folder)
+        PreparedData.find(folder)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_a_folder_without_records_is_told(folder, missing):
         ("labels.json", "", "cannot be read"),
     ],
 )
-def test_a_damaged_file_beside_them_is_named(folder, name, content, words):
+def test_a_damaged_file_is_named(folder, name, content, words):
     (folder / name).write_text(content)
     with pytest.raises(DataError, match=f"{name}: {words}"):
-        Prepared.find(folder)
+        PreparedData.find(folder)

@@ -1,4 +1,4 @@
-"""Contact sheets and GIFs."""
+"""Sheets of stories and GIFs."""
 
 from __future__ import annotations
 
@@ -83,11 +83,11 @@ def test_a_gif_of_equal_frames_keeps_its_time(tmp_path):
     assert total == 1500
 
 
-def test_frames_of_another_kind_are_refused():
+def test_frames_of_another_type_are_refused():
     with pytest.raises(ValueError, match=r"frames 'true': found float32 \[1, 64, 64, 3\], expected uint8"):
         row(true=np.zeros((1, 64, 64, 3), np.float32))
 
 
-def test_a_place_that_cannot_be_written_is_told():
+def test_an_unwritable_path_is_an_error():
     with pytest.raises(DataError, match=r"/proc/board\.png: could not be written"):
         storyboard([row()], "/proc/board.png")

@@ -56,7 +56,7 @@ def test_a_limit_takes_the_first_by_id(tmp_path):
     assert read_stories([path], CONFIG, limit=2).ids == ["story-001", "story-004"]
 
 
-def test_labels_are_read_where_the_model_tells_them(tmp_path):
+def test_labels_are_read_if_the_model_has_labels(tmp_path):
     path = write(tmp_path / "a.gz", [example(2, labels=[[0, 0, 1], [1, 0, 1]]), example(1, labels=[[0, 1, 0]] * 2)])
     labels = read_stories([path], dataclasses.replace(CONFIG, labels=3)).labels
     assert labels.dtype == np.uint8
@@ -64,7 +64,7 @@ def test_labels_are_read_where_the_model_tells_them(tmp_path):
     assert read_stories([path], CONFIG).labels.shape == (2, 2, 0)
 
 
-def test_another_number_of_labels_is_told(tmp_path):
+def test_another_number_of_labels_is_refused(tmp_path):
     path = write(tmp_path / "a.gz", [example(2, labels=[[0, 1], [1, 0]])])
     with pytest.raises(DataError, match=r"and 3 labels \(model.frames, model.sentence_size, model.labels\)"):
         read_stories([path], dataclasses.replace(CONFIG, labels=3))
@@ -88,27 +88,27 @@ def test_the_first_stories_are_a_part_of_each_field(tmp_path):
         ([example(1), example(2, size=32)], "32,32,3"),
     ],
 )
-def test_records_that_do_not_fit_are_told(tmp_path, examples, words):
+def test_records_that_do_not_fit_are_refused(tmp_path, examples, words):
     path = write(tmp_path / "a.gz", examples)
     with pytest.raises(DataError, match=words):
         read_stories([path], CONFIG)
 
 
-def test_a_picture_that_is_none_is_told(tmp_path):
+def test_a_damaged_picture_is_refused(tmp_path):
     broken = example(1).replace(b"IHDR", b"IHAR")
     path = write(tmp_path / "a.gz", [example(0), broken])
     with pytest.raises(DataError, match=r"a\.gz"):
         read_stories([path], CONFIG)
 
 
-def test_a_file_that_is_cut_off_is_told(tmp_path):
+def test_a_truncated_file_is_refused(tmp_path):
     path = write(tmp_path / "a.gz", [example(n) for n in range(20)])
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(DataError, match=r"a\.gz"):
         read_stories([path], CONFIG)
 
 
-def test_a_file_that_is_not_there_is_told(tmp_path):
+def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"missing\.gz"):
         read_stories([tmp_path / "missing.gz"], CONFIG)
 
@@ -118,19 +118,19 @@ def test_a_file_that_is_not_there_is_told(tmp_path):
 
 @settings(max_examples=50, deadline=None)
 @given(st.integers(1, 40), st.lists(st.integers(0, 2**40), min_size=1, max_size=4), st.integers(0, 5))
-def test_each_story_once_a_turn(count, key, turn):
-    taken = EndlessShuffle(count, key).take(turn * count, count)
+def test_each_story_once_an_epoch(count, key, epoch):
+    taken = EndlessShuffle(count, key).take(epoch * count, count)
     assert sorted(taken) == list(range(count))
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.integers(1, 20), st.integers(0, 100), st.integers(0, 50))
-def test_any_position_can_be_sought(count, start, size):
+def test_any_position_can_be_taken(count, start, size):
     whole = EndlessShuffle(count, [3, 1]).take(0, start + size)
     np.testing.assert_array_equal(EndlessShuffle(count, [3, 1]).take(start, size), whole[start:])
 
 
-def test_turns_and_keys_differ():
+def test_epochs_and_keys_differ():
     order = EndlessShuffle(50, [1, 2])
     assert not np.array_equal(order.take(0, 50), order.take(50, 50))
     assert not np.array_equal(order.take(0, 50), EndlessShuffle(50, [1, 3]).take(0, 50))
@@ -187,14 +187,14 @@ def test_the_pixel_schedule_has_no_image_updates(stories):
     assert len(step["story"]) == 1
 
 
-def test_the_tail_can_be_had_alone(stories):
+def test_later_steps_do_not_need_earlier_ones(stories):
     assert_same(steps(stories, 0, 9)[5:], steps(stories, 5, 4))
 
 
 def test_no_python_runs_in_the_input_pipeline(stories):
-    """Where an iterator is deleted, Python would wait for a thread of tf.data that waits for Python, for ever."""
-    data = training_dataset(stories, PHASE, (7, 0), 0, 2)
-    serialized = tf.raw_ops.DatasetToGraphV2(input_dataset=data._variant_tensor)
+    """Deleting an iterator makes Python wait for a thread of tf.data, which must not wait for Python."""
+    data = tf.data.experimental.to_variant(training_dataset(stories, PHASE, (7, 0), 0, 2))
+    serialized = tf.raw_ops.DatasetToGraphV2(input_dataset=data)
     graph = tf.compat.v1.GraphDef.FromString(serialized.numpy())
     nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
     kinds = {node.op for node in nodes}
@@ -202,7 +202,7 @@ def test_no_python_runs_in_the_input_pipeline(stories):
     assert not [kind for kind in kinds if "PyFunc" in kind or "Generator" in kind]
 
 
-def test_a_function_of_seed_and_phase(stories):
+def test_mini_batches_depend_on_seed_and_phase_only(stories):
     assert_same(steps(stories, 0, 2), steps(stories, 0, 2))
     for key in ((8, 0), (7, 1)):
         assert numbers_of(steps(stories, 0, 1)[0]["story"][0]) != numbers_of(
@@ -210,8 +210,8 @@ def test_a_function_of_seed_and_phase(stories):
         )
 
 
-def test_the_two_streams_are_drawn_apart(stories):
-    """Each goes through all stories by itself: 30 in 15 batches of 2, in different orders, with different noise."""
+def test_the_two_streams_are_independent(stories):
+    """Each draws all 30 stories in 15 batches of 2, in different orders and with different noise."""
     phase = PhaseConfig(image_batch=2, story_batch=2)
     drawn = steps(stories, 0, 15, phase)
     orders = {
@@ -223,7 +223,7 @@ def test_the_two_streams_are_drawn_apart(stories):
     assert len(seeds["image"] | seeds["story"]) == 60
 
 
-def test_all_frames_are_drawn_alike(stories):
+def test_all_frames_are_drawn_equally_often(stories):
     phase = PhaseConfig(image_batch=30, story_batch=1)
     frames = np.concatenate([step["image"][0]["frame"] for step in steps(stories, 0, 40, phase)])
     assert frames.mean() == pytest.approx(0.5, abs=0.05)
@@ -241,20 +241,20 @@ def test_replicas_parts_make_up_the_global_batch(stories, replicas):
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3, 6])
-def test_workers_get_the_parts_of_their_replicas_alone(stories, workers):
+def test_workers_get_the_parts_of_their_own_replicas(stories, workers):
     phase = PhaseConfig(schedule="joint", image_batch=6, story_batch=12)
     everything = steps(stories, 4, 2, phase, replicas=6)
     for worker in range(workers):
         context = tf.distribute.InputContext(workers, worker, num_replicas_in_sync=6)
-        mine = local_replica_ids(context)
-        data = training_dataset(stories, phase, (7, 0), 4, 2, replicas=6, mine=mine)
-        wanted = [everything[6 * step + replica] for step in range(2) for replica in mine]
-        for part, expected in zip(data.as_numpy_iterator(), wanted, strict=True):
-            assert_same(part, expected)
+        replica_ids = local_replica_ids(context)
+        data = training_dataset(stories, phase, (7, 0), 4, 2, replicas=6, replica_ids=replica_ids)
+        expected = [everything[6 * step + replica] for step in range(2) for replica in replica_ids]
+        for part, expected_part in zip(data.as_numpy_iterator(), expected, strict=True):
+            assert_same(part, expected_part)
 
 
-def test_shapes_are_told_in_full(stories):
-    """A TPU takes no others."""
+def test_shapes_are_static(stories):
+    """TPUs require it."""
     spec = training_dataset(stories, PHASE, (7, 0), 0, 1, replicas=2).element_spec
     assert all(part.shape.is_fully_defined() for part in tf.nest.flatten(spec))
     assert {part.shape[0] for part in tf.nest.flatten(spec["image"])} == {2}
@@ -262,7 +262,7 @@ def test_shapes_are_told_in_full(stories):
 
 
 @pytest.mark.parametrize(("stream", "size"), [("image", 4), ("story", 6)])
-def test_a_batch_that_cannot_be_shared_is_told(stories, stream, size):
+def test_a_batch_that_cannot_be_shared_is_refused(stories, stream, size):
     replicas = {"image": 3, "story": 4}[stream]
     words = f"training.phases.adversarial.{stream}_batch: found {size}, expected a multiple of {replicas}"
     with pytest.raises(TrainingError, match=words):

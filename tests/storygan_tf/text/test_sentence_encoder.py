@@ -1,4 +1,4 @@
-"""Sentence encoders: the contract, the embedded one, and what is said of those that fail."""
+"""Sentence encoders: their interface, the embedded encoder, and the errors for encoders that cannot be used."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ HANDLE = "https://tfhub.dev/google/universal-sentence-encoder/4"
 CHARACTERS = [
     chr(code) for code in range(sys.maxunicode) if unicodedata.ucd_3_2_0.category(chr(code)) not in ("Cn", "Cs", "Co")
 ]
-"""All of an old Unicode, which both TensorFlow and every Python know; each also knows some newer ones."""
+"""The characters of Unicode 3.2, which TensorFlow and every Python have; each also has some newer ones."""
 
 IN_A_FRESH_PROCESS = """
 import json, sys
@@ -42,7 +42,7 @@ print(json.dumps(encoder(tf.constant(json.loads(sys.argv[2]))).numpy().tolist())
 
 
 class LikeUse(tf.Module):
-    """What Universal Sentence Encoder v4 is to its users: strings [n] -> float32 [n, 512], by variables and a table."""
+    """Maps string [n] to float32 [n, width] by variables and a table, as Universal Sentence Encoder v4 does."""
 
     def __init__(self, width: int = 512) -> None:
         super().__init__()
@@ -59,15 +59,15 @@ class LikeUse(tf.Module):
 
 
 class OnlySignatures(tf.Module):
-    """A SavedModel that cannot be called, as older hub modules."""
+    """A SavedModel that cannot be called, like older hub modules."""
 
-    def __init__(self, answer) -> None:
+    def __init__(self, encode) -> None:
         super().__init__()
-        self.answer = answer
+        self.encode = encode
 
     @tf.function(input_signature=STRINGS)
     def serve(self, inputs):
-        return self.answer(inputs)
+        return self.encode(inputs)
 
     def save(self, path) -> str:
         tf.saved_model.save(self, str(path), signatures={"serving_default": self.serve})
@@ -144,7 +144,7 @@ def test_invalid_utf8_separates():
 # The embedded encoder
 
 
-def test_embedded_keeps_the_contract(embedded):
+def test_embedded_has_the_interface(embedded):
     vectors = embedded(tf.constant(SENTENCES))
     assert (vectors.dtype, vectors.shape.as_list(), embedded.width) == (tf.float32, [3, 512], 512)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), [1, 0, 1], atol=1e-6)
@@ -152,8 +152,8 @@ def test_embedded_keeps_the_contract(embedded):
     assert embedded(tf.constant([], tf.string)).shape.as_list() == [0, 512]
 
 
-def test_embedded_is_made_of_1_and_2_grams(embedded):
-    """Against the same sum in plain Python, with TensorFlow asked for the hashes alone."""
+def test_embedded_counts_1_and_2_grams(embedded):
+    """Compares with the same sum in plain Python, which uses only the hashes of TensorFlow."""
     tokens = words(SENTENCES[0])
     grams = tokens + [f"{first} {second}" for first, second in itertools.pairwise(tokens)]
     expected = np.zeros(512)
@@ -162,14 +162,14 @@ def test_embedded_is_made_of_1_and_2_grams(embedded):
     np.testing.assert_allclose(embedded(tf.constant(SENTENCES[:1]))[0], expected / np.linalg.norm(expected), atol=1e-6)
 
 
-def test_embedded_hashes_are_these_for_ever():
-    """An export made by one release is asked by the next: the buckets of a word must stay."""
+def test_embedded_hashes_never_change():
+    """Exports of one release are used with the next, so the buckets of a word must stay."""
     vectors = embed(tf.constant(["red", "blue cube"])).numpy()
     cells = [(int(row), int(column), round(float(vectors[row, column]), 4)) for row, column in np.argwhere(vectors)]
     assert cells == [(0, 502, -1.0), (1, 94, 0.5774), (1, 393, 0.5774), (1, 484, -0.5774)]
 
 
-def test_sentences_do_not_touch_each_other(embedded):
+def test_a_vector_does_not_depend_on_other_sentences(embedded):
     together = embedded(tf.constant(SENTENCES)).numpy()
     alone = np.concatenate([embedded(tf.constant([sentence])) for sentence in SENTENCES])
     np.testing.assert_array_equal(together, alone)
@@ -181,7 +181,7 @@ def test_word_order_counts(embedded):
 
 
 def test_embedded_is_the_same_in_a_turkish_process(embedded):
-    """Where the lower case of I is another letter: an export must not know where it was made."""
+    """In Turkish the lower case of I is another letter. An export must not depend on the language of the machine."""
     sentences = ["A BIG SHINY IGLOO", "\u0130stanbul"]
     vectors = in_a_fresh_process(EMBEDDED, sentences, LC_ALL="tr_TR.UTF-8", LANG="tr_TR.UTF-8")
     np.testing.assert_array_equal(vectors, embedded(tf.constant(sentences)))
@@ -215,12 +215,12 @@ def test_local_path(like_use):
     np.testing.assert_allclose(vectors, [embedding[0] + embedding[1], embedding[0], np.zeros(512)], atol=1e-6)
 
 
-def test_handle_from_a_filled_cache(like_use, tmp_path):
-    """As on a machine that reaches no hub: the cache names a module by the SHA-1 of its handle."""
+def test_handle_from_a_filled_cache(like_use, tmp_path, monkeypatch):
+    """Needs no network: the cache names a module by the SHA-1 of its handle."""
     shutil.copytree(like_use, tmp_path / hashlib.sha1(HANDLE.encode()).hexdigest())
-    sentences = ["red blue", "Red", ""]
-    vectors = in_a_fresh_process(HANDLE, sentences, TFHUB_CACHE_DIR=str(tmp_path))
-    np.testing.assert_allclose(vectors, load_encoder(like_use)(tf.constant(sentences)), atol=1e-6)
+    monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path))
+    sentences = tf.constant(["red blue", "Red", ""])
+    np.testing.assert_allclose(load_encoder(HANDLE)(sentences), load_encoder(like_use)(sentences), atol=1e-6)
 
 
 def test_saved_again_with_its_variables_and_tables(like_use, tmp_path):
@@ -273,7 +273,7 @@ def test_folder_without_a_saved_model(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("answer", "found"),
+    ("encode", "output"),
     [
         (lambda inputs: tf.cast(embed(inputs), tf.float64), r"float64 \[2, 512\]"),
         (lambda inputs: tf.reduce_sum(embed(inputs), axis=1), r"float32 \[2\]"),
@@ -282,9 +282,9 @@ def test_folder_without_a_saved_model(tmp_path):
         (lambda inputs: inputs, r"string \[2\]"),
     ],
 )
-def test_breaks_the_contract(tmp_path, answer, found):
-    with pytest.raises(ModelError, match=rf"float32 \[n, width\] out.*it gave {found}"):
-        load_encoder(OnlySignatures(answer).save(tmp_path / "encoder"))
+def test_wrong_outputs(tmp_path, encode, output):
+    with pytest.raises(ModelError, match=rf"float32 \[n, width\] out.*it gave {output}"):
+        load_encoder(OnlySignatures(encode).save(tmp_path / "encoder"))
 
 
 def test_takes_no_strings(tmp_path):

@@ -1,4 +1,4 @@
-"""The scenes and sentences of the rendered default."""
+"""The scenes and sentences of `blocks`, the rendered data set."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ def test_no_object_is_hidden_for_the_most_part():
     assert max(hidden_part(item, items) for items in STORIES for item in items) <= placement.MAX_HIDDEN
 
 
-def test_what_stands_behind_is_hidden():
+def test_objects_behind_others_are_hidden():
     front = SceneObject("cube", "red", "rubber", "large", *clevr.place(0, -2))
     behind = SceneObject("sphere", "red", "rubber", "small", *clevr.place(0, 0))
-    aside = SceneObject("sphere", "red", "rubber", "small", *clevr.place(5, 0))
+    right = SceneObject("sphere", "red", "rubber", "small", *clevr.place(5, 0))
     assert hidden_part(behind, [front]) > 0.5
     assert hidden_part(front, [behind]) == 0
-    assert hidden_part(aside, [front]) == 0
+    assert hidden_part(right, [front]) == 0
 
 
 def test_every_object_is_in_the_frame():
@@ -69,7 +69,7 @@ def test_every_object_is_in_the_frame():
         assert 1.3 * radius < y < 64 - 1.3 * radius
 
 
-def test_places_in_words_are_unlike_each_other():
+def test_positions_in_words_are_unique():
     steps = range(-9, 10)
     words = {place_in_words(right, back) for right in steps for back in steps}
     assert len(words) == 19 * 19
@@ -78,7 +78,7 @@ def test_places_in_words_are_unlike_each_other():
     assert place_in_words(12, 0) == "12 right and midway on the table"
 
 
-def test_sentences_tell_attributes_and_place():
+def test_sentences_give_attributes_and_position():
     synonyms = {
         "large": "large|big",
         "small": "small|tiny",

@@ -1,9 +1,10 @@
-"""Rendered folders: same seed, same bytes, whatever the number of processes, stories or interruptions."""
+"""Rendered folders: the same seed gives the same bytes, with any number of processes, stories and interruptions."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -32,10 +33,19 @@ def hashes(folder):
 
 @pytest.fixture(scope="module")
 def rendered(tmp_path_factory):
+    """Returns a folder of three stories, rendered by two processes; not to be changed."""
     folder = tmp_path_factory.mktemp("rendered") / "data"
-    seen = []
-    render_blocks(folder, 3, 1, seed=5, workers=2, progress=lambda done, total: seen.append((done, total)))
-    assert seen == [(done, 4) for done in range(5)]
+    calls = []
+    render_blocks(folder, 2, 1, seed=5, workers=2, progress=lambda done, total: calls.append((done, total)))
+    assert calls == [(done, 3) for done in range(4)]
+    return folder
+
+
+@pytest.fixture(scope="module")
+def smaller(tmp_path_factory):
+    """Returns a folder of the first training and the first test story, rendered by one process; not to be changed."""
+    folder = tmp_path_factory.mktemp("smaller") / "data"
+    render_blocks(folder, 1, 1, seed=5, workers=1)
     return folder
 
 
@@ -43,8 +53,8 @@ def test_the_folder_is_read_as_both_layouts(rendered):
     by_format = {name: list(open_dataset(rendered, name).stories()) for name in ("story-folder", "clevr-sv")}
     for stories in by_format.values():
         assert all(isinstance(story, Story) for story in stories)
-        assert [story.split for story in stories] == ["train", "train", "train", "test"]
-    unlisted = {name: [replace(story, listed="") for story in stories] for name, stories in by_format.items()}
+        assert [story.split for story in stories] == ["train", "train", "test"]
+    unlisted = {name: [replace(story, index_file="") for story in stories] for name, stories in by_format.items()}
     assert unlisted["story-folder"] == unlisted["clevr-sv"]
     assert open_dataset(rendered).format == "story-folder"
     assert set(open_dataset(rendered).label_names) <= set(clevr.LABELS)
@@ -52,7 +62,7 @@ def test_the_folder_is_read_as_both_layouts(rendered):
 
 def test_names_sizes_and_vectors_are_the_public_ones(rendered):
     names = sorted(path.name for path in (rendered / "images").iterdir())
-    assert names == [f"CLEVR_new_{index:06d}_{k}.png" for index in (0, 1, 2, 10000) for k in (1, 2, 3, 4)]
+    assert names == [f"CLEVR_new_{index:06d}_{k}.png" for index in (0, 1, 10000) for k in (1, 2, 3, 4)]
     with Image.open(rendered / "images" / names[0]) as image:
         assert (image.size, image.mode) == ((128, 96), "RGBA")
     vectors = np.load(rendered / "CLEVR_dict.npy", allow_pickle=True, encoding="latin1").item()
@@ -62,41 +72,41 @@ def test_names_sizes_and_vectors_are_the_public_ones(rendered):
     assert "not the public CLEVR-SV" in (rendered / "SOURCE").read_text()
 
 
-def test_fewer_stories_and_another_number_of_processes_give_the_same_bytes(rendered, tmp_path):
-    render_blocks(tmp_path / "data", 1, 1, seed=5, workers=1)
-    again, whole = hashes(tmp_path / "data"), hashes(rendered)
+def test_fewer_stories_and_another_number_of_processes_give_the_same_bytes(rendered, smaller):
+    again, whole = hashes(smaller), hashes(rendered)
     assert len(again) == 8 + 3
     assert all(again[name] == whole[name] for name in again if name.startswith("images"))
     lines = (rendered / "stories.jsonl").read_text().splitlines()
-    assert (tmp_path / "data" / "stories.jsonl").read_text().splitlines() == [lines[0], lines[3]]
+    assert (smaller / "stories.jsonl").read_text().splitlines() == [lines[0], lines[2]]
 
 
-def test_an_interrupted_folder_is_gone_on_with(rendered, tmp_path):
-    """As a kill leaves it: some frames, half of one under another name, no tables."""
+def test_an_interrupted_rendering_is_continued(rendered, tmp_path):
+    """Two stories lack frames, one of which is half written under another name, and there are no tables."""
     folder = tmp_path / "data"
-    (folder / "images").mkdir(parents=True)
-    for name in ("SOURCE", "images/CLEVR_new_000000_1.png", "images/CLEVR_new_000000_2.png"):
-        (folder / name).write_bytes((rendered / name).read_bytes())
+    missing = ("images/CLEVR_new_000000_3.png", "images/CLEVR_new_000000_4.png", "images/CLEVR_new_000001_4.png")
+    shutil.copytree(rendered, folder, ignore=shutil.ignore_patterns("CLEVR_dict.npy", "stories.jsonl"))
+    for name in missing:
+        (folder / name).unlink()
     (folder / "images" / ".CLEVR_new_000000_3.png.99.part").write_bytes(b"half")
     kept = (folder / "images/CLEVR_new_000000_1.png").stat().st_mtime_ns
-    render_blocks(folder, 3, 1, seed=5, workers=2)
+    render_blocks(folder, 2, 1, seed=5, workers=2)
     assert hashes(folder) == hashes(rendered)
     assert (folder / "images/CLEVR_new_000000_1.png").stat().st_mtime_ns == kept
 
 
-def test_a_folder_can_be_enlarged_but_not_cut(rendered, tmp_path):
+def test_a_folder_can_be_enlarged_but_not_reduced(rendered, smaller, tmp_path):
     folder = tmp_path / "data"
-    render_blocks(folder, 1, 1, seed=5, workers=1)
-    render_blocks(folder, 3, 1, seed=5, workers=1)
+    shutil.copytree(smaller, folder)
+    render_blocks(folder, 2, 1, seed=5, workers=1)
     assert hashes(folder) == hashes(rendered)
-    with pytest.raises(DataError, match="1 stories beyond those asked for, such as CLEVR_new_000002"):
-        render_blocks(folder, 2, 1, seed=5)
+    with pytest.raises(DataError, match="1 stories that were not requested, such as CLEVR_new_000001"):
+        render_blocks(folder, 1, 1, seed=5)
 
 
 def test_a_folder_of_another_seed_is_refused(rendered):
     before = hashes(rendered)
     with pytest.raises(DataError, match="was rendered with seed 5, now 6"):
-        render_blocks(rendered, 3, 1, seed=6)
+        render_blocks(rendered, 2, 1, seed=6)
     assert hashes(rendered) == before
 
 
@@ -105,7 +115,7 @@ def test_a_folder_of_another_size_is_refused(rendered, tmp_path):
     folder.mkdir()
     (folder / "SOURCE").write_text((rendered / "SOURCE").read_text().replace("128x96", "96x72"))
     with pytest.raises(DataError, match="was rendered with frames 96x72 RGBA, now 128x96 RGBA"):
-        render_blocks(folder, 3, 1, seed=5)
+        render_blocks(folder, 2, 1, seed=5)
 
 
 def test_a_folder_of_other_things_is_refused(tmp_path):
@@ -126,19 +136,19 @@ def test_a_folder_of_other_things_is_refused(tmp_path):
         ({"stories": 1, "test_stories": 1, "workers": 0}, "workers: found 0"),
     ],
 )
-def test_numbers_out_of_range_are_told(tmp_path, numbers, match):
+def test_numbers_out_of_range_are_reported(tmp_path, numbers, match):
     with pytest.raises(DataError, match=match):
         render_blocks(tmp_path / "data", **numbers)
     assert not (tmp_path / "data").exists()
 
 
-def test_a_place_that_cannot_be_written_is_told():
+def test_a_place_that_cannot_be_written_is_reported():
     with pytest.raises(DataError, match=r"/proc/blocks/SOURCE: could not be written"):
         render_blocks(Path("/proc/blocks"), 1, 0)
 
 
 def test_without_mitsuba_the_extra_is_named(tmp_path):
-    """In a process of its own, where Mitsuba cannot be found."""
+    """In a separate process, in which Mitsuba cannot be imported."""
     (tmp_path / "mitsuba.py").write_text("raise ImportError('no module of that name')")
     code = (
         "from pathlib import Path; from storygan_tf.data.blocks.render import render_blocks; "
@@ -185,7 +195,7 @@ def test_frames_differ_only_where_the_new_object_and_its_shadow_are(rendered, tm
 
 
 @pytest.mark.parametrize("material", clevr.MATERIALS)
-def test_colours_are_told_apart(tmp_path, material):
+def test_colours_can_be_distinguished(tmp_path, material):
     means = {}
     for colour in clevr.COLOURS:
         frame = as_record(
@@ -209,7 +219,7 @@ def test_an_object_is_where_its_projection_says(tmp_path, table, shape):
 
 
 def test_there_is_no_grain(tmp_path):
-    """Nothing is drawn at random: a frame repeats to the bit, and Mitsuba's own seed changes nothing."""
+    """Nothing is random: two renderings are equal to the bit, and Mitsuba's own seed has no effect."""
     items = [SceneObject("sphere", "red", "metal", "large", 0.0, 0.0)]
     mitsuba = scene.load_mitsuba()
     assert scene.render(items).tobytes() == scene.render(items).tobytes()
@@ -219,7 +229,7 @@ def test_there_is_no_grain(tmp_path):
 
 
 def test_objects_of_one_surface_stay_apart():
-    """Mitsuba would join such cubes into one shape without a name."""
+    """With optimize=True, Mitsuba would merge such cubes into one shape without a name."""
     cubes = [SceneObject("cube", "red", "metal", "large", *clevr.place(4 * n, 0)) for n in (-1, 0, 1)]
     red = np.asarray(scene.render(cubes)).astype(int)[..., :3]
     columns = np.flatnonzero(((red[..., 0] - red[..., 1]) > 50).any(axis=0))

@@ -1,11 +1,12 @@
-"""Mutates data sets and says, a line of JSON each, what became of their stories: FOLDER OF DATA SETS, FIRST, END.
+"""Damages data sets, reads them, and prints what became of their stories: `fuzz_program.py DATA_SETS FIRST END`.
 
-Mutation `n` is the same in every process: `python fuzz_program.py DATA_SETS n n+1` repeats it. A line that only names a
-number says that it has begun, so that who watches knows which one hangs or ends this process.
+Prints two lines of JSON for each mutation from FIRST to END - 1: `{"begun": NUMBER}` before it starts, so that the
+watching process can tell which mutation hangs or ends this process, and then its outcome. Mutation n is the same in
+every process: `python fuzz_program.py DATA_SETS n n+1` repeats it.
 
-What is given is read from the damaged index by other code than the readers': lines of `stories.jsonl`, rows that a
-table's footer counts, positions in Pororo-SV's split file, clips of FlintstonesSV's splits that four others follow, and
-numbers in the names of CLEVR-SV's entries and pictures.
+The expected number of stories is read from the damaged index by code that shares nothing with the readers: lines of
+`stories.jsonl`, rows in a table's footer, positions in Pororo-SV's split file, clips of FlintstonesSV's splits that
+four others follow, and numbers in the names of CLEVR-SV's entries and pictures.
 """
 
 from __future__ import annotations
@@ -31,27 +32,28 @@ from storygan_tf.data.datasets import Reject, Story, StoryDataset, open_dataset
 from storygan_tf.data.datasets.convert import TARGETS, convert
 from storygan_tf.data.datasets.data_fingerprint import data_fingerprint
 from storygan_tf.data.datasets.dataset_report import examine_dataset
-from storygan_tf.data.datasets.image_sources import file_of
+from storygan_tf.data.datasets.image_sources import picture_file
 from storygan_tf.data.datasets.reject_summary import describe_rejects
 from storygan_tf.data.datasets.restricted_unpickler import load_dict, load_npy
 from storygan_tf.data.datasets.story import BadFrameError, load_frames
 
-MOST_MEMORY = 4 << 30
-"""Bytes of address space: what a small data set claims to hold must not be believed."""
+MAX_MEMORY = 4 << 30
+"""Bytes of address space. A reader that allocates what a damaged header claims exceeds it."""
 
 CONVERTED = TARGETS if importlib.util.find_spec("pyarrow") else TARGETS[:1]
 
 
 class BrokenPromiseError(Exception):
-    """What a data set was read as does not hold together."""
+    """The readers, the report or the conversion do not agree on a data set."""
 
 
-def promise(holds: bool, words: str) -> None:
-    if not holds:
-        raise BrokenPromiseError(words)
+def promise(condition: bool, message: str) -> None:
+    """Raises BrokenPromiseError if a condition is false."""
+    if not condition:
+        raise BrokenPromiseError(message)
 
 
-# What is given
+# The expected number of stories
 
 
 def _lines(folder: Path) -> int:
@@ -90,7 +92,7 @@ def _numbers(folder: Path) -> int:
     return len({match[1] for match in matches if match})
 
 
-GIVEN: dict[str, Callable[[Path], int]] = {
+COUNTS: dict[str, Callable[[Path], int]] = {
     "story-folder": _lines,
     "parquet": _rows,
     "clevr-sv": _numbers,
@@ -99,12 +101,18 @@ GIVEN: dict[str, Callable[[Path], int]] = {
 }
 
 
-# What becomes of it
+# The outcome
 
 
 @dataclasses.dataclass
 class Outcome:
-    """What became of a data set's stories: digests of those accepted, and those set aside."""
+    """The outcome of reading a data set.
+
+    Attributes:
+        accepted: digest of the content of each accepted story, by its name.
+        files: names of the files of each accepted story's pictures, by its name.
+        rejects: the rejected stories.
+    """
 
     accepted: dict[str, str]
     files: dict[str, set[str]]
@@ -112,16 +120,16 @@ class Outcome:
 
 
 def outcome_of(dataset: StoryDataset) -> Outcome:
-    """Reads every story and frame as a run does."""
+    """Reads every story and frame of a data set, as a run of the pipeline does."""
     outcome = Outcome({}, {}, [])
     for entry in dataset.stories():
         try:
             if isinstance(entry, Story):
                 frames = load_frames(entry)
-                told = repr((entry.split, entry.sentences, entry.labels, entry.objects)).encode("utf-8")
+                content = repr((entry.split, entry.sentences, entry.labels, entry.objects)).encode("utf-8")
                 promise(entry.story_id not in outcome.accepted, f"two stories are called {entry.story_id!r}")
-                outcome.accepted[entry.story_id] = hashlib.sha256(told + b"".join(frames)).hexdigest()
-                outcome.files[entry.story_id] = {file_of(picture).name for picture in entry.images}
+                outcome.accepted[entry.story_id] = hashlib.sha256(content + b"".join(frames)).hexdigest()
+                outcome.files[entry.story_id] = {picture_file(picture).name for picture in entry.images}
             else:
                 outcome.rejects.append(entry)
         except BadFrameError as error:
@@ -130,6 +138,7 @@ def outcome_of(dataset: StoryDataset) -> Outcome:
 
 
 def check_rejects(rejects: list[Reject]) -> None:
+    """Checks that every reject has a name, a reason and a file, and that all can be printed and written as JSON."""
     for reject in rejects:
         promise(bool(reject.story_id.strip()), f"no name: {reject}")
         promise(bool(reject.reason.strip()), f"no reason: {reject}")
@@ -139,49 +148,56 @@ def check_rejects(rejects: list[Reject]) -> None:
     "\n".join(describe_rejects(rejects)).encode()
 
 
-def check_converted(dataset: StoryDataset, accepted: dict[str, str], given: int, out: Path, to: str) -> None:
-    """Whatever is accepted goes through a conversion unchanged."""
+def check_converted(dataset: StoryDataset, accepted: dict[str, str], total: int, out: Path, to: str) -> None:
+    """Checks that a conversion keeps every accepted story unchanged."""
     shutil.rmtree(out, ignore_errors=True)
     converted = convert(dataset, out, to)
-    promise(converted.stories + len(converted.rejects) == given, f"{converted} converted of {given}")
+    promise(converted.stories + len(converted.rejects) == total, f"{converted} converted of {total}")
     again = outcome_of(open_dataset(out))
-    promise(again.rejects == [], f"set aside after the conversion: {again.rejects[:2]}")
+    promise(again.rejects == [], f"rejected after the conversion: {again.rejects[:2]}")
     promise(again.accepted == accepted, "stories changed by the conversion")
 
 
 def judge(folder: Path, layout: str, before: Outcome, touched: set[str] | None, to: str) -> dict[str, int]:
-    """Returns how many stories are given, accepted and set aside, if they hold together.
+    """Reads, examines, fingerprints and converts a damaged data set.
 
     Args:
         folder: the damaged data set.
-        layout: it was in.
-        before: what became of its stories when it was whole.
-        touched: the files that are not as they were, where these are pictures alone; else None.
-        to: what it is converted to.
+        layout: the layout it had before it was damaged.
+        before: the outcome of reading it before it was damaged.
+        touched: names of the changed files if only pictures were changed; else None.
+        to: the format to convert it to.
+
+    Returns:
+        The numbers of stories: in total, accepted and rejected.
+
+    Raises:
+        BrokenPromiseError: if the results contradict each other.
+        DataError: if the data set as a whole is refused.
     """
     dataset = open_dataset(folder)
-    findings = examine_dataset(dataset)
-    promise(findings.accepted + len(findings.rejects) == findings.given, f"counts of the check: {findings}")
-    check_rejects(findings.rejects)
+    report = examine_dataset(dataset)
+    promise(report.accepted + len(report.rejects) == report.total, f"counts of the check: {report}")
+    check_rejects(report.rejects)
     outcome = outcome_of(open_dataset(folder))
     check_rejects(outcome.rejects)
     counted = len(outcome.accepted) + len(outcome.rejects)
-    promise(counted == findings.given, f"the check counts {findings.given}, a run {counted}")
+    promise(counted == report.total, f"the check counts {report.total}, a run {counted}")
     if dataset.format == layout:
-        given = GIVEN[layout](folder)
-        promise(given == findings.given, f"the index tells of {given} stories, the reader of {findings.given}")
+        expected = COUNTS[layout](folder)
+        promise(expected == report.total, f"the index lists {expected} stories, the reader {report.total}")
     if touched is not None and dataset.format == layout:
         for story_id, digest in before.accepted.items():
             if not before.files[story_id] & touched:
-                promise(outcome.accepted.get(story_id) == digest, f"{story_id} is none of the damage's")
-    promise(data_fingerprint(folder) == data_fingerprint(folder), "another fingerprint of the same data")
+                promise(outcome.accepted.get(story_id) == digest, f"{story_id} changed, but none of its files did")
+    promise(data_fingerprint(folder) == data_fingerprint(folder), "two fingerprints of the same data differ")
     if outcome.accepted:
-        check_converted(dataset, outcome.accepted, findings.given, folder.with_name("converted"), to)
-    return {"given": findings.given, "accepted": len(outcome.accepted), "set_aside": len(outcome.rejects)}
+        check_converted(dataset, outcome.accepted, report.total, folder.with_name("converted"), to)
+    return {"total": report.total, "accepted": len(outcome.accepted), "rejected": len(outcome.rejects)}
 
 
 def touched_files(folder: Path, whole: Path) -> set[str] | None:
-    """Returns the names of files that are not as they were; None where tables are among them."""
+    """Returns the names of the files that were changed, added or removed; None if tables are among them."""
     names = {path.relative_to(root) for root in (folder, whole) for path in root.rglob("*") if not path.is_dir()}
     changed = {name for name in names if not _same(folder / name, whole / name)}
     tables = any(len(name.parts) == 1 for name in changed)
@@ -189,36 +205,37 @@ def touched_files(folder: Path, whole: Path) -> set[str] | None:
 
 
 def _same(one: Path, other: Path) -> bool:
-    plain = all(path.is_file() and not path.is_symlink() for path in (one, other))
-    return plain and one.read_bytes() == other.read_bytes()
+    regular = all(path.is_file() and not path.is_symlink() for path in (one, other))
+    return regular and one.read_bytes() == other.read_bytes()
 
 
 def run_one(number: int, sources: list[Path], befores: dict[str, Outcome], work: Path) -> dict:
-    """Returns what became of mutation `number`."""
+    """Makes mutation `number` and returns its outcome as printed; it has a `failure` if anything is wrong."""
     source = sources[number % len(sources)]
     layout = open_dataset(source).format
     folder = work / "outside" / "data"
     shutil.rmtree(work / "outside", ignore_errors=True)
     shutil.copytree(source, folder)
     done = mutate(folder, layout, number)
-    told = {"number": number, "layout": layout, "done": done}
+    result = {"number": number, "layout": layout, "done": done}
     touched = touched_files(folder, source)
     try:
-        told |= judge(folder, layout, befores[source.name], touched, CONVERTED[number // len(sources) % len(CONVERTED)])
+        to = CONVERTED[number // len(sources) % len(CONVERTED)]
+        result |= judge(folder, layout, befores[source.name], touched, to)
     except DataError as error:
-        told["refused"] = str(error)
+        result["refused"] = str(error)
         if touched is not None or str(folder) not in str(error):
-            told["failure"] = f"refused as a whole: {error}"
+            result["failure"] = f"refused as a whole: {error}"
     except BaseException:
-        told["failure"] = traceback.format_exc()
+        result["failure"] = traceback.format_exc()
     if (work / Runs.marker).exists():
-        told["failure"] = "code of a pickle ran"
+        result["failure"] = "code of a pickle ran"
         (work / Runs.marker).rmdir()
-    return told
+    return result
 
 
 def main(root: Path, first: int, end: int) -> None:
-    resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
+    resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY, MAX_MEMORY))
     work = Path.cwd()
     sources = sorted(root.iterdir())
     befores = {source.name: outcome_of(open_dataset(source)) for source in sources}

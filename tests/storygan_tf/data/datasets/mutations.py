@@ -1,4 +1,4 @@
-"""Damage done to data sets, seeded: to bytes, to files, and to what tables say. See `fuzz_program.py`."""
+"""`mutate`: damages a data set by a seed: its bytes, its files or the entries of its tables. See `fuzz_program.py`."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ def _saved(image: Image.Image, kind: str, **options) -> bytes:
 
 
 def _claiming(png: bytes, side: int) -> bytes:
-    """Returns a PNG whose header claims to be larger."""
+    """Returns a PNG whose header claims that it is `side` pixels wide and high."""
     header = b"IHDR" + struct.pack(">II", side, side) + png[24:29]
     return png[:12] + header + struct.pack(">I", zlib.crc32(header)) + png[33:]
 
 
 def _pictures() -> tuple[bytes, ...]:
-    """Returns whole files that are unusual pictures, or none."""
+    """Returns files that are unusual pictures or no pictures."""
     flat = Image.new("RGB", (8, 6), (200, 30, 40))
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -80,7 +80,7 @@ FILE_KINDS = (
 
 
 class Runs:
-    """Says that it ran where a pickle that holds it is loaded as pickles usually are."""
+    """Creates the folder `marker` when it is unpickled without restrictions."""
 
     marker = "it-ran"
 
@@ -89,7 +89,7 @@ class Runs:
 
 
 def mutate(folder: Path, layout: str, seed: int) -> list[str]:
-    """Damages a data set once to three times, and returns in words what was done, the same for the same seed."""
+    """Damages a data set one to three times and returns descriptions of the damage; the same seed does the same."""
     random_ = random.Random(seed)
     done = []
     for _ in range(random_.choice((1, 1, 1, 2, 3))):
@@ -107,13 +107,13 @@ def mutate(folder: Path, layout: str, seed: int) -> list[str]:
 
 
 def _biased(files: list[Path], random_: random.Random) -> Path:
-    """Returns a file; tables, of which there are few, more often than chance."""
+    """Returns a random file; prefers tables, of which there are few."""
     tables = [path for path in files if path.suffix != ".png" and path.parent.name != "video_frames_sampled"]
     return random_.choice(tables if tables and random_.random() < 0.35 else files)
 
 
 def _try(mutation: Callable[..., str], *arguments) -> str:
-    """What was damaged before may not bear another damage; then nothing more is done."""
+    """Applies a mutation; does nothing if a file is already too damaged for it."""
     try:
         return mutation(*arguments)
     except Exception as error:  # whatever a damaged file makes a plain reader raise
@@ -126,7 +126,7 @@ def _try(mutation: Callable[..., str], *arguments) -> str:
 def _mutate_bytes(path: Path, random_: random.Random) -> str:
     content = bytearray(path.read_bytes())
     place = random_.randrange(len(content) + 1)
-    # Headers are where the damage is.
+    # Prefers headers, whose damage does most.
     place = min(place, random_.choice((64, 512, len(content))))
     length = random_.choice((1, 2, 4, 40, 400))
     kind = random_.choice(("flip", "overwrite", "cut", "insert", "zeros", "ones", "double", "remove"))
@@ -192,18 +192,18 @@ def _replace(path: Path, other: Path, kind: str) -> None:
         path.symlink_to(other)
 
 
-# What tables say
+# Entries of tables
 
 
 def _plain(path: Path) -> Path:
-    """Returns a file that can be read without waiting: what was damaged before may be a pipe now."""
+    """Returns `path` if it is a regular file; earlier damage may have replaced it by a pipe, which would block."""
     if not path.is_file():
         raise FileNotFoundError(path)
     return path
 
 
 def _mutated_value(value, random_: random.Random, depth: int = 0):
-    """Returns a value with one change somewhere in it, of another type now and then."""
+    """Returns a value with one change somewhere in it, which may change its type."""
     if random_.random() < 0.25 + 0.25 * depth:
         return random_.choice(JUNK)
     if isinstance(value, list) and value:
@@ -220,7 +220,7 @@ def _mutated_value(value, random_: random.Random, depth: int = 0):
 
 
 def _mutated_list(values: list, random_: random.Random, depth: int = 0) -> list:
-    """Returns a list that is damaged in one entry."""
+    """Returns a copy of a list that is damaged in one entry."""
     place = random_.randrange(len(values))
     kind = random_.choice(("drop", "double", "swap", "junk", "value", "value", "value", "many"))
     changed = list(values)
@@ -303,7 +303,7 @@ def _mutate_table(folder: Path, random_: random.Random) -> str:
 
 
 def _loaded(path: Path):
-    """Returns what a `.npy` or `.pkl` file holds, arrays as numpy's own: the safe reader's would be refused."""
+    """Returns the content of a `.npy` or `.pkl` file, with plain numpy arrays, which can be pickled again."""
     value = load_npy(path) if path.suffix == ".npy" else load_pickle(path)
     if isinstance(value, dict):
         return {key: np.array(entry) if isinstance(entry, np.ndarray) else entry for key, entry in value.items()}
@@ -311,7 +311,7 @@ def _loaded(path: Path):
 
 
 def _save_npy(path: Path, value, random_: random.Random) -> None:
-    """Writes a value as numpy does, in any of Python's protocols."""
+    """Writes a value as `numpy.save` does, in a random pickle protocol."""
     array = np.empty((), object)
     array[()] = value
     np.lib.format.write_array_header_1_0(header := io.BytesIO(), np.lib.format.header_data_from_array_1_0(array))
@@ -319,7 +319,7 @@ def _save_npy(path: Path, value, random_: random.Random) -> None:
 
 
 def _mutated_mapping(values: dict, random_: random.Random):
-    """Returns a dict of a published set, damaged in one entry, or something else."""
+    """Returns a copy of a dict that is damaged in one entry, or a value that is no dict."""
     key = random_.choice(sorted(values, key=str))
     kind = random_.choice(("drop", "junk", "junk", "value", "value", "key", "bytes", "add", "runs", "other"))
     changed = dict(values)
@@ -388,7 +388,7 @@ def _mutate_flintstones(folder: Path, random_: random.Random) -> str:
 
 
 def _mutated_entry(value, random_: random.Random):
-    """Returns what a JSON file says with one of its lists damaged."""
+    """Returns the content of a JSON file with one of its lists damaged."""
     if isinstance(value, dict):
         key = random_.choice(sorted(value))
         return value | {key: _mutated_list(value[key], random_)}

@@ -1,4 +1,4 @@
-"""CLEVR-SV's public layout: vectors, gaps, splits, and pickles that must not run."""
+"""CLEVR-SV's public layout: vectors, gaps, splits, and pickles, whose code must not run."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_the_published_split_is_by_number(tmp_path):
     assert [story.split for story in read(tmp_path)[0]] == ["train", "test"]
 
 
-def test_gaps_are_told_and_do_not_stop(tmp_path):
+def test_gaps_are_rejected_and_the_other_stories_read(tmp_path):
     broken = frames_of(2)
     del broken["CLEVR_new_000002_2.png"]
     vectors = frames_of(0) | frames_of(1) | broken
@@ -125,7 +125,7 @@ def one_object_more(vector):
         (one_object_more, "another number of objects"),
     ],
 )
-def test_a_spoilt_vector_sets_its_story_aside(tmp_path, spoil, reason):
+def test_a_spoilt_vector_rejects_its_story(tmp_path, spoil, reason):
     vectors = frames_of(0) | frames_of(1)
     spoil(vectors["CLEVR_new_000001_1.png"])
     write(tmp_path, vectors)
@@ -135,7 +135,7 @@ def test_a_spoilt_vector_sets_its_story_aside(tmp_path, spoil, reason):
 
 
 @pytest.mark.parametrize("value", [np.zeros(74), np.array(["a"] * 75), "text", None, np.zeros((75, 1))])
-def test_what_is_no_vector_sets_its_story_aside(tmp_path, value):
+def test_a_value_that_is_no_vector_rejects_its_story(tmp_path, value):
     write(tmp_path, frames_of(0) | frames_of(1) | {"CLEVR_new_000001_3.png": value})
     stories, rejects = read(tmp_path)
     assert len(stories) == 1
@@ -153,7 +153,7 @@ def test_a_linked_image_outside_the_folder_is_refused(tmp_path):
 
 
 class Hostile:
-    """Touches a file when it is unpickled."""
+    """Creates a folder when it is unpickled without restrictions."""
 
     def __init__(self, path):
         self.path = path
@@ -176,7 +176,7 @@ def test_hostile_pickles_do_not_run(tmp_path, protocol):
 
 
 @pytest.mark.parametrize("name", ["builtins\neval", "numpy\nload", "numpy.core.multiarray\nfromfile", "os\nsystem"])
-def test_no_other_name_is_let_through(tmp_path, name):
+def test_no_other_name_is_accepted(tmp_path, name):
     np.save(tmp_path / "x.npy", np.array({}, dtype=object), allow_pickle=True)
     header = (tmp_path / "x.npy").read_bytes().partition(b"\n")[0] + b"\n"
     (tmp_path / "x.npy").write_bytes(header + f"c{name}\n(S'1'\ntR.".encode())
@@ -206,20 +206,20 @@ def test_arrays_numbers_and_bytes_are_read_in_every_protocol(tmp_path, protocol)
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x93NUMPY\x01\x00v\x00", b"\x93NUMPY\x09\x00v\x00"])
-def test_a_damaged_file_is_told(tmp_path, content):
+def test_a_damaged_file_is_reported(tmp_path, content):
     (tmp_path / "CLEVR_dict.npy").write_bytes(content)
     with pytest.raises(DataError, match=r"CLEVR_dict\.npy: damaged"):
         list(open_dataset(tmp_path).stories())
 
 
-def test_a_truncated_file_is_told(tmp_path):
+def test_a_truncated_file_is_reported(tmp_path):
     path = write(tmp_path, frames_of(0)) / "CLEVR_dict.npy"
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(DataError, match="damaged"):
         list(open_dataset(tmp_path).stories())
 
 
-def test_a_plain_array_and_another_kind_of_object_are_told(tmp_path):
+def test_a_plain_array_and_another_kind_of_object_are_reported(tmp_path):
     np.save(tmp_path / "CLEVR_dict.npy", np.zeros(3))
     with pytest.raises(DataError, match="an array of float64"):
         list(open_dataset(tmp_path).stories())
@@ -228,9 +228,9 @@ def test_a_plain_array_and_another_kind_of_object_are_told(tmp_path):
         list(open_dataset(tmp_path).stories())
 
 
-def test_a_dict_of_other_things_is_told(tmp_path):
+def test_a_dict_of_other_things_is_reported(tmp_path):
     write(tmp_path, {"cat.png": np.zeros(75)}, images=[])
-    with pytest.raises(DataError, match=r"no entry is called like 'CLEVR_new_000000_1\.png'"):
+    with pytest.raises(DataError, match=r"found no entry with a name like 'CLEVR_new_000000_1\.png'"):
         list(open_dataset(tmp_path).stories())
 
 
@@ -255,7 +255,7 @@ def a_link_outside(path):
         (a_link_outside, "image path leaves the data folder"),
     ],
 )
-def test_what_is_no_file_in_the_folder_sets_its_story_aside(tmp_path, make, reason):
+def test_a_path_that_is_no_file_in_the_folder_rejects_its_story(tmp_path, make, reason):
     folder = write(tmp_path / "data", {**frames_of(1), **frames_of(2)})
     path = folder / "images/CLEVR_new_000001_3.png"
     path.unlink()

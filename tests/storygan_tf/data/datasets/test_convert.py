@@ -1,4 +1,4 @@
-"""Conversions lose nothing, tell which frame was drawn, and are whole or not there."""
+"""Conversions lose nothing, write down the chosen frames, and write either a complete folder or nothing."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def stories_of(folder, **settings):
     return [entry for entry in open_configured(folder, DataConfig(**settings)).stories() if isinstance(entry, Story)]
 
 
-def told(story, *, labels=True):
+def content_of(story, *, labels=True):
     return story.story_id, story.split, story.sentences, story.labels if labels else None, story.objects
 
 
@@ -69,7 +69,7 @@ def test_every_layout_is_converted_without_loss(folders, tmp_path, layout, to):
     assert converted.stories == len(before) == len(after)
     assert steps == [(done, len(before)) for done in range(1, len(before) + 1)]
     for old, new in zip(before, after, strict=True):
-        assert told(new) == told(old)
+        assert content_of(new) == content_of(old)
         assert load_frames(new) == load_frames(old)
     assert (out / "SOURCE").read_text().startswith(f"{layout}: converted from the layout {layout} by storygan")
     assert not list(tmp_path.glob(".*"))
@@ -106,7 +106,7 @@ def test_same_data_same_bytes(folders, tmp_path):
     assert contents[0] == contents[1]
 
 
-def test_what_is_set_aside_is_told_and_written(folders, tmp_path):
+def test_rejects_are_returned_and_written(folders, tmp_path):
     folder = folders("story-folder")
     (folder / "images/s001_2.png").write_bytes(b"no picture")
     (folder / "images/s002_2.png").unlink()
@@ -123,7 +123,7 @@ def test_what_is_set_aside_is_told_and_written(folders, tmp_path):
     assert [vars(reject) for reject in converted.rejects] == written
 
 
-def test_rendered_stories_stay_rendered_ones(folders, tmp_path):
+def test_converted_blocks_are_still_blocks(folders, tmp_path):
     folder = folders("clevr-sv")
     assert open_dataset(folder).published == {"train": 10_000, "test": 3_000}
     (folder / "SOURCE").write_text("blocks: rendered\nseed: 3\n")
@@ -155,11 +155,13 @@ def test_an_interruption_leaves_nothing(folders, tmp_path, to):
     assert convert(open_dataset(folder), tmp_path / "out", to).stories == 8
 
 
-def test_nothing_is_written_over(folders, tmp_path):
+def test_nothing_is_overwritten(folders, tmp_path):
     folder = folders("story-folder")
     (tmp_path / "out").mkdir()
     (tmp_path / "out/mine").write_text("x")
-    with pytest.raises(DataError, match="found something there already; expected a folder to be made"):
+    with pytest.raises(
+        DataError, match="found something there already; expected a path that does not exist, or an empty folder"
+    ):
         convert(open_dataset(folder), tmp_path / "out")
     assert (tmp_path / "out/mine").read_text() == "x"
     with pytest.raises(DataError, match="lies in the data folder"):
@@ -168,7 +170,7 @@ def test_nothing_is_written_over(folders, tmp_path):
         convert(open_dataset(folder), folder / "stories.jsonl")
 
 
-def test_another_target_and_a_folder_without_stories_are_told(folders, tmp_path):
+def test_another_target_and_a_folder_without_stories_are_reported(folders, tmp_path):
     folder = folders("story-folder")
     with pytest.raises(DataError, match="--to parket: expected story-folder or parquet; did you mean 'parquet'"):
         convert(open_dataset(folder), tmp_path / "out", "parket")
@@ -178,7 +180,7 @@ def test_another_target_and_a_folder_without_stories_are_told(folders, tmp_path)
     assert not (tmp_path / "out").exists()
 
 
-def test_a_place_that_cannot_be_written_is_told(folders, tmp_path):
+def test_a_place_that_cannot_be_written_is_reported(folders, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="could not be written"):
         convert(open_dataset(folders("story-folder")), Path(tmp_path / "file/out"))

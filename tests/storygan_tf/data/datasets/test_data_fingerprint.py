@@ -1,4 +1,4 @@
-"""The fingerprint of a data folder changes with anything in it and with nothing else."""
+"""The fingerprint of a data folder changes if and only if its files do."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_content_does_not_move_between_names(tmp_path):
     assert len({data_fingerprint(tmp_path / name) for name in ("one", "two", "three")}) == 3
 
 
-def test_place_and_times_do_not_change_it(folder, tmp_path):
+def test_location_and_times_do_not_change_it(folder, tmp_path):
     before = data_fingerprint(folder)
     shutil.copytree(folder, tmp_path / "copy")
     os.utime(tmp_path / "copy/stories.jsonl", (0, 0))
@@ -67,54 +67,55 @@ def test_place_and_times_do_not_change_it(folder, tmp_path):
 
 
 @pytest.fixture
-def memory(folder, tmp_path, monkeypatch):
-    """Returns a file in which the folder's files are remembered; they count as settled at once."""
-    monkeypatch.setattr("storygan_tf.data.datasets.data_fingerprint._SETTLED", -(10**9))
-    data_fingerprint(folder, tmp_path / "memory.json")
-    return tmp_path / "memory.json"
+def cache(folder, tmp_path, monkeypatch):
+    """Returns a cache file with the digests of the folder's files, which are cached although they are new."""
+    monkeypatch.setattr("storygan_tf.data.datasets.data_fingerprint._SETTLED_NS", -(10**9))
+    data_fingerprint(folder, tmp_path / "cache.json")
+    return tmp_path / "cache.json"
 
 
 def unread(monkeypatch):
     monkeypatch.setattr("storygan_tf.data.datasets.data_fingerprint._content_digest", pytest.fail)
 
 
-def test_what_is_remembered_is_not_read_again(folder, memory, monkeypatch):
+def test_cached_files_are_not_read_again(folder, cache, monkeypatch):
     before = data_fingerprint(folder)
     unread(monkeypatch)
-    assert data_fingerprint(folder, memory) == before
+    assert data_fingerprint(folder, cache) == before
 
 
 @pytest.mark.parametrize(
     "change", [replace_an_image, edit_a_line, add_a_file, rename_a_file, remove_a_file, add_a_link]
 )
-def test_any_change_is_noticed_by_who_remembers(folder, memory, change):
+def test_any_change_is_detected_with_a_cache(folder, cache, change):
     before = data_fingerprint(folder)
     change(folder)
-    after = data_fingerprint(folder, memory)
+    after = data_fingerprint(folder, cache)
     assert after != before
-    assert after == data_fingerprint(folder) == data_fingerprint(folder, memory)
+    assert after == data_fingerprint(folder) == data_fingerprint(folder, cache)
 
 
-def test_a_change_of_the_same_size_that_hides_its_time_is_noticed(folder, memory):
+def test_a_change_of_the_same_size_that_hides_its_time_is_noticed(folder, cache):
     path = folder / "images/s000_1.png"
     status, content = path.stat(), bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-    assert data_fingerprint(folder, memory) == data_fingerprint(folder)
+    assert data_fingerprint(folder, cache) == data_fingerprint(folder)
 
 
-def test_a_file_that_was_just_changed_is_not_remembered(folder, tmp_path):
-    data_fingerprint(folder, tmp_path / "memory.json")
-    assert not (tmp_path / "memory.json").exists()
+def test_a_file_that_was_just_changed_is_not_cached(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("storygan_tf.data.datasets.data_fingerprint._SETTLED_NS", 24 * 3600 * 10**9)
+    data_fingerprint(folder, tmp_path / "cache.json")
+    assert not (tmp_path / "cache.json").exists()
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b'{"a": 1}', b"\xff"])
-def test_a_memory_that_cannot_be_read_is_none(folder, memory, content):
-    memory.write_bytes(content)
-    assert data_fingerprint(folder, memory) == data_fingerprint(folder)
+def test_an_unreadable_cache_is_ignored(folder, cache, content):
+    cache.write_bytes(content)
+    assert data_fingerprint(folder, cache) == data_fingerprint(folder)
 
 
-def test_a_missing_folder_is_told(tmp_path):
+def test_a_missing_folder_is_reported(tmp_path):
     with pytest.raises(DataError, match="no such folder"):
         data_fingerprint(tmp_path / "none")

@@ -1,4 +1,4 @@
-"""What is told of a whole data set: what splits share, and what lies beside the stories."""
+"""The report on a data set: what its splits have in common, and files that no story uses."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def overlap_of(folder, **options):
     return examine_dataset(open_dataset(folder), **options).overlaps
 
 
-def test_splits_that_share_nothing_say_so(folder):
+def test_splits_that_share_nothing_have_an_empty_overlap(folder):
     for number, path in enumerate(sorted((folder / "images").iterdir())):
         Image.new("RGB", (8, 8), (number, 0, 0)).save(path)
     assert overlap_of(folder) == [Overlap("test", "train", 3, 0, 0, 0)]
@@ -47,7 +47,7 @@ def test_stories_without_a_split_are_split_as_a_run_splits_them(tmp_path, story_
     assert overlap_of(folder, test_fraction=0.0) == []
 
 
-def test_each_pair_of_splits_is_told():
+def test_each_pair_of_splits_is_reported():
     counter = OverlapCounter()
     for split in ("test", "train", "val", "test"):
         counter.add(split, [b"a"], ["one"])
@@ -58,17 +58,17 @@ def test_each_pair_of_splits_is_told():
     ]
 
 
-def test_stories_that_are_set_aside_do_not_count(folder):
+def test_stories_that_are_rejected_do_not_count(folder):
     (folder / "images/s000_1.png").write_bytes(b"")
     (folder / "images/s004_1.png").write_bytes(b"")
     (overlap,) = overlap_of(folder)
     assert overlap.stories == 2
 
 
-def test_clips_that_stories_share_are_told(tmp_path, pororo_folder, flintstones_folder):
-    # Story n of Pororo holds clips n to n + 4: those for validation and testing come last.
+def test_clips_that_stories_share_are_reported(tmp_path, pororo_folder, flintstones_folder):
+    # Story n of Pororo has clips n to n + 4; the validation and test stories come last.
     assert [overlap.shared_picture for overlap in overlap_of(pororo_folder(tmp_path / "pororo"))] == [1, 1, 1]
-    # Flintstones' stories 3 and 9 hold clips of stories for training; one story is not the other.
+    # Flintstones' stories 3 and 9 have clips of training stories, but no two stories are equal.
     overlaps = overlap_of(flintstones_folder(tmp_path / "flintstones"))
     assert [(o.same_pictures, o.shared_picture) for o in overlaps] == [(0, 1), (0, 1), (0, 0)]
 

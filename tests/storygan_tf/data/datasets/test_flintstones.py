@@ -1,4 +1,4 @@
-"""FlintstonesSV's public layout: its clips, its missing files, and stories that leak between splits."""
+"""FlintstonesSV's public layout: its clips, its missing files, and stories with clips of another split."""
 
 from __future__ import annotations
 
@@ -63,10 +63,12 @@ def test_a_story_is_a_clip_and_the_four_that_follow(folder):
 
 
 @pytest.mark.parametrize("missing", ["labels", "following"])
-def test_what_is_missing_is_built(tmp_path, folder, flintstones_folder, missing):
+def test_optional_files_that_are_missing_are_computed(tmp_path, folder, flintstones_folder, missing):
     other = flintstones_folder(tmp_path / "other", **{missing: False})
-    told = [[(story.story_id, story.labels, story.sentences) for story in read(path)[0]] for path in (folder, other)]
-    assert told[0] == told[1]
+    contents = [
+        [(story.story_id, story.labels, story.sentences) for story in read(path)[0]] for path in (folder, other)
+    ]
+    assert contents[0] == contents[1]
 
 
 def test_a_clip_is_followed_only_within_its_season_and_episode(tmp_path, flintstones_folder):
@@ -90,7 +92,7 @@ def test_following_clips_of_another_number_begin_no_story(folder):
     assert numbers(stories) == [1, 2, 10, 11, 3, 9]
 
 
-def test_test_stories_that_hold_training_clips_are_told_and_can_be_left_out(folder):
+def test_test_stories_that_hold_training_clips_are_reported_and_can_be_left_out(folder):
     dataset = open_dataset(folder)
     assert dataset.notes[1:] == [
         "1 of 1 val stories hold clips of the training split: data.drop_leaks=true or --drop-leaks leaves them out",
@@ -136,7 +138,7 @@ def test_frames_are_drawn_by_the_seed(folder):
         ({"characters": [{"name": "Fred"}]}, "characters are no list of {entityLabel}"),
     ],
 )
-def test_a_bad_annotation_sets_aside_the_stories_that_need_it(tmp_path, flintstones_folder, values, reason):
+def test_a_bad_annotation_rejects_the_stories_that_need_it(tmp_path, flintstones_folder, values, reason):
     folder = flintstones_folder(tmp_path / "data", labels=False)
     change(folder / ANNOTATIONS, lambda entries: entries[0].update(values))
     stories, rejects = read(folder)
@@ -147,7 +149,7 @@ def test_a_bad_annotation_sets_aside_the_stories_that_need_it(tmp_path, flintsto
 @pytest.mark.parametrize(
     ("flags", "reason"), [(None, "no labels"), ([1], "labels are not 7 flags of 0 or 1"), (b"1", "labels are not 7 fl")]
 )
-def test_bad_flags_set_their_stories_aside(folder, flags, reason):
+def test_bad_flags_reject_their_stories(folder, flags, reason):
     path = folder / "labels.pkl"
     labels = pickle.loads(path.read_bytes())
     labels[clip(0)] = flags
@@ -157,15 +159,15 @@ def test_bad_flags_set_their_stories_aside(folder, flags, reason):
     assert reason in reject.reason
 
 
-def test_missing_and_bad_clips_are_told_with_their_files(folder):
+def test_missing_and_bad_clips_are_reported_with_their_files(folder):
     (folder / f"video_frames_sampled/{clip(0)}.npy").unlink()
     np.save(folder / f"video_frames_sampled/{clip(11)}.npy", np.zeros([3, 8, 8], np.uint8))
     findings = examine_dataset(open_dataset(folder))
-    assert findings.given == 8
+    assert findings.total == 8
     assert Reject(clip(0), f"video_frames_sampled/{clip(0)}.npy", "missing image") in findings.rejects
     bad = [reject for reject in findings.rejects if "uint8 [3, 8, 8]" in reject.reason]
     assert {reject.file for reject in bad} == {f"video_frames_sampled/{clip(11)}.npy"}
-    assert findings.accepted + len(findings.rejects) == findings.given
+    assert findings.accepted + len(findings.rejects) == findings.total
 
 
 @pytest.mark.parametrize("name", ["video_frames", "video_frames_sampled_4x"])
@@ -201,16 +203,16 @@ def test_a_clips_name_may_not_lead_out_of_the_folder(folder):
         (ANNOTATIONS, b"[" * 100_000, "damaged, or not JSON"),
         ("labels.pkl", b"", "damaged, or no pickle"),
         ("labels.pkl", pickle.dumps([1]), "holds a list, expected a dict"),
-        ("following_cache4.pkl", pickle.dumps({}), "holds no clip; remove it to have it built"),
+        ("following_cache4.pkl", pickle.dumps({}), "holds no clip; remove it to have it computed"),
     ],
 )
-def test_a_bad_table_is_told(folder, name, content, words):
+def test_a_bad_table_is_reported(folder, name, content, words):
     (folder / name).write_bytes(content)
     with pytest.raises(DataError, match=f"{name}: {words}"):
         read(folder)
 
 
-def test_a_missing_annotation_file_is_told(folder):
+def test_a_missing_annotation_file_is_reported(folder):
     (folder / ANNOTATIONS).unlink()
     with pytest.raises(DataError, match=f"{ANNOTATIONS}: found no such file; expected it"):
         read(folder)
@@ -228,14 +230,14 @@ def test_hostile_pickles_do_not_run(folder, tmp_path, name):
     assert not (tmp_path / "touched").exists()
 
 
-def test_set_aside_test_stories_keep_their_places(folder):
+def test_rejected_test_stories_keep_their_places(folder):
     change(folder / SPLITS, lambda splits: splits.update(test=[clip(9), clip(8), clip(10)], train=[clip(0)]))
     (folder / f"video_frames_sampled/{clip(8)}.npy").unlink()
     assert [reject.story_id for reject in read(folder)[1]] == [clip(8)]
     assert stored_test_ids(folder, DataConfig()) == [clip(9), clip(8), clip(10)]
 
 
-def test_a_clip_in_two_splits_is_set_aside_once(folder):
+def test_a_clip_in_two_splits_is_rejected_once(folder):
     change(folder / SPLITS, lambda splits: splits["test"].append(clip(0)))
     stories, rejects = read(folder)
     assert len(stories) == 8

@@ -1,4 +1,4 @@
-"""Pictures that are parts of files: which part is drawn, what is read, and what is refused."""
+"""Pictures that are parts of files: which part is chosen, what is read, and what is refused."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from storygan_tf.data.datasets.image_sources import (
     StripFrame,
     choice_from_bits,
     export_picture,
-    identity_of,
+    picture_size,
     picture_source,
     seeded_bits,
-    size_of,
+    source_digest,
 )
 from storygan_tf.data.datasets.story import BadFrameError, load_frame
 
 FIRST, LAST = 0, 2**64 - 1
-"""Draws of the first and the last frame, however many there are."""
+"""Random bits that choose the first and the last frame, however many there are."""
 
 
 def write_strip(path, squares=3, side=8, rest=0, mode="RGB"):
@@ -43,7 +43,7 @@ def write_clip(path, shape=(3, 6, 8, 3), kind=np.uint8, **options):
 
 
 def write_hole(path, shape):
-    """Writes a clip that is all zeros and takes no room on the disk."""
+    """Writes a clip of zeros as a sparse file, which takes no space on the disk."""
     with path.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
         file.truncate(file.tell() + int(np.prod(shape, dtype=np.int64)))
@@ -59,7 +59,7 @@ def reason_of(picture):
 
 
 def test_a_draw_depends_on_seed_and_names_alone():
-    # A golden value: another would give every user other frames.
+    # A golden value: if it changes, every user gets other frames.
     assert seeded_bits(0, "frame", "pororo_00000", "a/b/1.png") == 0xD52FAB797617A640
     assert len({seeded_bits(seed, *names) for seed in (0, 1) for names in (("a", "b"), ("ab",), ("b", "a"))}) == 6
 
@@ -78,7 +78,7 @@ def test_a_square_of_a_strip_is_cut_out(tmp_path, rest):
         picture = StripFrame(strip, drawn)
         assert picture.frame == square
         assert np.unique(load_frame(picture)[..., 1]).tolist() == [50 * square]
-        assert size_of(picture) == (8, 8)
+        assert picture_size(picture) == (8, 8)
         assert picture_source(picture, tmp_path) == {"file": "1.png", "frame": square}
 
 
@@ -101,11 +101,11 @@ def test_a_frame_of_a_clip_is_read(tmp_path, order):
         picture = ClipFrame(tmp_path / "a.npy", drawn)
         assert picture.frame == frame
         np.testing.assert_array_equal(load_frame(picture), frames[frame])
-        assert size_of(picture) == (64, 64)
+        assert picture_size(picture) == (64, 64)
 
 
 def test_no_more_of_a_clip_is_read_than_its_frame(tmp_path):
-    """A clip of 40 GB, most of it a hole, larger than any memory that could take it."""
+    """The clip is a sparse file of 40 GB, more than fits in memory."""
     clip = write_hole(tmp_path / "long.npy", (43_000, 480, 640, 3))
     assert load_frame(ClipFrame(clip, LAST)).max() == 0
 
@@ -185,8 +185,8 @@ def test_an_exported_file_keeps_its_bytes_and_gets_its_true_ending(tmp_path):
 def test_the_same_bytes_are_the_same_picture_whatever_was_drawn(tmp_path):
     strip, other = write_strip(tmp_path / "1.png"), write_strip(tmp_path / "2.png", squares=4)
     (tmp_path / "copy.png").write_bytes(strip.read_bytes())
-    assert identity_of(StripFrame(strip, FIRST)) == identity_of(StripFrame(tmp_path / "copy.png", LAST))
-    assert identity_of(strip) == identity_of(tmp_path / "copy.png") != identity_of(other)
+    assert source_digest(StripFrame(strip, FIRST)) == source_digest(StripFrame(tmp_path / "copy.png", LAST))
+    assert source_digest(strip) == source_digest(tmp_path / "copy.png") != source_digest(other)
     clips = [write_clip(tmp_path / name) for name in ("a.npy", "b.npy")]
-    assert identity_of(ClipFrame(clips[0], FIRST)) == identity_of(ClipFrame(clips[0], LAST))
-    assert identity_of(ClipFrame(clips[0], FIRST)) != identity_of(ClipFrame(clips[1], FIRST))
+    assert source_digest(ClipFrame(clips[0], FIRST)) == source_digest(ClipFrame(clips[0], LAST))
+    assert source_digest(ClipFrame(clips[0], FIRST)) != source_digest(ClipFrame(clips[1], FIRST))

@@ -1,4 +1,4 @@
-"""Pororo-SV's public layout: its strips, its byte strings, its two splits, and its gaps."""
+"""Pororo-SV's public layout: its strips, its byte strings, its two splits, and missing or damaged parts."""
 
 from __future__ import annotations
 
@@ -111,13 +111,13 @@ def test_the_older_split_can_be_chosen(folder):
     assert open_configured(folder, DataConfig(pororo_split="train-test")).published is None
 
 
-def test_stories_of_no_split_are_told_not_given(folder):
+def test_stories_of_no_split_are_left_out_with_a_note(folder):
     dataset = open_dataset(folder)
     assert len(list(dataset.stories())) == 8
     assert dataset.notes == ["1 stories of img_cache4.npy are in no split of train_seen_unseen_ids.npy: left out"]
 
 
-def test_what_the_published_set_has_is_known(folder):
+def test_the_sizes_of_the_published_splits_are_known(folder):
     assert open_dataset(folder).published == {"train": 10191, "val": 2334, "test": 2208}
 
 
@@ -145,7 +145,7 @@ def test_without_labels_there_are_no_label_names(folder):
         ("labels.npy", "Pororo", "labels are not 9 flags of 0 or 1", f"labels.npy: {EPISODE}/4"),
     ],
 )
-def test_a_bad_entry_sets_aside_the_stories_that_need_it(folder, file, value, reason, where):
+def test_a_bad_entry_rejects_the_stories_that_need_it(folder, file, value, reason, where):
     def edit(entries):
         if value is None:
             del entries[f"{EPISODE}/4"]
@@ -158,7 +158,7 @@ def test_a_bad_entry_sets_aside_the_stories_that_need_it(folder, file, value, re
     assert rejects == [Reject(f"pororo_{index:05d}", where, reason) for index in range(5)]
 
 
-def test_a_missing_clip_sets_its_stories_aside(folder):
+def test_a_missing_clip_rejects_its_stories(folder):
     (folder / EPISODE / "0.png").unlink()
     stories, rejects = read(folder)
     assert len(stories) == 7
@@ -175,14 +175,14 @@ def test_a_clip_outside_the_folder_is_refused(folder, tmp_path):
     assert read(folder)[1] == [Reject("pororo_00000", "../outside.png", "image path leaves the data folder")]
 
 
-def test_a_strip_without_a_whole_square_is_told_when_it_is_read(folder):
+def test_a_strip_without_a_whole_square_is_reported_when_it_is_read(folder):
     Image.new("RGB", (8, 7)).save(folder / EPISODE / "0.png")
     with pytest.raises(BadFrameError, match=r"0\.png: strip lower than wide"):
         load_frames(read(folder)[0][0])
     assert examine_dataset(open_dataset(folder)).rejects[0].file == f"{EPISODE}/0.png"
 
 
-def test_following_clips_of_another_number_set_their_story_aside(folder):
+def test_following_clips_of_another_number_reject_their_story(folder):
     following = [list(row) for row in np.load(folder / "following_cache4.npy")]
     following[3].pop()
     following[4] = 7
@@ -195,7 +195,7 @@ def test_following_clips_of_another_number_set_their_story_aside(folder):
     ]
 
 
-def test_positions_out_of_range_and_twice_are_set_aside(folder):
+def test_positions_out_of_range_and_twice_are_rejected(folder):
     splits = np.load(folder / "train_seen_unseen_ids.npy", allow_pickle=True)
     splits[2] = np.array([7.0, 0, 99, -1])
     np.save(folder / "train_seen_unseen_ids.npy", splits, allow_pickle=True)
@@ -224,17 +224,17 @@ def test_captions_are_mended_where_python_2_left_their_bytes(folder):
 @pytest.mark.parametrize(
     "name", ["following_cache4.npy", "descriptions.npy", "train_seen_unseen_ids.npy", "img_cache4.npy"]
 )
-def test_a_missing_or_damaged_table_is_told(folder, name):
+def test_a_missing_or_damaged_table_is_reported(folder, name):
     content = (folder / name).read_bytes()
     (folder / name).write_bytes(content[:-30])
     with pytest.raises(DataError, match=rf"{name}: damaged"):
         read(folder)
     (folder / name).unlink()
     with pytest.raises(DataError, match=rf"{name}: found no such file; expected it, as part of .* pororo-sv"):
-        list(open_dataset(folder, "pororo-sv").stories()) if name != "img_cache4.npy" else _needed(folder)
+        list(open_dataset(folder, "pororo-sv").stories()) if name != "img_cache4.npy" else _read_without_index(folder)
 
 
-def _needed(folder):
+def _read_without_index(folder):
     from storygan_tf.data.datasets.pororo import PororoSV
 
     list(PororoSV(folder).stories())
@@ -243,15 +243,15 @@ def _needed(folder):
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
-        ("train_seen_unseen_ids.npy", np.zeros([4, 2]), "expected two or three lists of positions"),
-        ("train_seen_unseen_ids.npy", np.array([[0.5], [1]]), "holds what are no whole numbers"),
-        ("train_seen_unseen_ids.npy", np.array([["a"], ["b"]]), "holds what are no whole numbers"),
+        ("train_seen_unseen_ids.npy", np.zeros([4, 2]), "expected two lists of positions"),
+        ("train_seen_unseen_ids.npy", np.array([[0.5], [1]]), "found values that are not whole numbers"),
+        ("train_seen_unseen_ids.npy", np.array([["a"], ["b"]]), "found values that are not whole numbers"),
         ("following_cache4.npy", np.array([["a"] * 4]), "found 1 stories, expected 9 as in img_cache4.npy"),
         ("img_cache4.npy", np.zeros(9), "clips are not file names, expected a list"),
         ("descriptions.npy", np.zeros(9), "holds an array of float64, expected a dict"),
     ],
 )
-def test_a_table_of_something_else_is_told(folder, name, value, words):
+def test_a_table_of_something_else_is_reported(folder, name, value, words):
     np.save(folder / name, value)
     with pytest.raises(DataError, match=rf"{name}: .*{words}"):
         read(folder)
@@ -269,7 +269,7 @@ def test_hostile_pickles_do_not_run(folder, tmp_path, name):
     assert not (tmp_path / "touched").exists()
 
 
-def test_set_aside_test_stories_keep_their_places(folder):
+def test_rejected_test_stories_keep_their_places(folder):
     splits = np.load(folder / "train_seen_unseen_ids.npy", allow_pickle=True)
     splits[0], splits[2] = splits[0][3:], np.array([7, 1, 0])
     np.save(folder / "train_seen_unseen_ids.npy", splits, allow_pickle=True)
@@ -278,7 +278,7 @@ def test_set_aside_test_stories_keep_their_places(folder):
     assert stored_test_ids(folder, DataConfig()) == ["pororo_00007", "pororo_00001", "pororo_00000"]
 
 
-def test_what_lies_beside_is_counted(folder):
+def test_unused_files_are_counted(folder):
     (folder / EPISODE / "0_mask.png").write_bytes(b"")
     (folder / EPISODE / "1_mask.png").write_bytes(b"")
     (folder / "descriptions.csv").write_text("a,b,c\n")

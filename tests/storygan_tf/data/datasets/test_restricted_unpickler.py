@@ -1,4 +1,4 @@
-"""Pickles give plain values and nothing else, however they are written, whatever they ask for."""
+"""Only plain values are loaded from pickles, in any protocol, and nothing that a pickle names is called."""
 
 from __future__ import annotations
 
@@ -43,26 +43,26 @@ def pickled(path, value, protocol=None):
 
 
 @pytest.mark.parametrize("protocol", range(6))
-def test_plain_values_come_out_as_they_went_in(tmp_path, protocol):
+def test_plain_values_are_loaded_unchanged(tmp_path, protocol):
     assert load_dict(pickled(tmp_path / "x.pkl", PLAIN, protocol)) == PLAIN
 
 
 @pytest.mark.parametrize("protocol", range(6))
 @pytest.mark.parametrize("name", ARRAYS)
-def test_arrays_come_out_as_they_went_in(tmp_path, name, protocol):
+def test_arrays_are_loaded_unchanged(tmp_path, name, protocol):
     loaded = load_pickle(pickled(tmp_path / "x.pkl", ARRAYS[name], protocol))
     np.testing.assert_array_equal(np.asarray(loaded), ARRAYS[name])
     assert loaded.dtype.newbyteorder("=") == ARRAYS[name].dtype.newbyteorder("=")
 
 
 @pytest.mark.parametrize("name", ARRAYS)
-def test_arrays_come_out_of_npy_files(tmp_path, name):
+def test_arrays_are_loaded_from_npy_files(tmp_path, name):
     np.save(tmp_path / "x.npy", ARRAYS[name], allow_pickle=True)
     np.testing.assert_array_equal(np.asarray(load_npy(tmp_path / "x.npy")), ARRAYS[name])
 
 
 class Calls:
-    """Is pickled as a call of a function."""
+    """Is pickled as the call of a function."""
 
     def __init__(self, function, *arguments):
         self.call = function, arguments
@@ -73,7 +73,7 @@ class Calls:
 
 @pytest.mark.parametrize("protocol", range(6))
 @pytest.mark.parametrize("ending", [".pkl", ".npy"])
-def test_nothing_runs(tmp_path, protocol, ending):
+def test_no_code_runs(tmp_path, protocol, ending):
     path, value = tmp_path / f"x{ending}", {"a": [Calls(os.mkdir, str(tmp_path / "touched"))]}
     content = pickle.dumps(value, protocol=protocol)
     if ending == ".npy":
@@ -102,7 +102,7 @@ def test_nothing_runs(tmp_path, protocol, ending):
         slice(3),
     ],
 )
-def test_nothing_else_comes_out(tmp_path, value):
+def test_other_values_are_refused(tmp_path, value):
     with pytest.raises(DataError, match=r"x\.pkl: (its pickle names|damaged)"):
         load_pickle(pickled(tmp_path / "x.pkl", value))
 
@@ -126,7 +126,7 @@ ARRAY_STATE = np.zeros(2).__reduce__()
         (1,),
     ],
 )
-def test_an_array_must_fill_its_shape(tmp_path, state):
+def test_the_content_of_an_array_must_fill_its_shape(tmp_path, state):
     class Crafted:
         def __reduce__(self):
             return (*ARRAY_STATE[:2], state)
@@ -136,7 +136,7 @@ def test_an_array_must_fill_its_shape(tmp_path, state):
 
 
 def test_a_crafted_type_cannot_turn_bytes_into_addresses(tmp_path):
-    """numpy's own `dtype` takes from its state whether an array holds objects, and then believes in any address."""
+    """numpy's own `dtype` reads from its state whether an array holds objects, and then trusts any address."""
 
     class Crafted:
         def __reduce__(self):
@@ -151,14 +151,14 @@ def test_a_crafted_type_cannot_turn_bytes_into_addresses(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"r\xff\xff\xff\x0f.", b"N" + b"p4000000000\n.", b"\x80\x04\x8e" + b"\xff" * 8])
-def test_a_pickle_cannot_ask_for_all_memory(tmp_path, content):
+def test_a_pickle_cannot_allocate_all_memory(tmp_path, content):
     (tmp_path / "x.pkl").write_bytes(b"N" + content)
     with pytest.raises(DataError, match="damaged"):
         load_pickle(tmp_path / "x.pkl")
 
 
 @pytest.mark.parametrize("content", [b"", b".", b"hello", b"\x80\x04", b"(" * 10_000, b"]" * 10_000 + b"."])
-def test_a_damaged_pickle_is_told(tmp_path, content):
+def test_a_damaged_pickle_is_reported(tmp_path, content):
     (tmp_path / "x.pkl").write_bytes(content)
     with pytest.raises(DataError, match=r"x\.pkl: (damaged|holds)"):
         load_dict(tmp_path / "x.pkl")
@@ -166,31 +166,31 @@ def test_a_damaged_pickle_is_told(tmp_path, content):
 
 @pytest.mark.parametrize("order", "<>")
 @pytest.mark.parametrize("save", [np.save, lambda path, texts: pickled(path, texts, 2)], ids=["npy", "pickle"])
-def test_numbers_that_are_no_characters_are_told(tmp_path, order, save):
+def test_numbers_that_are_no_characters_are_reported(tmp_path, order, save):
     path = tmp_path / ("x.npy" if save is np.save else "x.pkl")
     texts = np.array([0x61, 0x110000], f"{order}u4").view(f"{order}U1")
     save(path, texts)
-    with pytest.raises(DataError, match="what are no characters"):
+    with pytest.raises(DataError, match="numbers that are no characters"):
         load_npy(path) if path.suffix == ".npy" else load_pickle(path)
 
 
 @pytest.mark.parametrize(
     "content", [b"cnumpy\ndtype\n(S'f8'\nI0\nI1\ntR.", b"(lc__builtin__\nset\na.", b"}(S'a'\ncnumpy\ndtype\nu."]
 )
-def test_what_only_stands_for_a_type_does_not_come_out(tmp_path, content):
+def test_the_replacement_of_a_type_is_not_returned(tmp_path, content):
     (tmp_path / "x.pkl").write_bytes(content)
     with pytest.raises(DataError, match=r"x\.pkl: damaged, or no pickle of plain containers"):
         load_pickle(tmp_path / "x.pkl")
 
 
-def test_a_list_that_holds_itself_comes_out(tmp_path):
+def test_a_list_that_contains_itself_is_loaded(tmp_path):
     value = [1]
     value.append(value)
     pickled(tmp_path / "x.pkl", value, 2)
     assert load_pickle(tmp_path / "x.pkl")[1][0] == 1
 
 
-def test_a_missing_file_is_told(tmp_path):
+def test_a_missing_file_is_reported(tmp_path):
     with pytest.raises(DataError, match=r"x\.pkl: cannot be read \(No such file"):
         load_pickle(tmp_path / "x.pkl")
 

@@ -1,9 +1,12 @@
-"""Whatever pictures and texts are, a story is accepted or set aside with its name, a file and a reason."""
+"""Stories with pictures and texts of any kind are accepted, or rejected with a name, a file and a reason."""
 
 from __future__ import annotations
 
 import io
 import json
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,6 +25,34 @@ from storygan_tf.data.datasets.story import BadFrameError, load_frame
 RED = (200, 30, 40)
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, story_folder, clevr_folder, pororo_folder, flintstones_folder):
+    """Returns undamaged data sets by layout, to be read or copied, not changed."""
+    root = tmp_path_factory.mktemp("whole")
+    folders = {
+        "story-folder": story_folder(root / "stories", train=2, test=1),
+        "clevr-sv": clevr_folder(root / "clevr"),
+        "pororo-sv": pororo_folder(root / "pororo"),
+        "flintstones-sv": flintstones_folder(root / "flintstones"),
+    }
+    if find_spec("pyarrow"):
+        folders["parquet"] = root / "table"
+        convert(open_dataset(folders["story-folder"]), folders["parquet"], "parquet")
+    return folders
+
+
+@pytest.fixture
+def copied(whole, tmp_path):
+    """Returns a function that copies the undamaged data set of a layout and returns the copy."""
+
+    def copy(layout):
+        if layout not in whole:
+            pytest.skip("the extra `parquet` is not installed")
+        return Path(shutil.copytree(whole[layout], tmp_path / "data"))
+
+    return copy
+
+
 def saved(image, kind, **options):
     image.save(buffer := io.BytesIO(), kind, **options)
     return buffer.getvalue()
@@ -32,7 +63,7 @@ def flat(mode="RGB", size=(8, 6)):
 
 
 def rgb_of_16_bits():
-    """A PNG of 16 bits a channel, which Pillow does not write."""
+    """Returns a PNG of 16 bits a channel, which Pillow cannot write."""
     import struct
     import zlib
 
@@ -45,7 +76,7 @@ def rgb_of_16_bits():
 
 
 def with_orientation(orientation):
-    """A JPEG whose left half, once turned as it asks, is red."""
+    """Returns a JPEG whose left half is red after rotating it as its EXIF data says."""
     exif = Image.Exif()
     exif[0x0112] = orientation
     upright = Image.new("RGB", (64, 64))
@@ -73,17 +104,17 @@ ACCEPTED = {
 
 @pytest.mark.parametrize("name", ACCEPTED)
 @pytest.mark.parametrize("ending", ["png", "jpg", "txt"])
-def test_a_picture_is_what_it_holds_whatever_its_ending(tmp_path, name, ending):
+def test_a_picture_is_read_by_its_content_not_its_ending(tmp_path, name, ending):
     path = tmp_path / f"image.{ending}"
     path.write_bytes(ACCEPTED[name])
     frame = load_frame(path)
     assert (frame.shape, frame.dtype) == ((64, 64, 3), np.uint8)
-    # Palettes and JPEG's colours are near, not exact.
+    # The colours of palettes and JPEG are not exact.
     assert np.abs(frame.astype(int) - RED).max() <= 30
 
 
 @pytest.mark.parametrize("orientation", [3, 6, 8])
-def test_a_picture_is_turned_as_it_asks(tmp_path, orientation):
+def test_a_picture_is_rotated_as_its_exif_data_says(tmp_path, orientation):
     (tmp_path / "image.jpg").write_bytes(with_orientation(orientation))
     frame = load_frame(tmp_path / "image.jpg").astype(int)
     assert np.abs(frame[:, :28] - RED).max() < 20
@@ -102,39 +133,41 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_a_bad_picture_sets_its_story_aside_with_name_file_and_reason(tmp_path, story_folder, name):
-    folder = story_folder(tmp_path / "data", train=2, test=1)
+def test_a_bad_picture_rejects_its_story_with_name_file_and_reason(copied, name):
+    folder = copied("story-folder")
     content, reason = REFUSED[name]
     (folder / "images/s001_3.png").write_bytes(content)
     findings = examine_dataset(open_dataset(folder))
     assert findings.rejects == [Reject("s001", "images/s001_3.png", reason)]
-    assert (findings.given, findings.accepted) == (3, 2)
+    assert (findings.total, findings.accepted) == (3, 2)
+
+
+PICTURES = {
+    "clevr-sv": ("CLEVR_new_000001", "images/CLEVR_new_000001_3.png"),
+    "pororo-sv": ("pororo_00000", "Pororo_ENGLISH1_1/Pororo_ENGLISH1_1_ep1/0.png"),
+    "parquet": ("s001", "stories.parquet: row 2, image 3"),
+}
+"""A picture of each layout that only one story uses: the story, and the picture's file and location."""
 
 
 @pytest.fixture
-def one_picture(tmp_path, story_folder, clevr_folder, pororo_folder):
-    """Makes a folder in some layout with one picture file that holds the given bytes; says whose it is, and where."""
+def one_picture(copied):
+    """Returns a function that writes a data set in which one picture, that of `PICTURES`, has the given content."""
 
     def make(layout, content):
-        folder = tmp_path / "data"
+        folder = copied(layout)
         if layout == "parquet":
-            parquet = pytest.importorskip("pyarrow.parquet")
-            convert(open_dataset(story_folder(tmp_path / "stories", train=2, test=1)), folder, "parquet")
-            change_rows(parquet, folder, lambda rows: rows[1]["images"].__setitem__(2, content))
-            return folder, "s001", "stories.parquet: row 2, image 3"
-        make_folder, story_id, name = {
-            "clevr-sv": (clevr_folder, "CLEVR_new_000001", "images/CLEVR_new_000001_3.png"),
-            "pororo-sv": (pororo_folder, "pororo_00000", "Pororo_ENGLISH1_1/Pororo_ENGLISH1_1_ep1/0.png"),
-        }[layout]
-        make_folder(folder)
-        (folder / name).write_bytes(content)
-        return folder, story_id, name
+            change_rows(folder, lambda rows: rows[1]["images"].__setitem__(2, content))
+        else:
+            (folder / PICTURES[layout][1]).write_bytes(content)
+        return folder
 
     return make
 
 
-def change_rows(parquet, folder, change):
+def change_rows(folder, change):
     import pyarrow
+    from pyarrow import parquet
 
     table = parquet.read_table(folder / "stories.parquet")
     rows = table.to_pylist()
@@ -146,11 +179,11 @@ def change_rows(parquet, folder, change):
 @pytest.mark.parametrize("layout", ["parquet", "clevr-sv", "pororo-sv"])
 def test_a_bad_picture_has_the_same_reason_in_every_layout(one_picture, layout, name):
     content, reason = REFUSED[name]
-    folder, story_id, file = one_picture(layout, content)
+    folder = one_picture(layout, content)
     findings = examine_dataset(open_dataset(folder))
     reason = "no bytes" if (layout, name) == ("parquet", "empty") else reason
-    assert findings.rejects == [Reject(story_id, file, reason)]
-    assert findings.accepted == findings.given - 1
+    assert findings.rejects == [Reject(*PICTURES[layout], reason)]
+    assert findings.accepted == findings.total - 1
 
 
 TALL = {
@@ -165,10 +198,10 @@ TALL = {
 
 @pytest.mark.parametrize("name", TALL)
 @pytest.mark.parametrize("layout", ["parquet", "clevr-sv", "pororo-sv"])
-def test_an_unusual_picture_is_taken_in_every_layout(one_picture, layout, name):
-    folder, story_id, _ = one_picture(layout, TALL[name])
+def test_an_unusual_picture_is_accepted_in_every_layout(one_picture, layout, name):
+    folder = one_picture(layout, TALL[name])
     assert examine_dataset(open_dataset(folder)).rejects == []
-    story = next(story for story in open_dataset(folder).stories() if story.story_id == story_id)
+    story = next(story for story in open_dataset(folder).stories() if story.story_id == PICTURES[layout][0])
     picture = story.images[0 if layout == "pororo-sv" else 2]
     colour = (90, 90, 90) if name == "16-bit grey" else RED
     assert np.abs(load_frame(picture).astype(int) - colour).max() <= 30
@@ -204,9 +237,9 @@ def reason_of(sentence, longest=1000):
         "\ufeffA byte order mark.",
     ],
 )
-def test_texts_of_every_kind_are_accepted(tmp_path, story_folder, story_lines, sentence):
+def test_texts_of_every_kind_are_accepted(copied, story_lines, sentence):
     assert reason_of(sentence) is None
-    folder = story_folder(tmp_path / "data", train=1, test=1)
+    folder = copied("story-folder")
     story_lines(folder).edit(0, sentences=[sentence] * 4)
     story = next(open_dataset(folder).stories())
     assert isinstance(story, Story)
@@ -228,52 +261,44 @@ BAD_TEXTS = [
 
 
 @pytest.mark.parametrize(("sentence", "reason"), BAD_TEXTS)
-def test_a_text_that_says_nothing_or_harms_has_its_reason(sentence, reason):
+def test_a_blank_or_harmful_text_has_its_reason(sentence, reason):
     assert reason_of(sentence) == reason
 
 
-def test_a_story_of_another_length_is_told_with_the_file_that_lists_it(
-    tmp_path, story_folder, clevr_folder, pororo_folder, flintstones_folder
-):
-    for make, file in (
-        (story_folder, "stories.jsonl"),
-        (clevr_folder, "CLEVR_dict.npy"),
-        (pororo_folder, "img_cache4.npy"),
-        (flintstones_folder, "train-val-test_split.json"),
-    ):
-        findings = examine_dataset(open_dataset(make(tmp_path / file)), frames=3)
-        assert {reject.file for reject in findings.rejects} == {file}
-        assert len(findings.rejects) == findings.given > 0
+@pytest.mark.parametrize(
+    ("layout", "file"),
+    [
+        ("story-folder", "stories.jsonl"),
+        ("clevr-sv", "CLEVR_dict.npy"),
+        ("pororo-sv", "img_cache4.npy"),
+        ("flintstones-sv", "train-val-test_split.json"),
+    ],
+)
+def test_a_story_of_another_length_is_rejected_with_the_file_that_lists_it(whole, layout, file):
+    findings = examine_dataset(open_dataset(whole[layout]), frames=3)
+    assert {reject.file for reject in findings.rejects} == {file}
+    assert len(findings.rejects) == findings.total > 0
 
 
-def with_text(layout, folder, text, make):
-    """Makes a folder in some layout in which one text is the given one; returns the story that it is in."""
+def set_text(layout, folder, text):
+    """Replaces one text of a data set; returns the name of the story that it belongs to."""
     if layout == "pororo-sv":
-        make["pororo"](folder)
         captions = load_dict(folder / "descriptions.npy")
         captions["Pororo_ENGLISH1_1/Pororo_ENGLISH1_1_ep1/0"] = [text]
         np.save(folder / "descriptions.npy", np.array(captions, dtype=object), allow_pickle=True)
         return "pororo_00000"
     if layout == "flintstones-sv":
-        make["flintstones"](folder)
         path = folder / "flintstones_annotations_v1-0.json"
         annotations = json.loads(path.read_text())
         annotations[0]["description"] = text
         path.write_text(json.dumps(annotations))
         return annotations[0]["globalID"]
-    parquet = pytest.importorskip("pyarrow.parquet")
-    convert(open_dataset(make["stories"](folder.with_name("stories"), train=2, test=1)), folder, "parquet")
-    change_rows(parquet, folder, lambda rows: rows[1]["sentences"].__setitem__(0, text))
+    change_rows(folder, lambda rows: rows[1]["sentences"].__setitem__(0, text))
     return "s001"
 
 
-@pytest.fixture
-def makers(story_folder, pororo_folder, flintstones_folder):
-    return {"stories": story_folder, "pororo": pororo_folder, "flintstones": flintstones_folder}
-
-
-# Old captions whose Windows bytes were taken for Latin-1 are mended, and a table holds no half characters.
-MENDED = {("pororo-sv", "It\x92s"), ("parquet", "half \ud83d")}
+# Pororo's reader repairs old captions whose encoding is Windows-1252, and a table cannot contain surrogates.
+REPAIRED = {("pororo-sv", "It\x92s"), ("parquet", "half \ud83d")}
 
 
 @pytest.mark.parametrize(
@@ -282,12 +307,13 @@ MENDED = {("pororo-sv", "It\x92s"), ("parquet", "half \ud83d")}
         (layout, *text)
         for layout in ("parquet", "pororo-sv", "flintstones-sv")
         for text in BAD_TEXTS
-        if (layout, text[0]) not in MENDED
+        if (layout, text[0]) not in REPAIRED
     ],
 )
-def test_a_bad_text_has_the_same_reason_in_every_layout(tmp_path, makers, layout, sentence, reason):
-    story_id = with_text(layout, tmp_path / "data", sentence, makers)
-    rejects = [entry for entry in open_dataset(tmp_path / "data").stories() if isinstance(entry, Reject)]
+def test_a_bad_text_has_the_same_reason_in_every_layout(copied, layout, sentence, reason):
+    folder = copied(layout)
+    story_id = set_text(layout, folder, sentence)
+    rejects = [entry for entry in open_dataset(folder).stories() if isinstance(entry, Reject)]
     assert [(reject.story_id, reject.reason) for reject in rejects] == [(story_id, reason)]
     assert rejects[0].file
 
@@ -296,9 +322,10 @@ def test_a_bad_text_has_the_same_reason_in_every_layout(tmp_path, makers, layout
     "sentence", ["🟥 is red 👩‍👩‍👧", "مكعب أحمر", "赤い立方体", "x" * 1000, "tab\tand\r\nline end\n"]
 )
 @pytest.mark.parametrize("layout", ["parquet", "pororo-sv", "flintstones-sv"])
-def test_a_text_of_any_kind_is_taken_in_every_layout(tmp_path, makers, layout, sentence):
-    story_id = with_text(layout, tmp_path / "data", sentence, makers)
-    entries = {entry.story_id: entry for entry in open_dataset(tmp_path / "data").stories()}
+def test_a_text_of_any_kind_is_accepted_in_every_layout(copied, layout, sentence):
+    folder = copied(layout)
+    story_id = set_text(layout, folder, sentence)
+    entries = {entry.story_id: entry for entry in open_dataset(folder).stories()}
     assert entries[story_id].sentences[0] == sentence
 
 

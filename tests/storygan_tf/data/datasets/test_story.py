@@ -1,4 +1,4 @@
-"""Frames are read whatever their kind, or refused with a reason; splits stay where they are."""
+"""Frames of any kind are read, or refused with a reason; a story stays in its split."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_16_bit_grey_keeps_its_levels(tmp_path):
     assert np.unique(load_frame(tmp_path / "deep.png")).tolist() == [128]
 
 
-def test_exif_orientation_is_followed(tmp_path):
+def test_exif_orientation_is_applied(tmp_path):
     pixels = np.zeros((64, 64, 3), np.uint8)
     pixels[:32] = 255
     exif = Image.Exif()
@@ -96,7 +96,7 @@ def test_a_damaged_picture_has_its_reason(tmp_path, change, reason):
 
 
 def claim(width, height):
-    """A PNG that claims to be large and holds nothing."""
+    """Returns a PNG whose header claims a large size, and which contains no pixels."""
 
     def chunk(kind, content):
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
@@ -117,12 +117,12 @@ def test_a_picture_that_is_gone_is_missing(tmp_path):
         load_frame(tmp_path / "none.png")
 
 
-def test_a_storys_own_split_counts():
+def test_a_storys_own_split_is_used():
     assert split_of(story(split="val"), 1.0) == "val"
     assert split_of(story(split="train"), 1.0) == "train"
 
 
-def test_without_a_split_a_hash_decides_for_good():
+def test_without_a_split_a_hash_decides():
     names = [f"story {number}" for number in range(2000)]
     tested = {name for name in names if split_of(story(name=name), 0.1) == "test"}
     assert 150 <= len(tested) <= 250
@@ -131,6 +131,6 @@ def test_without_a_split_a_hash_decides_for_good():
     assert split_of(story(name="story 0"), 1.0) == "test"
 
 
-def test_another_number_of_frames_is_a_reason(tmp_path):
+def test_another_number_of_frames_is_rejected(tmp_path):
     assert wrong_length_reject(story(tmp_path), 1) is None
     assert wrong_length_reject(story(tmp_path), 4).reason == "1 frames, expected 4"

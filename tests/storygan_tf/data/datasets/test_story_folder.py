@@ -1,14 +1,28 @@
-"""The story folder: good lines are read, each bad one is set aside with its reason."""
+"""The story folder: valid lines are read, each invalid one is rejected with its reason."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
+from pathlib import Path
 
 import pytest
 
 from storygan_tf.common.errors import DataError
 from storygan_tf.data.datasets import Reject, Story, open_dataset
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, story_folder):
+    """Returns a valid story folder, to be read or copied, not changed."""
+    return story_folder(tmp_path_factory.mktemp("whole") / "data", train=3, test=1)
+
+
+@pytest.fixture
+def folder(whole, tmp_path):
+    """Returns a copy of the valid story folder."""
+    return Path(shutil.copytree(whole, tmp_path / "data"))
 
 
 def read(folder, **options):
@@ -21,8 +35,7 @@ def append(folder, line):
         file.write((line if isinstance(line, bytes) else json.dumps(line).encode()) + b"\n")
 
 
-def test_a_good_folder_is_read_whole(tmp_path, story_folder):
-    folder = story_folder(tmp_path / "data", train=3, test=1)
+def test_a_good_folder_is_read_whole(folder):
     stories, rejects = read(folder)
     assert rejects == []
     assert [story.story_id for story in stories] == ["s000", "s001", "s002", "s003"]
@@ -71,8 +84,7 @@ def test_without_labels_there_are_no_label_names(tmp_path, story_folder):
         ({"objects": [[], [], [], [{"shape": "cube"}]]}, "objects are not {shape, colour, material, size, x, y}"),
     ],
 )
-def test_a_bad_value_sets_its_story_aside(tmp_path, story_folder, story_lines, values, reason):
-    folder = story_folder(tmp_path / "data", train=3, test=1)
+def test_a_bad_value_rejects_its_story(folder, story_lines, values, reason):
     story_lines(folder).edit(3, **values)
     stories, rejects = read(folder)
     assert [story.story_id for story in stories] == ["s000", "s001", "s002"]
@@ -90,8 +102,7 @@ def test_a_bad_value_sets_its_story_aside(tmp_path, story_folder, story_lines, v
         (b"9" * 10_000, "not a JSON object"),
     ],
 )
-def test_a_line_that_is_no_story_is_told_by_its_number(tmp_path, story_folder, line, reason):
-    folder = story_folder(tmp_path / "data", train=3, test=1)
+def test_a_line_that_is_no_story_is_reported_by_its_number(folder, line, reason):
     append(folder, line)
     stories, rejects = read(folder)
     assert len(stories) == 4
@@ -101,16 +112,14 @@ def test_a_line_that_is_no_story_is_told_by_its_number(tmp_path, story_folder, l
         assert rejects == [Reject("line 5", "stories.jsonl:5", reason)]
 
 
-def test_blank_lines_and_a_byte_order_mark_are_no_fault(tmp_path, story_folder):
-    folder = story_folder(tmp_path / "data", train=3, test=1)
+def test_blank_lines_and_a_byte_order_mark_are_no_fault(folder):
     path = folder / "stories.jsonl"
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes() + b"\n  \n")
     stories, rejects = read(folder)
     assert (len(stories), rejects) == (4, [])
 
 
-def test_not_a_number_is_no_coordinate(tmp_path, story_folder, story_lines):
-    folder = story_folder(tmp_path / "data", train=3, test=1)
+def test_not_a_number_is_no_coordinate(folder, story_lines):
     objects = story_lines(folder).read()[0]["objects"]
     objects[0][0]["x"] = float("nan")
     story_lines(folder).edit(0, objects=objects)
@@ -121,8 +130,7 @@ def test_not_a_number_is_no_coordinate(tmp_path, story_folder, story_lines):
 @pytest.mark.parametrize(
     "name", ["../outside.png", "/etc/hostname", "images/../../outside.png", "linked.png", "linked_folder/outside.png"]
 )
-def test_an_image_path_may_not_leave_the_folder(tmp_path, story_folder, story_lines, name):
-    folder = story_folder(tmp_path / "data", train=3, test=1)
+def test_an_image_path_may_not_leave_the_folder(tmp_path, folder, story_lines, name):
     outside = tmp_path / "outside.png"
     outside.write_bytes((folder / "images/s000_1.png").read_bytes())
     (folder / "linked.png").symlink_to(outside)
@@ -134,8 +142,7 @@ def test_an_image_path_may_not_leave_the_folder(tmp_path, story_folder, story_li
     assert rejects == [Reject("s000", name, "image path leaves the data folder")]
 
 
-def test_a_link_that_stays_in_the_folder_is_followed(tmp_path, story_folder, story_lines):
-    folder = story_folder(tmp_path / "data", train=3, test=1)
+def test_a_link_that_stays_in_the_folder_is_followed(folder, story_lines):
     (folder / "linked.png").symlink_to(folder / "images/s000_1.png")
     images = story_lines(folder).edit(0)["images"]
     story_lines(folder).edit(0, images=["linked.png", *images[1:]])
@@ -143,8 +150,7 @@ def test_a_link_that_stays_in_the_folder_is_followed(tmp_path, story_folder, sto
 
 
 @pytest.mark.parametrize("name", ["images/none.png", "images", "x" * 300, "nul\0.png", "circle.png"])
-def test_a_missing_image_sets_its_story_aside(tmp_path, story_folder, story_lines, name):
-    folder = story_folder(tmp_path / "data", train=3, test=1)
+def test_a_missing_image_rejects_its_story(folder, story_lines, name):
     (folder / "circle.png").symlink_to(folder / "circle.png")
     images = story_lines(folder).edit(1)["images"]
     story_lines(folder).edit(1, images=[*images[:3], name])
@@ -154,8 +160,7 @@ def test_a_missing_image_sets_its_story_aside(tmp_path, story_folder, story_line
     assert rejects[0].reason in ("missing image", "image path cannot be followed")
 
 
-def test_the_longest_sentence_is_the_callers(tmp_path, story_folder):
-    folder = story_folder(tmp_path / "data", train=3, test=1)
+def test_the_longest_sentence_is_the_callers(folder):
     stories, rejects = read(folder, max_sentence_length=10)
     assert stories == []
     assert {reject.reason for reject in rejects} == {"sentence of more than 10 characters"}
@@ -166,7 +171,7 @@ def test_an_empty_folder_says_what_was_expected(tmp_path):
         open_dataset(tmp_path)
 
 
-def test_a_missing_folder_and_a_file_are_told(tmp_path):
+def test_a_missing_folder_and_a_file_are_reported(tmp_path):
     with pytest.raises(DataError, match="no such folder"):
         open_dataset(tmp_path / "none")
     (tmp_path / "file").write_text("x")
@@ -174,19 +179,19 @@ def test_a_missing_folder_and_a_file_are_told(tmp_path):
         open_dataset(tmp_path / "file")
 
 
-def test_an_unknown_format_is_told(tmp_path):
+def test_an_unknown_format_is_reported(tmp_path):
     with pytest.raises(DataError, match="did you mean 'story-folder'"):
         open_dataset(tmp_path, "story_folder")
 
 
-def test_a_format_that_the_folder_has_not_is_told(tmp_path, story_folder):
+def test_a_format_that_the_folder_does_not_have_is_reported(tmp_path, story_folder):
     folder = story_folder(tmp_path / "data", train=1, test=1)
     with pytest.raises(DataError, match=r"found images, stories\.jsonl; expected CLEVR_dict\.npy \(layout clevr-sv\)"):
         open_dataset(folder, "clevr-sv")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may read anything")
-def test_an_unreadable_file_is_told(tmp_path, story_folder):
+def test_an_unreadable_file_is_reported(tmp_path, story_folder):
     folder = story_folder(tmp_path / "data", train=1, test=1)
     (folder / "stories.jsonl").chmod(0)
     with pytest.raises(DataError, match="cannot be read"):
