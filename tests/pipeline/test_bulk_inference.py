@@ -1,4 +1,4 @@
-"""TFX's BulkInferrer draws with a StoryGAN export."""
+"""TFX's BulkInferrer draws stories with an exported StoryGAN."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
-from tfx.types import artifact_utils, standard_artifacts
+from tfx.types import artifact_utils, channel_utils, standard_artifacts
 from tfx.utils import path_utils
 
 from components.beam_options import beam_options
@@ -43,7 +43,7 @@ def saved(tmp_path_factory):
 
 @pytest.fixture
 def inputs(saved, tmp_path):
-    """The artifacts that the step reads: three stories a split, the last of the test split blank; seeds are given."""
+    """The input artifacts: three stories with seeds per split, the last of the test split with a blank sentence."""
     examples = standard_artifacts.Examples()
     examples.uri, examples.split_names = (
         str(tmp_path / "examples"),
@@ -71,7 +71,7 @@ def inputs(saved, tmp_path):
 def infer(inputs, blessed, out):
     """Runs the step as the pipeline configures it; returns the examples that it wrote."""
     inputs["model_blessing"][0].set_int_custom_property("blessed", blessed)
-    channels = [tf_channel(inputs[name][0]) for name in ("examples", "model", "model_blessing")]
+    channels = [channel_utils.as_channel(inputs[name]) for name in ("examples", "model", "model_blessing")]
     step = bulk_inferrer(*channels, "test")
     output = standard_artifacts.Examples()
     output.uri = str(out)
@@ -80,12 +80,6 @@ def infer(inputs, blessed, out):
     executor_class(context).Do(inputs, {"output_examples": [output]}, step.exec_properties)
     files = [str(path) for path in sorted(out.rglob("*.gz"))]
     return [tf.train.Example.FromString(one) for one in tf.data.TFRecordDataset(files, "GZIP").as_numpy_iterator()]
-
-
-def tf_channel(artifact):
-    from tfx.types import channel_utils
-
-    return channel_utils.as_channel([artifact])
 
 
 def test_the_stories_of_a_split_are_drawn_as_the_model_draws_them(inputs, saved, tmp_path):

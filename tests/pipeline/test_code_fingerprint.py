@@ -123,7 +123,7 @@ def test_what_only_type_checkers_import_is_not_followed(tree):
     assert code_fingerprint("pipeline.settings", root=tree) != before
 
 
-def test_the_place_does_not_count(tree, tmp_path_factory):
+def test_the_folder_does_not_change_the_fingerprint(tree, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("elsewhere") / "tree"
     tree.rename(elsewhere)
     moved = fingerprints(elsewhere)
@@ -131,7 +131,7 @@ def test_the_place_does_not_count(tree, tmp_path_factory):
     assert moved == fingerprints(tree)
 
 
-def test_a_renamed_file_counts(tree):
+def test_a_renamed_file_changes_the_fingerprint(tree):
     before = code_fingerprint("storygan_tf.model", root=tree)
     (tree / "storygan_tf/layers/table.json").rename(tree / "storygan_tf/layers/other.json")
     assert code_fingerprint("storygan_tf.model", root=tree) != before
@@ -149,8 +149,8 @@ def test_unknown_module(tree, name):
         code_fingerprint(name, root=tree)
 
 
-def test_of_this_project():
-    """A package in use, found from where it lies; nothing of it is imported."""
+def test_a_module_of_this_project():
+    """The default root is the folder of this project."""
     fingerprint = code_fingerprint("storygan_tf.config.schema")
     assert len(fingerprint) == 64
     assert fingerprint == code_fingerprint("storygan_tf.config.schema", root=Path(__file__).parents[2])

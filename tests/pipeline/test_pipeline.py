@@ -1,4 +1,4 @@
-"""`create_pipeline` is pure: settings and paths in, the steps and what they are given out."""
+"""`create_pipeline` is pure: it returns the steps with their parameters for given settings and paths."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import pytest
 
 from pipeline.pipeline import RunInfo, create_pipeline
 from storygan_tf.config import presets
+
+pytestmark = pytest.mark.usefixtures("cached_fingerprints")
 
 QUICK = presets.load("quick")
 
@@ -51,12 +53,12 @@ def test_bulk_inference_is_off_by_default_and_obeys_the_blessing(create, steps):
     assert inferrer.inputs["model_blessing"].producer_component_id == "StoryEvaluator"
 
 
-def test_nothing_is_touched(create, tmp_path):
+def test_no_file_is_written(create, tmp_path):
     create()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_changed_data_changes_what_the_first_step_is_given(create):
+def test_changed_data_changes_the_parameters_of_the_first_step(create):
     assert changed(create(), create(fingerprint="f2")) == ["StoryExampleGen", "StoryEvaluator"]
 
 
@@ -74,7 +76,7 @@ def test_changed_data_changes_what_the_first_step_is_given(create):
         ("model.frames=5", ["StoryExampleGen", "ExampleValidator", "JudgeTrainer", "Transform", "Trainer"]),
     ],
 )
-def test_a_setting_changes_just_the_steps_that_use_it_and_the_report(create, assignment, steps):
+def test_a_setting_changes_only_the_steps_that_use_it_and_the_report(create, assignment, steps):
     assert changed(create(), create(QUICK.override([assignment]))) == [*steps, "StoryEvaluator"]
 
 
@@ -88,17 +90,17 @@ def test_a_setting_changes_just_the_steps_that_use_it_and_the_report(create, ass
         ({"run_info": RunInfo({"repeat": "storygan run"})}, ["StoryEvaluator"]),
     ],
 )
-def test_what_is_no_artifact_changes_the_step_that_reads_it(create, options, steps):
+def test_a_fingerprint_changes_the_step_that_depends_on_it(create, options, steps):
     assert changed(create(), create(**options)) == steps
 
 
-def test_the_evaluator_is_told_the_code_behind_each_step(create):
-    told = json.loads(create()["StoryEvaluator"].exec_properties["run_info"])
-    steps = {"StoryExampleGen", "ExampleValidator", "Transform", "Trainer", "JudgeTrainer", "StoryEvaluator"}
-    assert set(told["code"]) == steps
-    assert told["code"]["Trainer"] == json.loads(create()["Trainer"].exec_properties["custom_config"])["code"]
-    assert told["settings"]["preset"] == "quick"
-    assert told["initial"] == {}
+def test_the_evaluator_gets_the_fingerprint_of_the_code_of_each_step(create):
+    run_info = json.loads(create()["StoryEvaluator"].exec_properties["run_info"])
+    steps_with_code = {"StoryExampleGen", "ExampleValidator", "Transform", "Trainer", "JudgeTrainer", "StoryEvaluator"}
+    assert set(run_info["code"]) == steps_with_code
+    assert run_info["code"]["Trainer"] == json.loads(create()["Trainer"].exec_properties["custom_config"])["code"]
+    assert run_info["settings"]["preset"] == "quick"
+    assert run_info["initial"] == {}
 
 
 def test_the_trainer_gets_its_settings_as_one_string(create):

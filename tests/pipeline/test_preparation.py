@@ -1,4 +1,4 @@
-"""Preparation alone: what it leaves, that its vectors are the pipeline's, what it repeats, and what it refuses."""
+"""Preparation writes prepared stories with the pipeline's vectors, reuses what is unchanged, and refuses bad input."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def data(tmp_path_factory, story_folder):
 
 @pytest.fixture(scope="module", autouse=True)
 def small_parts():
-    """Several files a split, and several batches a file."""
+    """Makes several files per split, and several batches per file."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(executor, "SHARD_STORIES", 4)
         patch.setattr(beam_preparation, "BATCH", 3)
@@ -42,7 +42,7 @@ def small_parts():
 
 
 class Lines(list):
-    """What was reported."""
+    """Collects the reported lines."""
 
     def __call__(self, line):
         self.append(line)
@@ -67,7 +67,7 @@ def values(story: tf.train.Example, name: str):
     return list(getattr(feature, feature.WhichOneof("kind")).value)
 
 
-def test_a_training_takes_it(prepared):
+def test_a_training_can_read_it(prepared):
     found = PreparedData.find(prepared)
     assert [path.name for path in found.train] == [f"data_tfrecord-0000{number}-of-00003.gz" for number in range(3)]
     assert [path.name for path in found.test] == ["data_tfrecord-00000-of-00001.gz"]
@@ -103,7 +103,7 @@ def test_vectors_are_the_principal_components_of_the_training_split(prepared):
         np.testing.assert_allclose(np.abs(found), np.abs(expected), atol=1e-3)
 
 
-def test_graph_schema_and_statistics_are_beside_them(prepared):
+def test_graph_schema_and_statistics_are_written(prepared):
     graph = tft.TFTransformOutput(str(prepared / "transform_graph"))
     assert graph.transformed_feature_spec()[example_schema.VECTORS].shape == [4 * SIZE]
     assert "red" in [word.decode() for word in graph.vocabulary_by_name("words")]
@@ -116,7 +116,7 @@ def test_graph_schema_and_statistics_are_beside_them(prepared):
         assert not tfdv.validate_statistics(statistics, schema).anomaly_info
 
 
-def test_nothing_unfinished_is_left(prepared):
+def test_no_temporary_files_remain(prepared):
     assert sorted(path.name for path in prepared.iterdir()) == [
         "Split-test",
         "Split-train",
@@ -170,7 +170,7 @@ def test_two_workers_give_the_same_records(data, prepared, tmp_path, mode):
         assert one == other
 
 
-def test_too_many_rejects_are_told_before_anything_is_fitted(story_folder, tmp_path):
+def test_too_many_rejects_fail_before_anything_is_fitted(story_folder, tmp_path):
     data = story_folder(tmp_path / "data", train=3, test=1)
     (data / "images/s001_2.png").write_bytes(b"")
     with pytest.raises(DataError, match="1 of 4 stories were rejected"):
@@ -188,7 +188,7 @@ def test_a_setting_that_does_not_fit_leaves_nothing_to_train_on(data, prepared):
     assert contents(prepared) == before
 
 
-def test_folders_of_something_else_are_refused(data, tmp_path, prepared_folder):
+def test_folders_with_other_content_are_refused(data, tmp_path, prepared_folder):
     (tmp_path / "run/pipeline").mkdir(parents=True)
     with pytest.raises(ConfigError, match="is a run directory"):
         prepare(Preparation(data, tmp_path / "run", SETTINGS))
@@ -196,7 +196,7 @@ def test_folders_of_something_else_are_refused(data, tmp_path, prepared_folder):
         prepare(Preparation(data, prepared_folder(tmp_path / "other"), SETTINGS))
 
 
-def test_what_fails_within_beam_is_told_in_a_line(data, tmp_path):
+def test_a_failure_within_beam_is_reported_in_one_line(data, tmp_path):
     broken = dataclasses.replace(Preparation(data, tmp_path / "out", SETTINGS), beam_args=["--runner=NoRunner"])
     with pytest.raises(PreparationFailedError, match=r"details in .*prepare\.log\)\. .*NoRunner"):
         prepare(broken)

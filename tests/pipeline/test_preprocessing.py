@@ -1,4 +1,4 @@
-"""Transform's graph: vectors against NumPy's PCA, what passes through, and the vectorizer in a process without TFX."""
+"""The Transform graph: its vectors equal NumPy's PCA, other features pass through, and its vectorizer needs no TFX."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_everything_else_passes_through_untouched(stories, transformed):
 
 
 def test_vectors_are_the_principal_components(transformed):
-    """Against NumPy, up to the sign of each component."""
+    """Compares with NumPy, up to the sign of each component."""
     raw = load_encoder(EMBEDDED)(tf.constant(sentences_of(transformed[1]))).numpy().astype(np.float64)
     centred = raw - raw.mean(axis=0)
     _, _, directions = np.linalg.svd(centred, full_matrices=False)
@@ -131,7 +131,7 @@ def test_vectors_are_the_principal_components(transformed):
     np.testing.assert_allclose(vectors, expected * signs, atol=1e-3)
 
 
-def test_scaled_by_one_number_not_whitened(transformed):
+def test_vectors_are_scaled_by_one_number_and_not_whitened(transformed):
     vectors = vectors_of(transformed[1])
     np.testing.assert_allclose(vectors.mean(axis=0), 0, atol=1e-5)
     assert (vectors**2).mean() == pytest.approx(1, abs=1e-5)
@@ -142,9 +142,9 @@ def test_scaled_by_one_number_not_whitened(transformed):
 def test_words_of_the_training_stories(stories, transformed):
     out, _ = transformed
     known = [word.decode() for word in tft.TFTransformOutput(str(out)).vocabulary_by_name(WORDS_FILE)]
-    seen = [word for sentence in sentences_of(stories) for word in words(sentence)]
-    assert sorted(known) == sorted(set(seen))
-    counts = [seen.count(word) for word in known]
+    occurring = [word for sentence in sentences_of(stories) for word in words(sentence)]
+    assert sorted(known) == sorted(set(occurring))
+    counts = [occurring.count(word) for word in known]
     assert counts == sorted(counts, reverse=True)
 
 
@@ -169,7 +169,7 @@ def test_vectorizer_in_a_process_without_tfx(transformed, vectorizer):
 
 
 def test_vectorizer_is_an_encoder(transformed, vectorizer):
-    """It keeps the encoder's contract for any number of sentences, each for itself."""
+    """It computes the vector of each sentence independently, for any number of sentences."""
     encoder = load_encoder(vectorizer)
     sentences = sentences_of(transformed[1])[: FRAMES + 2]
     assert encoder.width == SIZE
@@ -195,7 +195,7 @@ def test_vectorizer_saves_again_inside_an_export(vectorizer, tmp_path):
     np.testing.assert_array_equal(again(sentences), tf.saved_model.load(vectorizer)(sentences))
 
 
-def test_vectorizer_replaces_what_was_there(transformed, vectorizer, tmp_path):
+def test_vectorizer_replaces_an_existing_folder(transformed, vectorizer, tmp_path):
     out = tmp_path / "vectorizer"
     out.mkdir()
     (out / "old").touch()
@@ -247,7 +247,7 @@ def test_settings_that_cannot_be_read(custom_config, message):
 # Starting from another model
 
 
-def goes_on_from(model: Path, **sizes: int) -> Settings:
+def starting_from(model: Path, **sizes: int) -> Settings:
     return SETTINGS.override([f"training.init_from={model}", *(f"model.{key}={n}" for key, n in sizes.items())])
 
 
@@ -263,30 +263,30 @@ def initial(vectorizer, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def others() -> list[tf.train.Example]:
-    """Stories of which a PCA of their own would make other vectors."""
+    """Other stories, on which a PCA would give other vectors."""
     generator = np.random.default_rng(8)
     return [story(number, generator) for number in range(7)]
 
 
 @pytest.fixture(scope="module")
-def gone_on(others, initial, tmp_path_factory):
-    out = tmp_path_factory.mktemp("gone_on")
-    return out, transform(others, out, tmp_path_factory.mktemp("beam"), goes_on_from(initial))
+def retransformed(others, initial, tmp_path_factory):
+    out = tmp_path_factory.mktemp("retransformed")
+    return out, transform(others, out, tmp_path_factory.mktemp("beam"), starting_from(initial))
 
 
-def test_vectors_of_the_initial_model_are_not_refitted(gone_on, vectorizer):
-    expected = tf.saved_model.load(vectorizer)(tf.constant(sentences_of(gone_on[1])))
-    np.testing.assert_allclose(vectors_of(gone_on[1]), expected, atol=1e-6)
+def test_vectors_of_the_initial_model_are_not_refitted(retransformed, vectorizer):
+    expected = tf.saved_model.load(vectorizer)(tf.constant(sentences_of(retransformed[1])))
+    np.testing.assert_allclose(vectors_of(retransformed[1]), expected, atol=1e-6)
 
 
-def test_words_are_those_of_the_new_stories(gone_on, others):
-    known = [word.decode() for word in tft.TFTransformOutput(str(gone_on[0])).vocabulary_by_name(WORDS_FILE)]
+def test_words_are_those_of_the_new_stories(retransformed, others):
+    known = [word.decode() for word in tft.TFTransformOutput(str(retransformed[0])).vocabulary_by_name(WORDS_FILE)]
     assert set(known) == {word for sentence in sentences_of(others) for word in words(sentence)}
 
 
 @pytest.mark.slow
-def test_its_vectorizer_is_exported_again(gone_on, initial, vectorizer, tmp_path):
-    export_vectorizer(gone_on[0], tmp_path / "vectorizer", goes_on_from(initial))
+def test_its_vectorizer_is_exported_again(retransformed, initial, vectorizer, tmp_path):
+    export_vectorizer(retransformed[0], tmp_path / "vectorizer", starting_from(initial))
     sentences = tf.constant(["red cube", "", "a green sphere at the top", "blue"])
     again = tf.saved_model.load(str(tmp_path / "vectorizer"))
     np.testing.assert_allclose(again(sentences), tf.saved_model.load(vectorizer)(sentences), atol=1e-6)
@@ -295,4 +295,4 @@ def test_its_vectorizer_is_exported_again(gone_on, initial, vectorizer, tmp_path
 @pytest.mark.slow
 def test_an_initial_model_of_another_width(others, initial, tmp_path):
     with pytest.raises(ConfigError, match=r"sentence_size: found 7, but the initial model .* has vectors of 6"):
-        transform(others, tmp_path, tmp_path, goes_on_from(initial, sentence_size=SIZE + 1))
+        transform(others, tmp_path, tmp_path, starting_from(initial, sentence_size=SIZE + 1))

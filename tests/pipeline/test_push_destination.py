@@ -1,4 +1,4 @@
-"""A run's own push is no change of the destination; everything else is."""
+"""The push of a run itself does not change the key of the destination; every other change does."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def key(run, owner="a"):
 
 
 def end(run, version=None, owner="a"):
-    """Goes through a run that pushes a version, or none; returns the key it began with."""
-    found = PushDestination.from_run(run, owner)
+    """Simulates a run that pushes a version, or none; returns the key at its start."""
+    destination = PushDestination.from_run(run, owner)
     pushed = push(run, version) if version else None
     run.path.mkdir(exist_ok=True)
-    found.save(run, pushed)
-    return found.key
+    destination.save(run, pushed)
+    return destination.key
 
 
 def test_a_runs_own_push_is_no_change(run):
@@ -57,12 +57,12 @@ def test_a_push_by_others_is_a_change(run):
 
 
 def test_a_push_by_others_while_the_run_went_on_is_a_change(run):
-    found = PushDestination.from_run(run, "a")
+    destination = PushDestination.from_run(run, "a")
     pushed = push(run, "1")
     push(run, "7")
     run.path.mkdir(exist_ok=True)
-    found.save(run, pushed)
-    assert key(run) != found.key
+    destination.save(run, pushed)
+    assert key(run) != destination.key
 
 
 def test_another_content_of_the_newest_version_is_a_change(run):
@@ -82,7 +82,7 @@ def test_an_emptied_destination_is_not_what_it_was_before_the_first_push(run):
 
 
 def test_another_configuration_is_never_taken_for_the_one_that_pushed(run):
-    """A is judged against nothing and killed, B is pushed: A must be judged again, against B."""
+    """Run A is evaluated without a served model and killed, then B is pushed: A must be evaluated again, against B."""
     killed = key(run, "a")
     end(run, "1", "b")
     assert key(run, "a") != killed

@@ -11,7 +11,7 @@ from storygan_tf.config import presets
 QUICK = presets.load("quick")
 
 
-def claim(tmp_path, init_from, out="run"):
+def open_run(tmp_path, init_from, out="run"):
     (tmp_path / "data").mkdir()
     return RunDirectory.open(tmp_path / out, QUICK.override([f"training.init_from={init_from}"]), tmp_path / "data")
 
@@ -19,14 +19,14 @@ def claim(tmp_path, init_from, out="run"):
 @pytest.mark.parametrize("inside", ["run", "run/serving_model/storygan/3", "other/../run"])
 def test_a_run_that_would_start_from_its_own_model_is_refused(tmp_path, inside):
     with pytest.raises(ConfigError, match=r"is in the run directory .* itself; choose another --out"):
-        claim(tmp_path, tmp_path / inside)
+        open_run(tmp_path, tmp_path / inside)
     assert not (tmp_path / "run").exists()
 
 
 def test_a_run_may_start_from_another_one(tmp_path):
-    assert claim(tmp_path, tmp_path / "run-before").settings.training.init_from == str(tmp_path / "run-before")
+    assert open_run(tmp_path, tmp_path / "run-before").settings.training.init_from == str(tmp_path / "run-before")
 
 
 def test_a_run_directory_may_be_called_like_a_pretrained_model(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert claim(tmp_path, "blocks", out="blocks").settings.training.init_from == "blocks"
+    assert open_run(tmp_path, "blocks", out="blocks").settings.training.init_from == "blocks"

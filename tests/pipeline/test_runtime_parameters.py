@@ -1,4 +1,4 @@
-"""What a submission changes reaches Transform and Trainer within `custom_config`."""
+"""Submitted values reach Transform and Trainer in `custom_config`."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def test_the_submitted_settings_replace_the_compiled_ones_and_the_rest_stays():
     assert arguments.code == json_utils.loads(COMPILED["custom_config"])["code"]
 
 
-def test_the_trainings_own_parameter_comes_last():
+def test_training_settings_override_all_settings():
     text = QUICK.override(["training.seed=3"]).to_json()
     _, settings = submitted(settings=text, training='{"seed": 4, "phases.warm_up.epochs": 2}', labels='["blue"]')
     assert settings.training.seed == 4
     assert settings.training.phases[0].epochs == 2
 
 
-def test_what_a_training_resumes_by_does_not_change_with_settings_that_it_does_not_use():
+def test_settings_that_a_training_does_not_use_do_not_change_its_checkpoints():
     before, _ = submitted(settings=QUICK.to_json())
     after, _ = submitted(settings=QUICK.override(["evaluation.seed=9", "serving.bulk_infer=test"]).to_json())
     assert after == before
@@ -62,7 +62,7 @@ def test_what_a_training_resumes_by_does_not_change_with_settings_that_it_does_n
         ({"settings": json.dumps({"training": {"init_from": "blocks"}})}, "was compiled with ''"),
     ],
 )
-def test_what_cannot_be_read_is_told(given, words):
+def test_invalid_values_are_refused(given, words):
     with pytest.raises(ConfigError, match=r".*") as raised:
         submitted(**given)
     assert words in str(raised.value)

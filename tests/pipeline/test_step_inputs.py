@@ -1,4 +1,4 @@
-"""What each step is given."""
+"""The arguments of each step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`storygan compile`: what it refuses before TFX is loaded, and that every target has its module."""
+"""`storygan compile` refuses invalid options before TFX is loaded, and every target has a module."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def run(*more, **options):
         ((), {"out": "pipeline.txt"}, "expected .yaml"),
     ],
 )
-def test_what_cannot_be_compiled_is_refused(more, options, words):
+def test_invalid_options_are_refused(more, options, words):
     done = run(*more, **options)
     assert isinstance(done.exception, ConfigError), done.output
     assert words in str(done.exception)

@@ -1,8 +1,9 @@
-"""Compiled pipelines without a cluster: each step's container command as a process, from what a launcher would give it.
+"""Runs compiled pipelines without a cluster: each step's container command as a process, with a launcher's message.
 
-The harness below stands for Vertex's launcher and for Kubeflow Pipelines 2's, which tells less of artifacts. It is no
-cluster: nothing is cached, no image is started, and artifacts lie in local folders. In the short form all steps run as
-Kubeflow starts them, and the first two as Vertex does; `make prove-cluster` runs all of them every way.
+The class `Launcher` replaces the launchers of Vertex and of Kubeflow Pipelines 2, whose messages say less about
+artifacts. It is not a cluster: nothing is cached, no image is started, and artifacts are in local folders. In the short
+form all steps run with messages of Kubeflow, and the first two with messages of Vertex; `make prove-cluster` runs all
+steps with both.
 """
 
 from __future__ import annotations
@@ -34,23 +35,26 @@ FULL = os.environ.get("STORYGAN_CLUSTER") == "full"
 
 @dataclasses.dataclass
 class Launcher:
-    """Runs a specification's tasks one after the other.
+    """Runs the tasks of a specification one after the other.
 
     Attributes:
         spec: the PipelineSpec.
-        folder: where artifacts and what is told of them go.
-        told_types: whether artifacts come with the types that TFX gave them, as Vertex does; else as from Kubeflow 2:
-            outputs with a type of the system's and an empty schema, inputs with none.
-        values: of runtime parameters, in place of their defaults.
-        kill: step -> tells when its first attempt is to be killed.
+        folder: folder for artifacts, messages and logs.
+        with_types: whether the artifacts in messages have TFX's types, as on Vertex. Otherwise they are as on Kubeflow
+            2: outputs have an empty schema and inputs no type.
+        values: values of runtime parameters, instead of their defaults.
+        kill: functions by step that return whether to kill the first attempt now.
+        artifacts: the artifacts that steps wrote, by step and output.
+        attempts: exit codes of all attempts, by step.
+        errors: the log of the last attempt, by step.
     """
 
     spec: dict[str, Any]
     folder: Path
-    told_types: bool
+    with_types: bool
     values: dict[str, Any] = dataclasses.field(default_factory=dict)
     kill: dict[str, Callable[[], bool]] = dataclasses.field(default_factory=dict)
-    made: dict[tuple[str, str], dict] = dataclasses.field(default_factory=dict)
+    artifacts: dict[tuple[str, str], dict] = dataclasses.field(default_factory=dict)
     attempts: dict[str, list[int]] = dataclasses.field(default_factory=dict)
     errors: dict[str, str] = dataclasses.field(default_factory=dict)
 
@@ -74,14 +78,14 @@ class Launcher:
                 self._run_task(name)
 
     def _run_task(self, name: str) -> None:
-        output_file = self.folder / "told" / name / "executor_output.json"
+        output_file = self.folder / "messages" / name / "executor_output.json"
         given = self.executor_input(name, output_file)
         retries = int(self.tasks[name].get("retryPolicy", {}).get("maxRetryCount", 0))
         for attempt in range(1 + retries):
             code = self._attempt(name, given, self.kill.get(name) if attempt == 0 else None)
             self.attempts.setdefault(name, []).append(code)
             if code == 0:
-                self._take(name, given, json.loads(output_file.read_text()))
+                self._keep_outputs(name, given, json.loads(output_file.read_text()))
                 return
         raise AssertionError(f"{name} ended with {self.attempts[name]}:\n{self.errors[name][-3000:]}")
 
@@ -112,17 +116,17 @@ class Launcher:
         task, component = self.tasks[name], self.spec["components"][self.tasks[name]["componentRef"]["name"]]
         parameters = {key: self._value(given) for key, given in task["inputs"].get("parameters", {}).items()}
         old = self.spec["schemaVersion"] == "2.0.0"
-        artifacts = {}
+        given_artifacts = {}
         for key, given in task["inputs"].get("artifacts", {}).items():
             source = given["taskOutputArtifact"]
-            artifact = self.made[source["producerTask"], source["outputArtifactKey"]]
-            artifacts[key] = {"artifacts": [artifact if self.told_types else artifact | {"type": None}]}
+            artifact = self.artifacts[source["producerTask"], source["outputArtifactKey"]]
+            given_artifacts[key] = {"artifacts": [artifact if self.with_types else artifact | {"type": None}]}
         outputs = {
             key: {"artifacts": [self._new_artifact(name, key, given)]}
             for key, given in component["outputDefinitions"]["artifacts"].items()
         }
         return {
-            "inputs": {"parameters" if old else "parameterValues": parameters, "artifacts": artifacts},
+            "inputs": {"parameters" if old else "parameterValues": parameters, "artifacts": given_artifacts},
             "outputs": {"artifacts": outputs, "outputFile": str(output_file)},
         }
 
@@ -138,18 +142,20 @@ class Launcher:
     def _new_artifact(self, task: str, key: str, given: dict) -> dict:
         uri = self.folder / "artifacts" / task / key
         kind = given["artifactType"]
-        if self.told_types:
+        if self.with_types:
             return {"name": f"projects/1/metadataStores/default/artifacts/{task}-{key}", "uri": str(uri), "type": kind}
         assert kind["schemaTitle"].startswith("system.")
         return {"name": key, "uri": str(uri), "type": {"instanceSchema": ""}, "metadata": given.get("metadata", {})}
 
-    def _take(self, name: str, given: dict, told: dict) -> None:
-        """Keeps what a step made: its launcher's artifacts with what the step says of them."""
+    def _keep_outputs(self, name: str, given: dict, output: dict) -> None:
+        """Keeps the artifacts of a step, with the metadata that the step wrote."""
         for key, listed in given["outputs"]["artifacts"].items():
-            (artifact,), (said,) = listed["artifacts"], told["artifacts"][key]["artifacts"]
-            assert said["uri"] == artifact["uri"]
-            assert Path(artifact["uri"]).is_dir(), f"{name} made no {key}"
-            self.made[name, key] = artifact | {"metadata": artifact.get("metadata", {}) | said.get("metadata", {})}
+            (artifact,), (written,) = listed["artifacts"], output["artifacts"][key]["artifacts"]
+            assert written["uri"] == artifact["uri"]
+            assert Path(artifact["uri"]).is_dir(), f"{name} wrote no {key}"
+            self.artifacts[name, key] = artifact | {
+                "metadata": artifact.get("metadata", {}) | written.get("metadata", {})
+            }
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +171,7 @@ def request_of(data: Path, root: str, cli: Any, *assignments: str) -> CompileReq
 
 def has_saved_an_epoch(work: Path) -> bool:
     for path in work.glob("*/checkpoints/[0-9]*/state.json"):
-        with contextlib.suppress(OSError, ValueError):  # it is just going away
+        with contextlib.suppress(OSError, ValueError):  # the checkpoint is being replaced
             if json.loads(path.read_text())["state"]["history"]:
                 return True
     return False
@@ -173,8 +179,8 @@ def has_saved_an_epoch(work: Path) -> bool:
 
 def check_pushed(serving: Path, launcher: Launcher, data: Path, ask: Callable) -> None:
     (version,) = serving.iterdir()
-    assert launcher.made["StoryEvaluator", "blessing"]["metadata"]["blessed"] == 1
-    assert launcher.made["Pusher", "pushed_model"]["metadata"]["pushed"] == 1
+    assert launcher.artifacts["StoryEvaluator", "blessing"]["metadata"]["blessed"] == 1
+    assert launcher.artifacts["Pusher", "pushed_model"]["metadata"]["pushed"] == 1
     story = json.loads((data / "stories.jsonl").read_text().splitlines()[0])
     assert ask(version, story["sentences"])[0] == str([[64, 64, 3]] * 4)
 
@@ -184,7 +190,7 @@ def test_all_steps_run_as_kubeflow_starts_them_and_one_that_is_killed_runs_again
     kubeflow.compile(request_of(data, str(root), cli), tmp_path / "pipeline.yaml")
     (spec,) = yaml.safe_load_all((tmp_path / "pipeline.yaml").read_text())
     kill = {"Trainer": lambda: has_saved_an_epoch(root / "work")}
-    launcher = Launcher(spec, tmp_path, told_types=False, values={"training_json": '{"seed": 7}'}, kill=kill)
+    launcher = Launcher(spec, tmp_path, with_types=False, values={"training_json": '{"seed": 7}'}, kill=kill)
     launcher.run()
     assert set(launcher.attempts) == set(steps)
     assert launcher.attempts.pop("Trainer") == [-signal.SIGKILL, 0]
@@ -192,7 +198,7 @@ def test_all_steps_run_as_kubeflow_starts_them_and_one_that_is_killed_runs_again
     assert "training: 3/3 epochs" in launcher.errors["Trainer"]
     assert all(codes == [0] for codes in launcher.attempts.values())
     check_pushed(root / "serving", launcher, data, ask)
-    lineage = json.loads((Path(launcher.made["StoryEvaluator", "evaluation"]["uri"]) / "lineage.json").read_text())
+    lineage = json.loads((Path(launcher.artifacts["StoryEvaluator", "evaluation"]["uri"]) / "lineage.json").read_text())
     assert lineage["settings"]["training"]["seed"] == 7
     assert lineage["settings"]["evaluation"]["replicates"] == 40
 
@@ -202,12 +208,12 @@ def test_steps_run_as_vertex_starts_them(data, tmp_path, cli, ask, version, step
     places = [f"cluster.serving={tmp_path}/serving", f"cluster.work={tmp_path}/work", f"cluster.schema={version}"]
     vertex.compile(request_of(data, "gs://bucket/storygan", cli, *places), tmp_path / "job.json")
     job = json.loads((tmp_path / "job.json").read_text())
-    told = job["runtimeConfig"].get("parameters") or job["runtimeConfig"]["parameterValues"]
-    values = {name: value["stringValue"] if isinstance(value, dict) else value for name, value in told.items()}
-    launcher = Launcher(job["pipelineSpec"], tmp_path, told_types=True, values=values)
+    parameters = job["runtimeConfig"].get("parameters") or job["runtimeConfig"]["parameterValues"]
+    values = {name: value["stringValue"] if isinstance(value, dict) else value for name, value in parameters.items()}
+    launcher = Launcher(job["pipelineSpec"], tmp_path, with_types=True, values=values)
     expected = steps if FULL else steps[:2]
     launcher.run(expected)
     assert launcher.attempts == {step: [0] for step in expected}
-    assert launcher.made["StatisticsGen", "statistics"]["metadata"]["split_names"] == '["train", "test"]'
+    assert launcher.artifacts["StatisticsGen", "statistics"]["metadata"]["split_names"] == '["train", "test"]'
     if FULL:
         check_pushed(tmp_path / "serving", launcher, data, ask)

@@ -1,6 +1,6 @@
-"""The compiled files as the clusters' own clients read them.
+"""The clients of the clusters read the compiled files.
 
-Those of Kubeflow Pipelines 2 are in an environment of their own: TFX 1.15 needs kfp 1.8.
+The client of Kubeflow Pipelines 2 is installed in a separate environment, because TFX 1.15 needs kfp 1.8.
 """
 
 from __future__ import annotations
@@ -94,8 +94,8 @@ aiplatform.init(project="project", location="europe-west4", credentials=Anonymou
 given = {"training_json": "{}", "data": "gs://bucket/others"}
 job = aiplatform.PipelineJob(display_name="storygan", template_path=sys.argv[1], job_id="s1", parameter_values=given)
 config = job._gca_resource.runtime_config
-told = {**config.parameter_values, **{key: value.string_value for key, value in config.parameters.items()}}
-print(json.dumps([config.gcs_output_directory, told["data"], sorted(told)]))
+values = {**config.parameter_values, **{key: value.string_value for key, value in config.parameters.items()}}
+print(json.dumps([config.gcs_output_directory, values["data"], sorted(values)]))
 """
 
 

@@ -1,4 +1,4 @@
-"""What a cluster is asked for: read strictly, a step's own before what all steps ask."""
+"""Settings of the cluster are read strictly, and those of a step override those of all steps."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def request(root="/mnt/storygan", data="/mnt/data", **cluster):
     return CompileRequest("example/storygan:1", data, root, presets.load("quick"), ClusterSettings(**cluster))
 
 
-def test_the_clusters_assignments_are_told_from_the_runs():
+def test_assignments_of_the_cluster_are_separated_from_those_of_the_run():
     settings, others = split_assignments(["training.seed=3", "cluster.retries=5", "model.frames=5"])
     assert settings.retries == 5
     assert others == ["training.seed=3", "model.frames=5"]
 
 
-def test_a_steps_own_settings_come_before_what_all_steps_ask():
+def test_settings_of_a_step_override_those_of_all_steps():
     settings = cluster("memory=8Gi", "cpu=2", "steps.Trainer.memory=32Gi", "steps.Trainer.accelerators=1")
     assert (settings.for_step("Trainer").memory, settings.for_step("Trainer").cpu) == ("32Gi", 2.0)
     assert (settings.for_step("Pusher").memory, settings.for_step("Pusher").accelerators) == ("8Gi", None)
@@ -68,19 +68,19 @@ def test_secrets_and_volumes_are_read_from_json():
         ('secrets=[{"name": "s3", "key": "id"}]', "`key` and `env`, or `path`"),
     ],
 )
-def test_what_cannot_be_is_refused_by_name(assignment, words):
+def test_invalid_settings_are_refused_by_name(assignment, words):
     with pytest.raises(ConfigError, match=r".*") as raised:
         cluster(assignment)
     assert words in str(raised.value)
 
 
-def test_everything_lies_below_the_root():
+def test_all_folders_are_below_the_root():
     assert ClusterPaths.from_request(request()) == ClusterPaths(
         "/mnt/storygan/pipeline_root", "/mnt/storygan/serving", "/mnt/storygan/work"
     )
 
 
-def test_a_buckets_root_has_everything_and_one_that_the_launcher_alone_reaches_just_artifacts():
+def test_a_root_that_only_the_launcher_can_read_has_only_artifacts():
     assert ClusterPaths.from_request(request("s3://bucket/storygan/")).work == "s3://bucket/storygan/work"
     assert ClusterPaths.from_request(request("minio://bucket/storygan", serving="/mnt/serving")).work == ""
 
@@ -97,7 +97,7 @@ def test_a_buckets_root_has_everything_and_one_that_the_launcher_alone_reaches_j
         ({"data": ""}, "--data"),
     ],
 )
-def test_places_that_cannot_be_are_refused(options, words):
+def test_invalid_paths_are_refused(options, words):
     with pytest.raises(ConfigError, match=r".*") as raised:
         ClusterPaths.from_request(request(**options))
     assert words in str(raised.value)

@@ -1,4 +1,4 @@
-"""The compiled files: read by the message types of TFX's release, and what stands in them."""
+"""The compiled files: the message types of TFX's release parse them, and their content is as expected."""
 
 from __future__ import annotations
 
@@ -49,23 +49,23 @@ def data(tmp_path_factory, story_folder):
 
 
 @pytest.fixture(scope="module")
-def written(data, tmp_path_factory):
-    """Gives the documents that a target writes, and what is told; the same question is answered once."""
-    answers = {}
+def written(data, tmp_path_factory, cached_fingerprints):
+    """Compiles for a target, once for the same arguments; returns the documents of the file and the lines of text."""
+    results = {}
     folder = tmp_path_factory.mktemp("compiled")
 
-    def make(target, *assignments, root="/mnt/storygan", data=data, anew=False):
-        question = (target, assignments, root, data)
-        if question in answers and not anew:
-            return answers[question]
+    def compile_once(target, *assignments, root="/mnt/storygan", data=data, anew=False):
+        arguments = (target, assignments, root, data)
+        if arguments in results and not anew:
+            return results[arguments]
         cluster, others = split_assignments(assignments)
         settings = presets.load("quick").override(others)
         out = folder / ("job.json" if target is vertex else "pipeline.yaml")
-        told = target.compile(CompileRequest("example/storygan:1", str(data), root, settings, cluster), out)
-        answer = list(yaml.safe_load_all(out.read_text())), told
-        return answer if anew else answers.setdefault(question, answer)
+        lines = target.compile(CompileRequest("example/storygan:1", str(data), root, settings, cluster), out)
+        result = list(yaml.safe_load_all(out.read_text())), lines
+        return result if anew else results.setdefault(arguments, result)
 
-    return make
+    return compile_once
 
 
 def container(spec, step):
@@ -78,7 +78,7 @@ def argument(spec, step, name):
 
 
 def check_strictly(spec):
-    """Parses a specification, unknown fields refused."""
+    """Parses a specification; unknown fields are errors."""
     spec = json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
     deployment = json_format.MessageToDict(spec.deployment_spec)
     json_format.ParseDict(deployment, pipeline_spec_pb2.PipelineDeploymentConfig())
@@ -106,7 +106,7 @@ def test_kubeflow_gets_a_specification_with_our_entry_point_and_parameters(writt
     assert kinds == {"system.Model", "system.Dataset", "system.Artifact"}
 
 
-def test_every_step_of_ours_gets_the_whole_settings_as_one_parameter(written):
+def test_every_step_of_the_project_gets_the_whole_settings_as_one_parameter(written):
     (spec,), _ = written(kubeflow)
     given = {
         (name, key): value["componentInputParameter"]
@@ -122,13 +122,13 @@ def test_every_step_of_ours_gets_the_whole_settings_as_one_parameter(written):
     assert given["StoryExampleGen", "data_fingerprint"] == "data_fingerprint"
 
 
-def test_a_step_that_always_runs_is_the_one_that_reads_what_no_cache_knows(written):
+def test_only_the_evaluator_is_not_cached(written):
     (spec,), _ = written(kubeflow)
     uncached = {name for name, task in spec["root"]["dag"]["tasks"].items() if "cachingOptions" not in task}
     assert uncached == {"StoryEvaluator"}
 
 
-def test_what_kubernetes_alone_knows_is_a_second_document(written):
+def test_settings_that_only_kubernetes_knows_are_a_second_document(written):
     (spec, platform), _ = written(kubeflow, *RICH)
     check_strictly(spec)
     executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
@@ -174,8 +174,8 @@ def test_vertex_gets_a_job_of_either_schema(written, version):
     parsed = json_format.ParseDict(job, pipeline_spec_pb2.PipelineJob())
     assert check_strictly(job["pipelineSpec"]).schema_version == version
     assert parsed.runtime_config.gcs_output_directory == "gs://bucket/storygan/pipeline_root"
-    told = parsed.runtime_config.parameters if version == "2.0.0" else parsed.runtime_config.parameter_values
-    assert set(told) == PARAMETERS
+    parameters = parsed.runtime_config.parameters if version == "2.0.0" else parsed.runtime_config.parameter_values
+    assert set(parameters) == PARAMETERS
     artifact = job["pipelineSpec"]["components"]["Trainer"]["outputDefinitions"]["artifacts"]["model"]
     assert "title: tfx.Model" in artifact["artifactType"]["instanceSchema"]
     assert "--mirrored" not in container(job["pipelineSpec"], "Trainer")["args"]
@@ -191,15 +191,15 @@ def test_vertex_gets_a_job_of_either_schema(written, version):
         ({"assignments": ["cluster.steps.Trainer.accelerators=1"]}, "NVIDIA_TESLA_T4"),
     ],
 )
-def test_vertex_refuses_what_it_has_no_place_for(written, options, words):
+def test_vertex_refuses_settings_that_it_does_not_have(written, options, words):
     with pytest.raises(ConfigError, match=words):
         written(vertex, *options.get("assignments", ()), root=options.get("root", "gs://bucket/storygan"))
 
 
-def test_data_that_cannot_be_read_here_is_told(written):
-    (spec,), told = written(kubeflow, data="s3://bucket/stories")
-    assert "data_fingerprint" in told[0]
-    assert "cannot be read here" in told[0]
+def test_data_that_cannot_be_read_is_reported(written):
+    (spec,), lines = written(kubeflow, data="s3://bucket/stories")
+    assert "data_fingerprint" in lines[0]
+    assert "cannot be read here" in lines[0]
     (readable,), _ = written(kubeflow)
     assert changed(readable, spec) == {"data", "data_fingerprint", "label_names", "Trainer"}
 
@@ -213,7 +213,7 @@ def test_changed_data_gets_another_fingerprint(written, data, tmp_path):
 
 
 def changed(before, after):
-    """Returns the runtime parameters and the tasks that differ in what a cluster's cache looks at."""
+    """Returns the names of the runtime parameters and of the tasks whose cache keys on a cluster differ."""
     roots = [spec["root"]["inputDefinitions"]["parameters"] for spec in (before, after)]
     names = {name for name in roots[0] if roots[0][name] != roots[1][name]}
     tasks = before["root"]["dag"]["tasks"]
@@ -224,27 +224,27 @@ def _key(spec, name):
     return json.dumps([spec["root"]["dag"]["tasks"][name]["inputs"], container(spec, name)], sort_keys=True)
 
 
-def test_an_edit_of_code_changes_just_the_steps_that_run_it(written, tmp_path, monkeypatch):
+def test_an_edit_of_code_changes_only_the_steps_that_run_it(written, tmp_path, monkeypatch):
     (before,), _ = written(kubeflow)
     for room in ROOMS:
         shutil.copytree(REPOSITORY / room, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__"))
     with (tmp_path / "storygan_tf/models/losses.py").open("a") as file:
         file.write("\n# An edit.\n")
-    # Where fingerprints are taken from; the code that runs stays.
+    # The fingerprints are computed from the copy; the code that runs is unchanged.
     monkeypatch.setattr(code_fingerprint, "__file__", str(tmp_path / "pipeline/code_fingerprint.py"))
     (after,), _ = written(kubeflow, anew=True)
-    # StoryEvaluator tells of the code behind each step.
+    # StoryEvaluator has the fingerprint of the code of each step as a parameter.
     assert changed(before, after) == {"Trainer", "StoryEvaluator"}
 
 
-def test_a_setting_is_changed_by_its_parameter_alone(written):
+def test_a_setting_changes_only_its_parameter(written):
     (before,), _ = written(kubeflow)
     (after,), _ = written(kubeflow, "evaluation.max_f1_drop=0.5")
     assert changed(before, after) == {"settings_json"}
 
 
 @pytest.mark.parametrize(("target", "ending"), [(kubeflow, ".yaml"), (vertex, ".json")])
-def test_a_file_of_another_ending_is_refused(target, ending, data, tmp_path):
+def test_another_ending_of_the_file_is_refused(target, ending, data, tmp_path):
     request = CompileRequest("image", str(data), "gs://bucket/root", presets.load("quick"))
     with pytest.raises(ConfigError, match=f"expected {ending}"):
         target.compile(request, tmp_path / "pipeline.txt")

@@ -1,4 +1,4 @@
-"""`storygan compile --target k8s-job`: what it writes, and what it refuses."""
+"""`storygan compile --target k8s-job` writes a service and a Job, and refuses invalid options."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ REQUIRED = {
 
 
 class StrictLoader(yaml.SafeLoader):
-    """A loader for which a shared part is an error: manifests are edited by people."""
+    """A YAML loader that refuses aliases, which make a manifest hard to edit by hand."""
 
     def compose_node(self, parent, index):
         assert not self.check_event(yaml.AliasEvent)
@@ -35,12 +35,12 @@ class StrictLoader(yaml.SafeLoader):
 
 @pytest.fixture
 def compiled(tmp_path):
-    """Compiles with options, `--set`s and changes of the required ones to service, Job and what was printed."""
+    """Compiles with further options and changed required ones; returns the service, the Job and the printed text."""
 
     def run(*extra, **changes):
         given = REQUIRED | {f"--{name}": value for name, value in changes.items()}
         options = [part for name, value in given.items() if value is not None for part in (name, value)]
-        out = tmp_path / "made" / "job.yaml"
+        out = tmp_path / "out" / "job.yaml"
         done = CliRunner().invoke(app, ["compile", *options, "--out", str(out), "--set", VOLUMES, *extra])
         if done.exception:
             assert not out.exists()
@@ -100,9 +100,9 @@ def test_pods_are_found_by_the_names_that_training_derives(compiled):
 
 def test_the_command_is_the_trainings_with_its_settings(compiled):
     _, job, printed = compiled("--preset", "blocks", "--init-from", "blocks", "--set", "training.seed=5")
-    made = container(job)
-    assert made["image"] == REQUIRED["--image"]
-    assert [*made["command"], *made["args"]] == [
+    worker = container(job)
+    assert worker["image"] == REQUIRED["--image"]
+    assert [*worker["command"], *worker["args"]] == [
         *("storygan", "train", "--data", "/mnt/stories/prepared", "--out", "/mnt/runs/blocks"),
         *("--strategy", "multi-worker", "--preset", "blocks", "--init-from", "blocks", "--set", "training.seed=5"),
     ]
@@ -111,7 +111,7 @@ def test_the_command_is_the_trainings_with_its_settings(compiled):
 
 
 def decide(job: dict, code: int) -> str:
-    """What becomes of the Job where a worker ends with a code."""
+    """Returns the action of the Job when a worker ends with an exit code."""
     for rule in job["spec"]["podFailurePolicy"]["rules"]:
         if code in rule.get("onExitCodes", {}).get("values", []):
             assert rule["onExitCodes"]["containerName"] == container(job)["name"]
@@ -119,10 +119,10 @@ def decide(job: dict, code: int) -> str:
     return "Count"
 
 
-def test_what_starting_again_mends_does_not_count_and_what_it_does_not_ends_the_job(compiled):
+def test_interruptions_do_not_count_as_retries_and_errors_end_the_job(compiled):
     _, job, _ = compiled("--set", "cluster.retries=7")
     assert job["spec"]["backoffLimit"] == 7
-    assert pod(job)["restartPolicy"] == "Never"  # As Kubernetes asks for where there are rules.
+    assert pod(job)["restartPolicy"] == "Never"  # Kubernetes requires it together with rules.
     for code in (train.WORKER_LOST, train.TERMINATED, train.INTERRUPTED):
         assert decide(job, code) == "Ignore"
     assert [decide(job, code) for code in (1, 2, 137)] == ["FailJob", "FailJob", "Count"]

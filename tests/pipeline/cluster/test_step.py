@@ -1,4 +1,4 @@
-"""The entry point reads what launchers give, restores types, and ends in one paragraph where a step fails."""
+"""The entry point reads the messages of launchers, restores types, and reports the failure of a step in one line."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def message(kind=None, parameters=None, uri="/mnt"):
     return json.dumps(
         {
             "inputs": {
-                "artifacts": {"examples": given(kind, f"{uri}/examples", split_names='["train"]', span=3, told="us")},
+                "artifacts": {"examples": given(kind, f"{uri}/examples", split_names='["train"]', span=3, note="text")},
                 **(parameters or {"parameterValues": {"timeout_seconds": 300.0, "settings": "{}"}}),
             },
             "outputs": {
                 "artifacts": {"judge": given(kind, f"{uri}/judge")},
-                "outputFile": f"{uri}/told/output.json",
+                "outputFile": f"{uri}/result/output.json",
             },
             "somethingNew": 1,
         }
@@ -52,13 +52,13 @@ def message(kind=None, parameters=None, uri="/mnt"):
         {"instanceSchema": "title: tfx.Examples\ntype: object\n"},
     ],
 )
-def test_artifacts_have_the_steps_types_whatever_the_launcher_says(kind):
+def test_artifacts_have_the_steps_types_of_any_message(kind):
     invocation = StepInvocation.from_json(message(kind), TYPES)
     (examples,), (judge,) = invocation.inputs["examples"], invocation.outputs["judge"]
     assert type(examples) is standard_artifacts.Examples
     assert type(judge) is standard_artifacts.Model
     assert (examples.uri, examples.split_names, examples.span) == ("/mnt/examples", '["train"]', 3)
-    assert examples.get_string_custom_property("told") == "us"
+    assert examples.get_string_custom_property("note") == "text"
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_parameters_of_both_schemas_are_the_same(parameters):
     assert type(properties["timeout_seconds"]) is int
 
 
-def test_types_are_a_components_own():
+def test_types_come_from_the_component():
     examples = types.Channel(type=standard_artifacts.Examples)
     judge = StepTypes.from_component(JudgeTrainer(examples=examples, settings="{}"))
     assert judge == StepTypes(TYPES.inputs, TYPES.outputs, [])
@@ -85,14 +85,14 @@ def test_types_are_a_components_own():
     assert StepTypes.from_json(check.to_json()) == check
 
 
-def test_what_was_made_is_told_with_its_properties(tmp_path):
+def test_outputs_are_written_with_their_properties(tmp_path):
     invocation = StepInvocation.from_json(message(uri=str(tmp_path)), TYPES)
-    invocation.outputs["judge"][0].set_string_custom_property("what", "a judge")
+    invocation.outputs["judge"][0].set_string_custom_property("description", "a judge")
     invocation.outputs["judge"][0].set_int_custom_property("number", 7)
     invocation.write_output()
-    (told,) = json.loads((tmp_path / "told/output.json").read_text())["artifacts"]["judge"]["artifacts"]
-    assert (told["uri"], told["name"]) == (f"{tmp_path}/judge", "artifacts/17")
-    assert (told["metadata"]["what"], told["metadata"]["number"]) == ("a judge", 7)
+    (written,) = json.loads((tmp_path / "result/output.json").read_text())["artifacts"]["judge"]["artifacts"]
+    assert (written["uri"], written["name"]) == (f"{tmp_path}/judge", "artifacts/17")
+    assert (written["metadata"]["description"], written["metadata"]["number"]) == ("a judge", 7)
 
 
 @pytest.mark.parametrize(
@@ -107,12 +107,12 @@ def test_what_was_made_is_told_with_its_properties(tmp_path):
         (lambda: StepTypes.from_json("["), "--types"),
     ],
 )
-def test_what_cannot_be_read_is_told(read, words):
+def test_invalid_arguments_are_reported(read, words):
     with pytest.raises(ConfigError, match=words):
         read()
 
 
-def test_within_a_step_artifacts_are_where_the_launcher_has_them(tmp_path):
+def test_within_a_step_artifacts_have_the_paths_of_the_launchers_copies(tmp_path):
     invocation = StepInvocation.from_json(message(uri="minio://bucket/run"), TYPES)
     with local_artifact_paths(
         invocation.inputs, invocation.outputs, mirrored=True, mirrors={"minio://": f"{tmp_path}/"}
@@ -124,14 +124,14 @@ def test_within_a_step_artifacts_are_where_the_launcher_has_them(tmp_path):
         assert invocation.inputs["examples"][0].uri == "minio://bucket/run/examples"
 
 
-def test_an_output_in_a_local_folder_finds_it_made_whatever_the_launcher(tmp_path):
+def test_local_folders_of_outputs_are_created(tmp_path):
     invocation = StepInvocation.from_json(message(uri=str(tmp_path / "run")), TYPES)
     with local_artifact_paths(invocation.inputs, invocation.outputs, mirrored=False):
         assert (tmp_path / "run/judge").is_dir()
         assert not (tmp_path / "run/examples").exists()
 
 
-def test_a_step_that_fails_says_why_in_one_paragraph_and_by_its_exit_code(tmp_path, capsys, monkeypatch):
+def test_a_failed_step_reports_the_reason_in_one_line_and_an_exit_code(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("sys.argv", ["step"])
     monkeypatch.setattr("absl.logging.use_absl_handler", lambda: None)
     wrong = {"parameterValues": {"settings": '{"model": {"frame": 5}}'}}
@@ -144,4 +144,4 @@ def test_a_step_that_fails_says_why_in_one_paragraph_and_by_its_exit_code(tmp_pa
     assert code == 1
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert last.startswith("storygan: step JudgeTrainer failed. JudgeTrainer: unknown key 'model.frame'")
-    assert not (tmp_path / "told").exists()
+    assert not (tmp_path / "result").exists()
