@@ -56,6 +56,6 @@ class Executor(base_executor.BaseExecutor):
         with counted_progress("training the judge", "epoch") as tell:
             choose_judge(examples, settings, Path(artifact.uri), tell)
         judge, absent = read_judge(artifact.uri)
-        what = f"none: {absent}" if judge is None else judge.what
+        what = f"none: {absent}" if judge is None else judge.description
         artifact.set_string_custom_property(WHAT, what)
         logging.info("The judge: %s", what)

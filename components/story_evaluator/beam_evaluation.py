@@ -128,7 +128,7 @@ class CombineMoments(beam.CombineFn):
         return None
 
     def add_input(self, accumulator: Moments | None, features: np.ndarray) -> Moments:  # noqa: D102
-        return _joined(accumulator, Moments.of(features))
+        return _joined(accumulator, Moments.from_features(features))
 
     def merge_accumulators(self, accumulators: Iterable[Moments | None]) -> Moments | None:  # noqa: D102
         merged = None

@@ -63,10 +63,10 @@ def write_examples(root, splits, labelled=True, placed=True, files=2):
 class Painter:
     """A source of frames that draws what a function makes of the true ones."""
 
-    given = "text"
+    drawn_from = "text"
 
-    def __init__(self, draw, what="the model", samples=2):
-        self.draw, self.what, self.samples = draw, what, samples
+    def __init__(self, draw, description="the model", samples=2):
+        self.draw, self.description, self.samples = draw, description, samples
         self.asked = []
 
     def frames(self, batch, seed, sample=0):

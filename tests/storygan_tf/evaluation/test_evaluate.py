@@ -1,4 +1,4 @@
-"""The figures, their rows, and what is said about bad input."""
+"""The metrics, their rows, and what is said about bad input."""
 
 from __future__ import annotations
 
@@ -29,26 +29,26 @@ def untouched(plan, painters):
 
 def test_every_row_stands_beside_the_model(blurred):
     assert [row.name for row in blurred.rows] == ["model", "real_frames", "random_story", "median_background"]
-    assert [row.given for row in blurred.rows] == ["text", "-", "-", "-"]
+    assert [row.drawn_from for row in blurred.rows] == ["text", "-", "-", "-"]
     assert (blurred.stories, blurred.frames, blurred.split) == (18, 3, "test")
     assert set(blurred.absent) == {"fid", "fsd", "character_f1", "character_accuracy"}
-    assert blurred.absent["fid"] == "no network is given (evaluation.fid_network)"
+    assert blurred.absent["fid"] == "no network is configured (evaluation.fid_network)"
 
 
 def test_a_model_that_draws_the_truth_has_the_ceilings_figures(untouched):
     model, real = untouched.row("model"), untouched.row("real_frames")
-    assert model.figures["ssim"].value == pytest.approx(1)
-    assert model.figures["object_error"].value == 0
-    assert model.figures["sharpness"].value == pytest.approx(1)
-    assert model.figures["fid_domain"].value == pytest.approx(0, abs=1e-6)
+    assert model.metrics["ssim"].value == pytest.approx(1)
+    assert model.metrics["object_error"].value == 0
+    assert model.metrics["sharpness"].value == pytest.approx(1)
+    assert model.metrics["fid_domain"].value == pytest.approx(0, abs=1e-6)
     for name in ("label_f1", "frame_accuracy", "consistency", "placed_accuracy"):
-        assert model.figures[name] == real.figures[name]
-    assert real.figures["label_f1"].value > 0.9
-    assert real.figures["placed_accuracy"].value > 0.6
+        assert model.metrics[name] == real.metrics[name]
+    assert real.metrics["label_f1"].value > 0.9
+    assert real.metrics["placed_accuracy"].value > 0.6
 
 
 def test_the_baselines_expose_what_a_figure_does_not_see(blurred):
-    model, other, floor = (blurred.row(name).figures for name in ("model", "random_story", "median_background"))
+    model, other, floor = (blurred.row(name).metrics for name in ("model", "random_story", "median_background"))
     assert floor["ssim"].value > other["ssim"].value
     assert floor["label_f1"].value == 0
     assert floor["diversity" if "diversity" in floor else "consistency"].value == 0
@@ -68,17 +68,17 @@ def test_ssim_is_the_mean_over_all_frames_of_all_batches(blurred, world, painter
 def test_fid_is_of_all_frames_of_all_groups(blurred, world, judge, painters):
     true = np.concatenate([story.images for story in world.test])
     drawn = painters.blurred.draw(SimpleNamespace(images=true[None]), 0)[0]
-    features = [load_judge(judge).look(frames)[1] for frames in (true, drawn)]
-    expected = frechet_distance(*(Moments.of(one) for one in features))
+    features = [load_judge(judge).judge_frames(frames)[1] for frames in (true, drawn)]
+    expected = frechet_distance(*(Moments.from_features(one) for one in features))
     assert blurred.row("model").value("fid_domain") == pytest.approx(expected, rel=1e-5)
 
 
 def test_intervals_hold_their_figure(blurred):
     for row in blurred.rows[:3]:
-        for name, figure in row.figures.items():
-            assert figure.low <= figure.value + 1e-9, (row.name, name)
-            assert figure.high >= figure.value - 1e-9, (row.name, name)
-    ssim = blurred.row("model").figures["ssim"]
+        for name, metric in row.metrics.items():
+            assert metric.low <= metric.value + 1e-9, (row.name, name)
+            assert metric.high >= metric.value - 1e-9, (row.name, name)
+    ssim = blurred.row("model").metrics["ssim"]
     assert 0 < ssim.high - ssim.low < 0.2
 
 
@@ -91,7 +91,7 @@ def test_diversity_compares_two_samples(plan, painters):
 
 def test_one_sample_alone_has_no_diversity(plan, painters):
     evaluation = evaluate(plan(painters.of(painters.blurred.draw, samples=1)))
-    assert evaluation.absent["diversity"].startswith("the frames come from no model")
+    assert evaluation.absent["diversity"].startswith("the frames do not come from a model")
 
 
 def test_the_judge_is_named_with_its_own_figures(blurred, judge):
@@ -123,7 +123,7 @@ def test_boards_hold_the_best_the_worst_and_others(plan, painters, world):
 
     evaluation = evaluate(plan(painters.of(draw)))
     boards = evaluation.boards
-    assert (boards.by, len(boards.best), len(boards.random)) == ("label_f1", 3, 3)
+    assert (boards.ranked_by, len(boards.best), len(boards.random)) == ("label_f1", 3, 3)
     assert set(boards.worst[:2]) == spoilt
     assert not set(boards.random) & {*boards.best, *boards.worst}
     assert evaluation.story_values["test003"] == 0
@@ -161,8 +161,24 @@ def test_json_is_read_back(blurred):
     text = blurred.to_json()
     assert Evaluation.from_json(text).to_json() == text
     assert json.loads(text)["blessed"] == blurred.blessed
-    with pytest.raises(DataError, match=r"metrics\.json: is no evaluation of this version"):
+    with pytest.raises(DataError, match=r"metrics\.json: is not an evaluation of this version"):
         Evaluation.from_json('{"rows": 1}')
+
+
+def test_json_keeps_its_keys_where_fields_have_other_names(blurred):
+    values = json.loads(blurred.to_json())
+    assert values["rows"][0].keys() == {"name", "what", "given", "figures"}
+    assert (values["rows"][0]["what"], values["rows"][0]["given"]) == ("the model", "text")
+    assert values["rows"][0]["figures"]["ssim"].keys() == {"value", "low", "high"}
+    assert values["judges"][0].keys() == {"role", "what", "sha256", "held_out", "trusted"}
+    assert values["boards"].keys() == {"by", "best", "worst", "random"}
+    read = Evaluation.from_json(blurred.to_json())
+    assert (read.rows[0].description, read.rows[0].drawn_from) == ("the model", "text")
+    assert read.judges[0].description == blurred.judges[0].description
+    assert read.boards == blurred.boards
+    values["rows"][0]["description"] = values["rows"][0].pop("what")
+    with pytest.raises(DataError, match="is not an evaluation"):
+        Evaluation.from_json(json.dumps(values))
 
 
 def test_a_skipped_first_frame_is_judged_nowhere(plan, painters):
@@ -185,16 +201,16 @@ def test_without_a_judge_its_figures_are_absent_with_the_reason(plan, painters, 
     assert evaluation.judges == ()
     for name in ("label_f1", "placed_accuracy", "fid_domain"):
         assert evaluation.absent[name] == "there is no domain judge: the data has no labels"
-    assert set(evaluation.row("model").figures) == {"ssim", "object_error", "sharpness", "diversity"}
-    assert evaluation.boards.by == "ssim"
+    assert set(evaluation.row("model").metrics) == {"ssim", "object_error", "sharpness", "diversity"}
+    assert evaluation.boards.ranked_by == "ssim"
 
 
 def test_one_story_is_enough(plan, painters, world, tmp_path):
     root = world.write_examples(tmp_path, {"train": world.train, "test": world.test[:1]})
     evaluation = evaluate(plan(painters.blurred, root))
     assert evaluation.stories == 1
-    assert evaluation.row("model").figures["ssim"].low is None
-    assert evaluation.absent["fsd_domain"] == "one sample has no covariance; give more stories"
+    assert evaluation.row("model").metrics["ssim"].low is None
+    assert evaluation.absent["fsd_domain"] == "one sample has no covariance; evaluate more stories"
     assert evaluation.boards.worst == ()
 
 
@@ -214,7 +230,7 @@ def test_an_empty_split_is_said(plan, painters, world, tmp_path):
 def test_a_judge_of_other_labels_is_said(plan, painters, world, tmp_path):
     root = world.write_examples(tmp_path, {"train": world.train, "test": world.test})
     (root / "labels.json").write_text(json.dumps(["a", "b", "c", "d"]))
-    with pytest.raises(ModelError, match=r"tells the labels \['red'.*expected those of the data: \['a'"):
+    with pytest.raises(ModelError, match=r"detects the labels \['red'.*expected those of the data: \['a'"):
         evaluate(plan(painters.truth, root))
 
 

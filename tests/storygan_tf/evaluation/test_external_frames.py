@@ -133,7 +133,7 @@ def test_it_travels_to_workers_as_names_alone(tmp_path):
     content = pickle.dumps(images)
     assert len(content) < 1000
     copy = pickle.loads(content)
-    assert (copy.layout, copy.given) == ("cpcsv", "text and gold labels")
+    assert (copy.layout, copy.drawn_from) == ("cpcsv", "text and gold labels")
     assert np.array_equal(copy.read(IDS), images.read(IDS))
     assert copy.read([]).shape == (0, T, 64, 64, 3)
 
@@ -181,9 +181,9 @@ def test_names_are_taken_as_they_are_written(tmp_path):
 def test_continuation_that_was_not_said_or_said_wrongly_is_recognised(tmp_path, layout):
     write_images(tmp_path / "all", layout, IDS, frames_of)
     write_images(tmp_path / "rest", layout, IDS, frames_of, skip_first_frame=True)
-    with pytest.raises(DataError, match=r"found 6 frames.*expected 9.*2 frames a story.*with --skip-first-frame"):
+    with pytest.raises(DataError, match=r"found 6 frames.*expected 9.*2 frames per story.*with --skip-first-frame"):
         ImageFrames(tmp_path / "rest", layout, IDS, T)
-    with pytest.raises(DataError, match=r"found 9 frames.*expected 6.*3 frames a story.*without --skip-first-frame"):
+    with pytest.raises(DataError, match=r"found 9 frames.*expected 6.*3 frames per story.*without --skip-first-frame"):
         ImageFrames(tmp_path / "all", layout, IDS, T, skip_first_frame=True)
 
 
@@ -238,7 +238,7 @@ def test_a_picture_that_cannot_be_read_is_named(tmp_path):
     images = ImageFrames(tmp_path / "out", "auto", IDS, T)
     (tmp_path / "out/img-1-2.png").write_bytes(b"none")
     (tmp_path / "out/img-2-0.png").unlink()
-    with pytest.raises(DataError, match=r"out/img-1-2\.png: found not a picture of a known format, expected a picture"):
+    with pytest.raises(DataError, match=r"out/img-1-2\.png: found not a picture of a known format, expected an image"):
         images.read(["s7", "s10"])
     with pytest.raises(DataError, match=r"out/img-2-0\.png: found missing image"):
         images.read(["s9"])
@@ -247,14 +247,14 @@ def test_a_picture_that_cannot_be_read_is_named(tmp_path):
 
 def test_a_story_that_is_none_of_them_is_named(tmp_path):
     write_images(tmp_path / "out", "storyviz", IDS, frames_of)
-    with pytest.raises(DataError, match=r"story 's11': is none of the 3 test stories.*did you mean 's"):
+    with pytest.raises(DataError, match=r"story 's11': is not among the 3 test stories.*did you mean 's"):
         ImageFrames(tmp_path / "out", "auto", IDS, T).read(["s7", "s11"])
 
 
 def test_writing_replaces_nothing_and_leaves_nothing_behind(tmp_path):
     write_images(tmp_path / "out", "arldm", IDS, frames_of)
     for layout, target, message in (
-        ("arldm", "out", "found something there"),
+        ("arldm", "out", "exists already"),
         ("auto", "new", "expected one of story"),
     ):
         with pytest.raises(DataError, match=message):

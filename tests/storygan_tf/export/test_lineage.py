@@ -88,7 +88,7 @@ def test_a_run_a_base_and_a_version_directory_tell_their_lineage(run_dir):
 
 def test_a_model_without_a_lineage_is_told_with_the_way_out(tmp_path):
     make_model(tmp_path / "7")
-    with pytest.raises(ModelError, match=r"tells no lineage, expected .*lineage.json.*`storygan run` pushes"):
+    with pytest.raises(ModelError, match=r"has no lineage, expected .*lineage.json.*`storygan run` pushes"):
         read_lineage(tmp_path)
     with pytest.raises(ModelError, match="no such folder"):
         read_lineage(tmp_path / "missing")
@@ -117,7 +117,7 @@ def changed(**values):
         (changed(metrics={"ssim": "good"}), "field 'metrics': .* expected an object of numbers"),
         (changed(metrics={"ssim": True}), "field 'metrics': .* expected an object of numbers"),
         (changed(data=[1]), r"field 'data': found \[1\], expected an object"),
-        (changed(data={"mean": math.nan}), "is no JSON .found NaN, expected a number"),
+        (changed(data={"mean": math.nan}), "is not JSON .found NaN, expected a number"),
         (changed(settings={"preset": "paper"}), "settings_sha256: found .* expected .* one of the two was changed"),
     ],
 )

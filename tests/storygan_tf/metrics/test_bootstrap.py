@@ -97,7 +97,7 @@ def test_memory_does_not_grow_with_the_draws(monkeypatch):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 40e6  # all draws at once: 48 MB of indices and as much of weights
-    monkeypatch.setattr(bootstrap, "_AT_ONCE", 1)
+    monkeypatch.setattr(bootstrap, "_MAX_INDICES", 1)
     assert interval(numerators, denominators, seed=1, replicates=60) == pytest.approx(large, rel=1e-12)
 
 

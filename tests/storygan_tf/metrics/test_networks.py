@@ -154,8 +154,8 @@ def test_a_saved_model_and_an_onnx_file_of_the_same_weights_give_the_same_featur
     assert (features.dtype, features.shape) == (np.float32, (5, 2048))
     assert features.std(axis=0).min() > 0.001
     np.testing.assert_allclose(exported.features(frames), features, atol=1e-4)
-    assert saved_model.what == f"SavedModel {like_inception.resolve()}"
-    assert exported.what == "ONNX network.onnx"
+    assert saved_model.description == f"SavedModel {like_inception.resolve()}"
+    assert exported.description == "ONNX network.onnx"
 
 
 def test_fids_pixels_are_made_as_the_field_makes_them():
@@ -303,7 +303,7 @@ def test_a_classifier_as_a_saved_model(describe, tmp_path):
 
 def test_only_a_classifier_tells_labels(describe):
     network = load_network(describe(channel_means(), SMALL))
-    with pytest.raises(ModelError, match=r"no classifier.*'labels' and 'scores'"):
+    with pytest.raises(ModelError, match=r"not a classifier.*'labels' and 'scores'"):
         network.labels(frames_of(1, 64, 64))
 
 
@@ -336,7 +336,7 @@ def test_a_hub_handle_from_a_filled_cache(like_inception, describe, tmp_path, mo
     shutil.copytree(like_inception, tmp_path / hashlib.sha1(HANDLE.encode()).hexdigest())
     network = load_network(describe(HANDLE, INCEPTION, layout="nhwc"))
     local = load_network(describe(like_inception, INCEPTION, layout="nhwc"))
-    assert (network.what, network.sha256) == (HANDLE, local.sha256)
+    assert (network.description, network.sha256) == (HANDLE, local.sha256)
     np.testing.assert_array_equal(network.features(frames_of(2, 64, 64)), local.features(frames_of(2, 64, 64)))
 
 
@@ -486,7 +486,7 @@ def test_a_corrupt_onnx_file(describe, tmp_path, harm):
     file = tmp_path / "network.onnx"
     whole = file.read_bytes()
     file.write_bytes({"empty": b"", "cut": whole[: len(whole) // 2], "other": b"no network at all"}[harm])
-    refused(path, "network.onnx", "cannot be loaded", "whole ONNX file")
+    refused(path, "network.onnx", "cannot be loaded", "complete ONNX file")
 
 
 def test_onnx_weights_in_another_file_are_refused_even_where_they_could_be_found(describe, tmp_path, monkeypatch):

@@ -14,8 +14,14 @@ from PIL import Image
 from storygan_tf.common.errors import DataError
 from storygan_tf.data.storyboard import FRAME
 from storygan_tf.evaluation import metric_names
-from storygan_tf.evaluation.result import Figure, Judge
-from storygan_tf.reporting.comparison import TERMINAL, ComparedModel, StoryToShow, comparison_table, render_comparison
+from storygan_tf.evaluation.result import Judge, MetricValue
+from storygan_tf.reporting.comparison import (
+    TERMINAL_WIDTH,
+    ComparedModel,
+    StoryToShow,
+    comparison_table,
+    render_comparison,
+)
 
 SENTENCES = ("A red cube.", "A blue ball.", "Rain.", "The end.")
 COLOURS = {"true": 0, "first": 80, "second": 160}
@@ -26,10 +32,10 @@ def frames(grey):
 
 
 def with_row(evaluation, name, **values):
-    """Returns an evaluation with other figures in a row."""
-    changed = {key: Figure(value) for key, value in values.items()}
+    """Returns an evaluation with other metrics in a row."""
+    changed = {key: MetricValue(value) for key, value in values.items()}
     rows = (
-        dataclasses.replace(row, figures={**row.figures, **changed}) if row.name == name else row
+        dataclasses.replace(row, metrics={**row.metrics, **changed}) if row.name == name else row
         for row in evaluation.rows
     )
     return dataclasses.replace(evaluation, rows=tuple(rows))
@@ -69,7 +75,7 @@ def test_the_table_has_each_model_and_the_baselines_once(compared):
 
 def test_the_table_fits_a_terminal_and_names_the_judge_and_the_conditions(compared):
     text = comparison_table(compared)
-    assert max(map(len, text.splitlines())) <= TERMINAL
+    assert max(map(len, text.splitlines())) <= TERMINAL_WIDTH
     assert "48 stories of 4 frames, split test, seed 1" in text
     assert "judge f00df00df00d: domain judge" in text
     assert "absent: FID: no network was given" in text
@@ -133,7 +139,7 @@ def test_a_model_without_labels_has_a_table_too(bare_evaluation):
             {"judges": (Judge(metric_names.LABELS, "another", "ab" * 32),)},
             "judges: found labels f00d.* and labels abab",
         ),
-        ({"skipped_frames": 1}, "first frames not judged: found 0 and 1"),
+        ({"skipped_frames": 1}, "skipped first frames: found 0 and 1"),
         ({"frames": 5}, "frames: found 4 and 5"),
     ],
 )

@@ -46,10 +46,10 @@ def test_it_tells_what_the_model_is_and_how_it_was_trained(rich_evaluation):
 
 def test_its_figures_stand_beside_the_baselines_with_intervals(rich_evaluation):
     rows = {row[0]: row[1:] for row in tables(card(rich_evaluation))[1]}
-    assert rows["figure"] == ["model", "served model", "true frames", "random story", "background"]
+    assert rows["metric"] == ["model", "served model", "true frames", "random story", "background"]
     assert rows["SSIM, higher is better"][:3] == ["0.812 (0.801 to 0.823)", "0.800 (0.789 to 0.811)", "1.000"]
     assert rows["diversity, higher is better"][2:] == ["absent"] * 3
-    assert len(rows) == 1 + len(rich_evaluation.rows[0].figures)
+    assert len(rows) == 1 + len(rich_evaluation.rows[0].metrics)
 
 
 def test_every_table_has_as_many_cells_in_each_row(rich_evaluation, bare_evaluation):
@@ -65,7 +65,7 @@ def test_it_tells_judges_verdict_and_lineage(rich_evaluation, failed_check):
     assert r"- Failed: min\_f1\_over\_random: Label F1" in text
     assert r"| run\_id | 20240501 |" in text
     assert "| code.trainer | c0de |" in text
-    assert "0.123456" not in text, "figures have a section of their own"
+    assert "0.123456" not in text, "metrics have a section of their own"
     assert "**Blessed.**" in card(rich_evaluation)
 
 
@@ -82,10 +82,10 @@ def test_what_is_not_there_is_told(bare_evaluation):
     text = card(bare_evaluation, {}, {}, {})
     assert text.startswith("# StoryGAN\n")
     for told in (
-        "the figures are of pixels alone",
+        "the metrics are computed from pixels alone",
         "- label F1: the data has no labels",
-        "Its settings were not told.",
-        "Its lineage was not told.",
+        "Its settings are unknown.",
+        "Its lineage is unknown.",
         '    "A sentence.",\n' * 4,
     ):
         assert told in text
@@ -98,7 +98,7 @@ def test_what_the_data_says_is_text(rich_evaluation):
         label_names=(hostile,),
         absent={"fid": hostile},
         checks=(Check(hostile, 1.0, 0.0, True, hostile),),
-        rows=tuple(dataclasses.replace(row, what=hostile, given=hostile) for row in rich_evaluation.rows),
+        rows=tuple(dataclasses.replace(row, description=hostile, drawn_from=hostile) for row in rich_evaluation.rows),
         split=hostile,
     )
     text = card(evaluation, {**SETTINGS, "preset": hostile}, {"run_id": hostile}, {**INFO, "encoder": hostile})

@@ -182,14 +182,14 @@ def test_a_full_report_is_whole_and_silent(browser, rich_evaluation, failed_chec
     assert len(facts["images"]) == len(BOARDS)
     assert min(facts["images"]) > 600
     assert facts["headings"] == [
-        "Figures",
+        "Metrics",
         "Test stories",
-        "Labels one by one",
-        "What is taken for what",
+        "Single labels",
+        "Confused attributes",
         "Training",
         "Data",
-        "Published figures of the field",
-        "How to repeat it",
+        "Published metrics of other systems",
+        "How to repeat this run",
         "Settings",
         "Lineage",
     ]
@@ -208,17 +208,17 @@ def test_a_comparison_is_whole_and_silent(browser, rich_evaluation, tmp_path):
     assert wrong == []
     assert len(facts["images"]) == 3
     assert min(facts["images"]) > 600
-    assert facts["headings"] == ["Figures", "Stories"]
+    assert facts["headings"] == ["Metrics", "Stories"]
     assert facts["width"] == 0, "the page is wider than 1000 pixels"
 
 
 def test_a_page_that_is_not_whole_would_be_noticed(browser, tmp_path):
     path = tmp_path / "broken.html"
     path.write_text(
-        "<img src='missing.png'><link rel=stylesheet href='http://figures.invalid/a.css'>"
+        "<img src='missing.png'><link rel=stylesheet href='http://metrics.invalid/a.css'>"
         "<script>console.log('hello'); undefined_function()</script>"
     )
     facts, wrong = browser.visit(path)
     assert facts["images"] == [0]
-    for expected in ("missing.png", "figures.invalid", "failed:", "hello", "exception: Uncaught"):
+    for expected in ("missing.png", "metrics.invalid", "failed:", "hello", "exception: Uncaught"):
         assert any(expected in text for text in wrong), expected

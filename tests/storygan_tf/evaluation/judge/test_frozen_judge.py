@@ -9,7 +9,7 @@ from storygan_tf.data.blocks import clevr
 from storygan_tf.data.datasets import open_dataset
 from storygan_tf.data.datasets.story import load_frame
 from storygan_tf.evaluation.judge.judge import BLOCKS, load_judge
-from storygan_tf.evaluation.judge.judge_training import judge_figures
+from storygan_tf.evaluation.judge.judge_training import judge_metrics
 
 MAX_BYTES = 2 * 10**6
 
@@ -26,7 +26,7 @@ def test_it_is_at_most_two_megabytes():
 
 
 def test_it_tells_what_blocks_stories_are_labelled_with(judge):
-    assert judge.what == "the frozen judge of blocks"
+    assert judge.description == "the frozen judge of blocks"
     assert judge.label_names == tuple(sorted(clevr.LABELS))
     assert judge.attributes == {
         "shape": tuple(sorted(clevr.SHAPES)),
@@ -39,9 +39,9 @@ def test_it_tells_what_blocks_stories_are_labelled_with(judge):
 
 def test_it_sees_nothing_on_the_empty_table(judge):
     background = judge.networks.labels.background.numpy()
-    assert not judge.look(background[np.newaxis])[0].any()
+    assert not judge.judge_frames(background[np.newaxis])[0].any()
     grain = np.random.default_rng(1).normal(0, 5, (20, *background.shape))
-    assert judge.look((background + grain).clip(0, 255).astype(np.uint8))[0].mean() < 0.01
+    assert judge.judge_frames((background + grain).clip(0, 255).astype(np.uint8))[0].mean() < 0.01
 
 
 def test_it_judges_fresh_stories_right_and_the_background_not_at_all(judge, tmp_path):
@@ -54,10 +54,10 @@ def test_it_judges_fresh_stories_right_and_the_background_not_at_all(judge, tmp_
     images = np.stack([[load_frame(path) for path in story.images] for story in stories])
     labels = np.array([[[name in frame for name in judge.label_names] for frame in story.labels] for story in stories])
     objects = [story.objects for story in stories]
-    figures = judge_figures(judge, images, labels, objects)
-    assert figures["label_f1"] >= 0.95
-    assert figures["placed_accuracy"] >= 0.9
+    metrics = judge_metrics(judge, images, labels, objects)
+    assert metrics["label_f1"] >= 0.95
+    assert metrics["placed_accuracy"] >= 0.9
     empty = np.broadcast_to(judge.networks.labels.background.numpy(), images.shape)
-    floor = judge_figures(judge, empty, labels, objects)
+    floor = judge_metrics(judge, empty, labels, objects)
     assert floor["label_f1"] < 0.01
     assert floor["placed_accuracy"] < 0.15

@@ -35,7 +35,7 @@ def test_blocks_gets_the_frozen_judge(choose, write_examples, frozen):
     examples = write_examples(source=BLOCKS_SOURCE, labels=False)
     judge, _ = choose(examples)
     assert judge.sha256 == frozen.sha256
-    assert judge.what == frozen.what == "the frozen judge of blocks"
+    assert judge.description == frozen.description == "the frozen judge of blocks"
 
 
 @pytest.mark.slow
@@ -48,7 +48,7 @@ def test_other_data_gets_one_trained_as_the_settings_say(choose, write_examples)
     passes, examples = [], write_examples(count=12)
     judge, reason = choose(examples, lambda *told: passes.append(told), classifier_stories=9, classifier_epochs=2)
     assert reason == ""
-    assert judge.what == "trained on 24 frames of the data set's training stories"
+    assert judge.description == "trained on 24 frames of the data set's training stories"
     assert judge.held_out.keys() == {"label_f1", "frame_accuracy", "placed_accuracy", "training_frames"}
     assert passes == [(1, 2), (2, 2)]
     other, _ = choose(examples, classifier_stories=9, classifier_epochs=2, seed=2)
@@ -58,7 +58,7 @@ def test_other_data_gets_one_trained_as_the_settings_say(choose, write_examples)
 @pytest.mark.slow
 def test_one_is_trained_on_blocks_where_that_is_asked(choose, write_examples):
     judge, _ = choose(write_examples(source=BLOCKS_SOURCE, labels=False), judge="train")
-    assert judge.what.startswith("trained on")
+    assert judge.description.startswith("trained on")
     assert judge.attributes["shape"] == ("disc", "square")
 
 
@@ -67,13 +67,15 @@ def test_a_given_judge_is_taken_as_it_is(choose, write_examples, judge, tmp_path
     examples = write_examples()
     found, _ = choose(examples, judge=str(tmp_path / "given"))
     assert found.sha256 == judge.sha256
-    assert found.what == f"given by evaluation.judge: {judge.what}"
+    assert found.description == f"given by evaluation.judge: {judge.description}"
     (tmp_path / "out").rename(tmp_path / "again")
-    assert choose(examples, judge=str(tmp_path / "again"))[0].what == found.what
+    assert choose(examples, judge=str(tmp_path / "again"))[0].description == found.description
 
 
 def test_a_given_judge_of_other_labels_is_refused(choose, write_examples):
-    with pytest.raises(ModelError, match=r"evaluation.judge .*blocks: tells the labels \['blue', 'brown', ") as caught:
+    with pytest.raises(
+        ModelError, match=r"evaluation.judge .*blocks: detects the labels \['blue', 'brown', "
+    ) as caught:
         choose(write_examples(), judge=str(BLOCKS))
     assert "expected those of the data: ['blue', 'green', 'red', 'large']" in str(caught.value)
 

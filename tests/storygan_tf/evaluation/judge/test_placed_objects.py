@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from storygan_tf.evaluation.judge.placed import PlacedObjects, attributes_of
+from storygan_tf.evaluation.judge.placed_objects import PlacedObjects, attributes_of
 
 RED = {"shape": "cube", "colour": "red", "material": "metal", "size": "large", "x": 1.5, "y": 2}
 BLUE = {"shape": "cube", "colour": "blue", "material": "metal", "x": 30, "y": 40.25}
@@ -18,14 +18,14 @@ def test_attributes_are_those_that_every_object_has():
 
 
 def test_objects_stand_one_after_the_other():
-    placed = PlacedObjects.of(OBJECTS, {"colour": ("green", "red"), "shape": ("cube",)})
+    placed = PlacedObjects.from_stories(OBJECTS, {"colour": ("green", "red"), "shape": ("cube",)})
     np.testing.assert_array_equal(placed.places, [[1.5, 2], [1.5, 2], [30, 40.25], [30, 40.25]])
     np.testing.assert_array_equal(placed.frame_of, [0, 1, 1, 3])
     np.testing.assert_array_equal(placed.values, [[1, 0], [1, 0], [-1, 0], [-1, 0]])
 
 
 def test_no_objects_are_arrays_of_none():
-    placed = PlacedObjects.of([[[], []]], {"colour": ("red",)})
+    placed = PlacedObjects.from_stories([[[], []]], {"colour": ("red",)})
     assert placed.places.shape == (0, 2)
     assert placed.frame_of.shape == (0,)
     assert placed.values.shape == (0, 1)
