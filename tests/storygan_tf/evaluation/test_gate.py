@@ -73,14 +73,14 @@ def test_a_model_that_equals_a_random_story_is_not_blessed(metric, value, missed
     assert "not more than the required +0.000, 0.000 short." in checks[missed].why
 
 
-def test_thresholds_are_those_of_the_settings_and_null_asks_nothing():
+def test_thresholds_are_those_of_the_settings_and_null_has_no_check():
     checks = decide(GOOD, min_ssim_over_random=0.2, min_f1_over_floor=None)
     assert not checks["min_ssim_over_random"].passed
     assert checks["min_ssim_over_random"].why.endswith("+0.120, not more than the required +0.200, 0.080 short.")
     assert "min_f1_over_floor" not in checks
 
 
-def test_an_untrusted_judges_thresholds_do_not_apply_and_object_error_stands_in():
+def test_an_untrusted_judges_thresholds_do_not_apply_but_that_on_the_object_error_does():
     checks = decide(GOOD | {"label_f1": 0.0}, trusted=())
     assert checks["min_f1_over_floor"].passed is None
     assert "untrusted, its threshold does not apply: label F1 of the true frames is 0.980" in (
@@ -98,7 +98,7 @@ def test_placed_objects_are_trusted_apart_from_labels():
     assert checks["min_object_gain"].passed is None
 
 
-def test_a_threshold_below_nothing_does_not_stand_for_the_object_error():
+def test_a_negative_threshold_does_not_replace_that_on_the_object_error():
     empty = BASELINES["median_background"]
     checks = decide(
         empty, min_f1_over_floor=-0.01, min_f1_over_random=None, min_placed_over_random=None, min_ssim_over_random=None
@@ -107,13 +107,13 @@ def test_a_threshold_below_nothing_does_not_stand_for_the_object_error():
     assert checks["min_object_gain"].passed is False
 
 
-def test_without_an_interval_nothing_is_said_against_the_served_model():
+def test_without_an_interval_thresholds_against_the_served_model_do_not_apply():
     checks = decide(GOOD | {"label_f1": 0.1}, GOOD, min_f1_over_random=None)
     assert checks["max_f1_drop"].passed is None
     assert "too few stories to tell a difference from chance" in checks["max_f1_drop"].why
 
 
-def test_without_labels_object_error_stands_in():
+def test_without_labels_the_threshold_on_the_object_error_applies():
     labels = ("label_f1", "placed_accuracy", "fid_domain")
     good, empty = decide(GOOD, without=labels), decide(GOOD | {"object_error": 40.0}, without=labels)
     assert good["min_object_gain"].why == (

@@ -77,7 +77,7 @@ def test_a_folder_of_that_name_is_meant_where_it_is_written_as_a_path(tmp_path, 
         assert find_model(str(found)) == found, "a path that was found stays a path when it is handed on as text"
 
 
-def test_an_unknown_name_is_told_with_those_there_are(tmp_path, monkeypatch):
+def test_the_error_of_an_unknown_name_lists_the_known_ones(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(
         ModelError, match=r"--model block: no such folder and no pretrained model; did you mean 'blocks"
@@ -165,20 +165,20 @@ def change_lineage(version: Path, **values) -> None:
     (version / ASSETS_EXTRA / LINEAGE_FILE).write_text(dataclasses.replace(lineage, **values).to_json())
 
 
-def test_a_model_without_papers_is_refused(script, papers_alone, tmp_path):
+def test_a_model_without_card_and_lineage_is_refused(script, papers_alone, tmp_path):
     (papers_alone / ASSETS_EXTRA / MODEL_CARD).unlink()
     with pytest.raises(ModelError, match=r"has no model_card.md and lineage.json"):
         script.make(str(papers_alone), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_figures_missing_in_the_lineage_are_refused(script, papers_alone):
+def test_metrics_missing_in_the_lineage_are_refused(script, papers_alone):
     change_lineage(papers_alone, metrics={"ssim": 0.9})
     with pytest.raises(ModelError, match="lacks these metrics: object error, sharpness, diversity, label F1"):
         script.read_papers(papers_alone)
 
 
-def test_figures_missing_in_the_card_are_refused(script, papers_alone):
+def test_metrics_missing_in_the_card_are_refused(script, papers_alone):
     card = papers_alone / ASSETS_EXTRA / MODEL_CARD
     card.write_text(card.read_text().replace("\n| label F1", "\n| label"))
     with pytest.raises(ModelError, match=r"lacks these metrics: label F1\."):
@@ -249,7 +249,7 @@ def saved_tensors(version: Path) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.slow
-def test_a_model_that_is_refused_is_told_in_one_line(tmp_path):
+def test_the_error_of_a_rejected_model_is_one_line(tmp_path):
     command = [sys.executable, "-W", "ignore", SCRIPT, str(tmp_path), "--out", tmp_path / "out"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment())
     assert done.returncode == 1

@@ -237,12 +237,12 @@ def test_pictures_do_not_depend_on_the_batch(answers):
     assert difference(pixels(answers["serve_alone"]["image_bytes"])[0], pixels(answers["serve"]["image_bytes"])[1]) <= 1
 
 
-def test_the_seed_is_heeded(answers):
+def test_another_seed_gives_other_pictures(answers):
     for story in range(3):
         assert difference(answers["raw"]["images"][story], answers["raw_other_seeds"]["images"][story]) > 1
 
 
-def test_without_a_seed_it_is_made_of_the_sentences(answers, generator):
+def test_the_default_seed_is_a_hash_of_the_sentences(answers, generator):
     """So that other sentences have another seed, and `serving_default` is not `generate` with seed 0."""
     joined = tf.constant(["\n".join(story) for story in STORIES])
     hashed = tf.strings.to_hash_bucket_fast(joined, 2**62)
@@ -263,7 +263,7 @@ def test_examples_with_and_without_a_seed(answers):
 
 
 @pytest.mark.parametrize("question", ["serve_bad", "raw_bad", "examples_bad"])
-def test_a_bad_row_is_told_and_the_others_are_drawn(answers, question):
+def test_a_bad_row_has_an_error_and_the_others_are_drawn(answers, question):
     answer = answers[question]
     shape = (len(BAD), 1) if question == "examples_bad" else (len(BAD),)
     assert answer["error"].shape == shape
@@ -280,16 +280,16 @@ def test_a_bad_row_is_told_and_the_others_are_drawn(answers, question):
 
 
 @pytest.mark.parametrize("question", ["serve_wrong_frames", "raw_wrong_frames"])
-def test_another_number_of_sentences_is_told(answers, question):
+def test_another_number_of_sentences_is_an_error(answers, question):
     assert "stories of 3 sentences: sentences must be of shape [B, 3]" in answers[question]
 
 
 @pytest.mark.parametrize("question", ["vectors_wrong_frames", "vectors_wrong_size"])
-def test_vectors_of_another_shape_are_told(answers, question):
+def test_vectors_of_another_shape_are_an_error(answers, question):
     assert "stories of 3 sentences: vectors must be of shape [B, 3, 6]" in answers[question]
 
 
-def test_another_number_of_seeds_is_told(answers):
+def test_another_number_of_seeds_is_an_error(answers):
     assert "seed must be of shape [B]: one a story." in answers["raw_one_seed"]
 
 
@@ -298,7 +298,7 @@ def test_vectors_give_the_pictures_of_their_sentences(answers):
     assert difference(pixels(answers["vectors"]["image_bytes"]), answers["raw"]["images"]) <= 1
 
 
-def test_a_vector_that_is_none_is_told_and_the_others_are_drawn(answers):
+def test_a_vector_that_is_not_finite_has_an_error_and_the_others_are_drawn(answers):
     answer = answers["vectors_bad"]
     assert [text.decode() for text in answer["error"]] == [
         "the vector of sentence 2 has values that are not numbers (NaN or infinite).",
@@ -437,7 +437,7 @@ def same_pngs(one: np.ndarray, other: np.ndarray) -> None:
 # Writing
 
 
-def test_warm_up_requests_ask_every_signature(model):
+def test_warm_up_requests_call_every_signature(model):
     inputs = serving_warmup_inputs(CONFIG)
     signatures = tf.saved_model.load(str(model)).signatures
     logs = [
@@ -452,7 +452,7 @@ def test_warm_up_requests_ask_every_signature(model):
         assert answer.get("error", tf.constant([b""])).numpy()[0] == b""
 
 
-def test_info_lies_beside_the_model(model):
+def test_info_is_in_a_file_of_the_export(model):
     assert json.loads((model / "assets.extra" / "storygan.json").read_text()) == INFO
     assert [path.name for path in model.parent.iterdir()] == ["1"]
 
@@ -491,6 +491,7 @@ StoryGANExport.signatures = lambda self: {"info": signatures(self)["info"]}
 signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
 generator = StoryGenerator(StoryGANConfig(frames=1, sentence_size=512, context_size=16, generator_width=8))
 generator(tf.zeros([1, 1, 512]))
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 export_storygan(generator, embed, {}, sys.argv[1])
 """

@@ -35,7 +35,7 @@ def test_counts_agree_with_loops():
     assert list(zip(seen, shared, strict=True)) == expected
 
 
-def test_true_labels_seen_everywhere_are_all_seen():
+def test_perfect_predictions_detect_all_recurring_labels():
     true = np.random.default_rng(2).random((9, 4, 6)) < 0.5
     np.testing.assert_array_equal(*consistency_counts(true, true))
     np.testing.assert_array_equal(consistency_counts(true, np.zeros_like(true))[0], np.zeros(9))

@@ -107,7 +107,7 @@ def test_moments_add_up_in_any_grouping():
         np.testing.assert_array_equal(moments.scatter, moments.scatter.T)
 
 
-def test_a_small_covariance_survives_beside_a_great_mean():
+def test_a_small_covariance_is_exact_next_to_a_great_mean():
     features = 1e6 + 1e-2 * some_features(6)
     parts = [Moments.from_features(part) for part in np.array_split(features, 20)]
     added = functools.reduce(Moments.__add__, parts)

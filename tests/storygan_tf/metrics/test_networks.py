@@ -158,7 +158,7 @@ def test_a_saved_model_and_an_onnx_file_of_the_same_weights_give_the_same_featur
     assert exported.description == "ONNX network.onnx"
 
 
-def test_fids_pixels_are_made_as_the_field_makes_them():
+def test_the_input_of_fids_network_is_that_of_published_evaluations():
     """64x64 by Pillow, 299x299 by an independent bilinear filter without antialias, then -1..1."""
     spec = NetworkSpec("x", **INCEPTION, layout="nchw")
     frames = frames_of(2, 96, 128)
@@ -212,7 +212,7 @@ def like_r2plus1d(shape=("n", 3, 16, 112, 112), transposed=()) -> onnx.ModelProt
     return onnx_model(nodes, {"x": list(shape)}, weights)
 
 
-def test_a_story_network_sees_16_frames_of_four_normalised_at_112(describe):
+def test_the_input_of_a_story_network_is_16_normalized_frames_of_size_112(describe):
     """Against the same network worked out in NumPy from frames prepared by hand."""
     stories = frames_of(3, 4, 64, 64)
     network = load_network(describe(like_r2plus1d(), R2PLUS1D, output_size=512))
@@ -255,7 +255,7 @@ def test_frames_of_a_story_are_drawn_evenly(describe, frames, given, seen):
     np.testing.assert_allclose(load_network(path).features(stories), [seen], atol=1e-4)
 
 
-def test_a_story_network_that_needs_16_frames_says_so_where_the_json_does_not(describe):
+def test_a_story_network_of_16_frames_is_refused_if_the_json_does_not_say_so(describe):
     keys = {key: value for key, value in R2PLUS1D.items() if key != "frames"}
     refused(
         describe(like_r2plus1d(), keys, output_size=512), "[?, 3, 16, 112, 112]", "[n, 3, t, 112, 112]", "frames any"
@@ -301,7 +301,7 @@ def test_a_classifier_as_a_saved_model(describe, tmp_path):
     np.testing.assert_array_equal(saved_model.labels(frames), exported.labels(frames))
 
 
-def test_only_a_classifier_tells_labels(describe):
+def test_only_a_classifier_detects_labels(describe):
     network = load_network(describe(channel_means(), SMALL))
     with pytest.raises(ModelError, match=r"not a classifier.*'labels' and 'scores'"):
         network.labels(frames_of(1, 64, 64))
@@ -396,7 +396,7 @@ def test_the_hash_is_of_the_weights_and_the_json_not_of_their_place(describe, tm
     assert len({known, *others}) == 4
 
 
-def test_the_hash_of_a_saved_model_knows_every_file(like_inception, tmp_path, describe):
+def test_the_hash_of_a_saved_model_depends_on_every_file(like_inception, tmp_path, describe):
     folder = shutil.copytree(like_inception, tmp_path / "model")
     path = describe("model", INCEPTION, layout="nhwc")
     known = load_network(path).sha256
@@ -472,7 +472,7 @@ def test_a_json_without_keys(tmp_path):
 
 
 @pytest.mark.parametrize(("name", "found"), [("no.onnx", "nothing"), ("weights.pth", "another kind")])
-def test_no_network_where_the_json_says(describe, tmp_path, name, found):
+def test_a_missing_network_is_an_error(describe, tmp_path, name, found):
     (tmp_path / "weights.pth").write_bytes(b"weights")
     refused(describe(name, SMALL), found, name, "SavedModel folder or an .onnx file")
 
@@ -606,7 +606,7 @@ def test_no_such_signature(describe, like_inception):
     refused(path, "found the signatures ['serving_default']", "did you mean 'serving_default'")
 
 
-def test_a_saved_model_that_cannot_be_asked(describe, tmp_path):
+def test_a_saved_model_without_functions_is_refused(describe, tmp_path):
     tf.saved_model.save(tf.Module(), str(tmp_path / "model"))
     refused(describe("model", SMALL), "found the signatures none", "serving_default or default")
 

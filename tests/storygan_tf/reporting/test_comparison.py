@@ -92,7 +92,7 @@ def test_the_table_has_columns_that_only_one_model_has(compared):
     assert "absent: FID:" not in text
 
 
-def test_untrusted_figures_are_marked(compared):
+def test_untrusted_metrics_are_marked(compared):
     judged = [
         dataclasses.replace(
             entry,
@@ -109,7 +109,7 @@ def test_untrusted_figures_are_marked(compared):
     assert "† Untrusted:" in render_comparison(judged, [])
 
 
-def test_a_baseline_that_differs_is_told_of_each_model(compared):
+def test_a_baseline_that_differs_has_a_row_for_each_model(compared):
     first, second = compared
     same_in_print = dataclasses.replace(
         second, evaluation=with_row(second.evaluation, metric_names.BACKGROUND, frame_accuracy=1e-9)
@@ -195,7 +195,7 @@ def test_frames_that_are_missing_are_named(compared):
         render_comparison(compared, [story])
 
 
-def test_what_the_data_says_is_text(compared):
+def test_values_of_the_data_are_escaped(compared):
     hostile = "<script>alert('a')</script>"
     entry = ComparedModel(hostile, compared[0].evaluation, {hostile: frames(0)})
     html = render_comparison([entry], [StoryToShow(hostile, (hostile,) * 4, frames(0))])

@@ -77,7 +77,7 @@ def test_it_is_one_file_without_scripts_and_every_element_is_closed(rich_evaluat
     assert found.open == []
 
 
-def test_it_says_that_the_model_is_blessed_and_how_it_stands_to_each_threshold(rich_evaluation):
+def test_a_blessed_model_has_its_results_for_each_threshold(rich_evaluation):
     found = page(rich_evaluation)
     assert "Blessed." in found.text
     assert "Not blessed" not in found.text
@@ -89,7 +89,7 @@ def test_it_says_that_the_model_is_blessed_and_how_it_stands_to_each_threshold(r
     assert "†" not in found.text
 
 
-def test_it_says_why_a_model_is_not_blessed_and_by_how_much_it_missed(rich_evaluation, failed_check):
+def test_a_model_that_is_not_blessed_has_the_reason_and_the_missing_amount(rich_evaluation, failed_check):
     found = page(dataclasses.replace(rich_evaluation, checks=(failed_check,)))
     assert "Not blessed: not pushed." in found.text
     assert found.row("Failed")[1:] == [
@@ -100,19 +100,19 @@ def test_it_says_why_a_model_is_not_blessed_and_by_how_much_it_missed(rich_evalu
     ]
 
 
-def test_a_missed_upper_bound_is_told_without_a_sign(rich_evaluation):
+def test_the_missing_amount_of_an_upper_bound_has_no_sign(rich_evaluation):
     check = Check("max_fid_rise", 12.5, 0.0, False, "FID rose.")
     assert page(dataclasses.replace(rich_evaluation, checks=(check,))).row("Failed")[2:] == ["12.5", "0", "12.5"]
 
 
 @pytest.mark.parametrize("checks", [(), (Check("min_f1_over_floor", None, 0.0, None, "Label F1: absent."),)])
-def test_where_no_threshold_applies_it_says_so(rich_evaluation, checks):
+def test_a_report_without_applicable_thresholds_says_so(rich_evaluation, checks):
     text = page(dataclasses.replace(rich_evaluation, checks=checks)).text
     assert "Not blessed: not pushed." in text
     assert "No threshold applies" in text
 
 
-def test_every_row_has_its_figures_with_intervals(rich_evaluation):
+def test_every_row_has_its_metrics_with_intervals(rich_evaluation):
     found = page(rich_evaluation)
     assert found.row("metric") == ["metric", "model", "served model", "true frames", "random story", "background"]
     assert found.row("SSIM") == [
@@ -128,7 +128,7 @@ def test_every_row_has_its_figures_with_intervals(rich_evaluation):
     assert found.row("diversity")[1:] == ["2.142.00 to 2.30", "1.911.80 to 2.10", "absent", "absent", "absent"]
 
 
-def test_every_row_says_what_it_was_drawn_from_and_on_what_and_by_whom_it_was_judged(rich_evaluation):
+def test_every_row_has_its_inputs_its_stories_and_its_judges(rich_evaluation):
     found = page(dataclasses.replace(rich_evaluation, skipped_frames=1))
     what = "48 stories of 4 frames of the test split, without the first 1 of each story"
     assert found.row("model") == ["model", "the model", "text", what, "f00df00df00d"]
@@ -141,7 +141,7 @@ def test_every_row_says_what_it_was_drawn_from_and_on_what_and_by_whom_it_was_ju
     ]
 
 
-def test_figures_of_an_untrusted_judge_are_marked_and_others_are_not(rich_evaluation):
+def test_metrics_of_an_untrusted_judge_are_marked_and_others_are_not(rich_evaluation):
     judge = dataclasses.replace(rich_evaluation.judges[0], trusted=False)
     found = page(dataclasses.replace(rich_evaluation, judges=(judge,)), boards=BOARDS)
     assert "† Untrusted: the judge of these metrics does not reach 0.95 on the true test frames." in found.text
@@ -156,7 +156,7 @@ def test_figures_of_an_untrusted_judge_are_marked_and_others_are_not(rich_evalua
     assert "that the judge detects †." in found.text
 
 
-def test_without_labels_figures_are_absent_with_the_reason(bare_evaluation):
+def test_without_labels_metrics_are_absent_with_the_reason(bare_evaluation):
     found = page(bare_evaluation)
     assert "label F1: the data has no labels" in found.text
     assert "placed objects: the data does not tell where objects are" in found.text
@@ -175,7 +175,7 @@ def test_storyboards_come_with_the_value_that_ranks_them(rich_evaluation, bare_e
     assert "There are no storyboards." in page(bare_evaluation).text
 
 
-def test_a_label_is_drawn_beside_its_ceiling(rich_evaluation):
+def test_a_label_has_bars_for_the_model_and_the_ceiling(rich_evaluation):
     first = charts.label_bars(rich_evaluation)[0]
     assert first.name == "cube"
     assert [(bar.name, bar.text) for bar in first.bars] == [
@@ -187,7 +187,7 @@ def test_a_label_is_drawn_beside_its_ceiling(rich_evaluation):
     assert '<span class="bar served_model"><i style="width: 56.0%"></i>0.80</span>' in html
 
 
-def test_a_confusion_counts_objects_and_tells_what_is_right():
+def test_a_heatmap_has_fractions_of_lines_and_of_right_objects():
     confusion = Confusion(("red", "blue"), {"model": ((3, 1), (0, 0))})
     heat = charts.heatmap(confusion, "model")
     assert heat.lines == (((3, 0.75), (1, 0.25)), ((0, 0.0), (0, 0.0)))
@@ -196,13 +196,13 @@ def test_a_confusion_counts_objects_and_tells_what_is_right():
     assert charts.heatmap(Confusion(("red",), {"model": ((0,),)}), "model").right is None
 
 
-def test_confusions_of_the_model_stand_beside_the_ceiling(rich_evaluation):
+def test_the_ceiling_has_heatmaps_too(rich_evaluation):
     text = page(rich_evaluation).text
     assert text.count("The model: ") == text.count("The true frames (ceiling): ") == 2
     assert "The model: 76% right" in text
 
 
-def test_published_figures_stand_apart_from_the_rows(rich_evaluation):
+def test_published_metrics_are_not_among_the_rows(rich_evaluation):
     html = render_report(ReportContent(rich_evaluation))
     rows, published = html.split("<h2>Published metrics of other systems</h2>")
     for system, fid, f1, accuracy in PUBLISHED:
@@ -221,7 +221,7 @@ def test_data_and_rejects_are_counted_and_only_the_first_are_listed(rich_evaluat
     assert f"({MAX_REJECTS} of {MAX_REJECTS + 5})" in found.text
 
 
-def test_anomalies_are_told_with_split_and_feature_and_their_absence_too(rich_evaluation):
+def test_anomalies_are_listed_and_their_absence_is_reported(rich_evaluation):
     anomaly = {"split": "test", "feature": "<label>", "found": "The Linfty distance is 0.4.", "stops": False}
     found = page(rich_evaluation, anomalies=[anomaly])
     assert found.row("test") == ["test", "<label>", "The Linfty distance is 0.4."]
@@ -238,14 +238,14 @@ def test_statistics_are_single_values_or_bars():
     assert charts.statistics({"none": {"a": 0}})[1][0].bars[0].share == 0
 
 
-def test_of_many_bars_the_greatest_are_shown_in_their_order(rich_evaluation):
+def test_of_many_bars_the_greatest_are_kept_in_their_order(rich_evaluation):
     many = {f"w{number}": number % 40 + 1 for number in range(40)}
     (group,) = charts.statistics({"words": many})[1]
     assert [bar.name for bar in group.bars] == [f"w{number}" for number in range(40 - charts.MAX_BARS, 40)]
     assert f"and {40 - charts.MAX_BARS} more" in page(rich_evaluation, statistics={"words": many}).text
 
 
-def test_what_the_data_says_is_text(rich_evaluation):
+def test_values_of_the_data_are_escaped(rich_evaluation):
     hostile = "<script>alert('a')</script><img src=http://example.org/x.png>\"'"
     evaluation = dataclasses.replace(
         rich_evaluation,
@@ -282,7 +282,7 @@ def test_what_the_data_says_is_text(rich_evaluation):
     assert found.open == []
 
 
-def test_settings_go_by_their_dotted_names_and_quick_is_told_honestly(rich_evaluation):
+def test_settings_have_dotted_names_and_quick_has_a_note(rich_evaluation):
     settings = {"preset": "quick", "training": {"phases": [{"name": "warm_up", "epochs": 3}]}, "data": {"steps": []}}
     text = page(rich_evaluation, settings=settings).text
     for told in ("training.phases.warm_up.epochs", "data.steps", "soft blobs", "4 settings"):
@@ -291,7 +291,7 @@ def test_settings_go_by_their_dotted_names_and_quick_is_told_honestly(rich_evalu
     assert "The settings are unknown." in page(rich_evaluation).text
 
 
-def test_commands_and_lineage_are_there_to_repeat_it(rich_evaluation):
+def test_a_report_has_commands_and_lineage(rich_evaluation):
     lineage = {"run_id": "20240501", "code": {"trainer": "c0de"}, "settings": {"training": {"seed": 77}}}
     found = page(rich_evaluation, commands={"repeat": "storygan run --data D --out R"}, lineage=lineage)
     assert "storygan run --data D --out R" in found.text
@@ -301,7 +301,7 @@ def test_commands_and_lineage_are_there_to_repeat_it(rich_evaluation):
     assert "The lineage is unknown." in page(rich_evaluation).text
 
 
-def test_a_figure_is_drawn_where_its_value_lies(rich_evaluation):
+def test_a_dot_is_drawn_at_its_value(rich_evaluation):
     drawings = charts.dot_charts(charts.sources(rich_evaluation), rich_evaluation)
     ssim = next(chart for chart in drawings if chart.line.name == "ssim")
     model, served, real, random, background = ssim.dots
@@ -313,7 +313,7 @@ def test_a_figure_is_drawn_where_its_value_lies(rich_evaluation):
     assert [chart.line.name for chart in drawings] == list(rich_evaluation.rows[0].metrics)
 
 
-def test_a_figure_of_one_row_is_not_drawn_and_equal_figures_are(rich_evaluation):
+def test_a_metric_of_one_row_has_no_chart_and_equal_values_have_one(rich_evaluation):
     model, served = rich_evaluation.rows[:2]
     rows = (
         dataclasses.replace(model, metrics={"ssim": MetricValue(0.5), "diversity": MetricValue(1.0)}),
@@ -349,7 +349,7 @@ def test_losses_that_are_not_finite_are_left_out_and_one_epoch_is_enough(rich_ev
     assert "No history of losses was given." in page(rich_evaluation).text
 
 
-def test_the_settings_of_every_preset_can_be_told(rich_evaluation):
+def test_the_settings_of_every_preset_can_be_reported(rich_evaluation):
     for name in ("paper", "quick"):
         settings = dataclasses.asdict(load(name))
         assert "training.phases.adversarial.epochs" in page(rich_evaluation, settings=settings).text

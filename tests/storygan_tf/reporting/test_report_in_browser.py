@@ -162,7 +162,7 @@ def board(name):
     return buffer.getvalue()
 
 
-def test_a_full_report_is_whole_and_silent(browser, rich_evaluation, failed_check, tmp_path):
+def test_a_full_report_has_no_errors(browser, rich_evaluation, failed_check, tmp_path):
     untrusted = dataclasses.replace(rich_evaluation.judges[0], trusted=False)
     content = ReportContent(
         dataclasses.replace(rich_evaluation, checks=(*rich_evaluation.checks, failed_check), judges=(untrusted,)),
@@ -196,7 +196,7 @@ def test_a_full_report_is_whole_and_silent(browser, rich_evaluation, failed_chec
     assert facts["width"] == 0, "the page is wider than 1000 pixels"
 
 
-def test_a_comparison_is_whole_and_silent(browser, rich_evaluation, tmp_path):
+def test_a_comparison_has_no_errors(browser, rich_evaluation, tmp_path):
     compared = [
         ComparedModel(name, rich_evaluation, {f"s{n}": frames(n) for n in range(3)})
         for name in ("runs/a" * 20, "b", "c")
@@ -212,7 +212,7 @@ def test_a_comparison_is_whole_and_silent(browser, rich_evaluation, tmp_path):
     assert facts["width"] == 0, "the page is wider than 1000 pixels"
 
 
-def test_a_page_that_is_not_whole_would_be_noticed(browser, tmp_path):
+def test_errors_of_a_page_are_noticed(browser, tmp_path):
     path = tmp_path / "broken.html"
     path.write_text(
         "<img src='missing.png'><link rel=stylesheet href='http://metrics.invalid/a.css'>"

@@ -25,7 +25,7 @@ def test_it_is_at_most_two_megabytes():
     assert sum(path.stat().st_size for path in files) <= MAX_BYTES
 
 
-def test_it_tells_what_blocks_stories_are_labelled_with(judge):
+def test_it_detects_the_labels_and_attributes_of_blocks(judge):
     assert judge.description == "the frozen judge of blocks"
     assert judge.label_names == tuple(sorted(clevr.LABELS))
     assert judge.attributes == {
@@ -37,14 +37,14 @@ def test_it_tells_what_blocks_stories_are_labelled_with(judge):
     assert judge.held_out["placed_accuracy"] > 0.95
 
 
-def test_it_sees_nothing_on_the_empty_table(judge):
+def test_it_detects_nothing_on_the_empty_background(judge):
     background = judge.networks.labels.background.numpy()
     assert not judge.judge_frames(background[np.newaxis])[0].any()
     grain = np.random.default_rng(1).normal(0, 5, (20, *background.shape))
     assert judge.judge_frames((background + grain).clip(0, 255).astype(np.uint8))[0].mean() < 0.01
 
 
-def test_it_judges_fresh_stories_right_and_the_background_not_at_all(judge, tmp_path):
+def test_it_is_right_on_new_stories_and_detects_nothing_in_the_background(judge, tmp_path):
     pytest.importorskip("mitsuba", reason="the extra `render` is not installed")
     from storygan_tf.data.blocks.render import render_blocks
 

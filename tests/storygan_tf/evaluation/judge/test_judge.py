@@ -76,7 +76,7 @@ def test_a_judge_without_places_is_the_same_after_it_was_saved(quick_judge, tmp_
     )
 
 
-def test_tensorflow_alone_can_ask_it(judge, saved, others, tmp_path):
+def test_it_runs_on_tensorflow_alone(judge, saved, others, tmp_path):
     frames = others.images[:3, 2]
     np.save(tmp_path / "frames.npy", frames)
     answers = tmp_path / "answers.npz"
@@ -114,7 +114,7 @@ def test_a_frame_is_judged_alike_alone_and_among_others(judge, others, places):
     }
 
 
-def test_nothing_is_judged_as_nothing(judge):
+def test_no_frames_have_no_results(judge):
     none = np.zeros((0, 64, 64, 3), np.uint8)
     labels, features = judge.judge_frames(none)
     assert (labels.shape, features.shape) == ((0, 4), (0, 96))
@@ -133,7 +133,7 @@ def test_frames_of_another_type_or_shape_are_refused(judge, frames):
         judge.classify_objects(frames, np.zeros((1, 2), np.float32), np.zeros(1, np.int64))
 
 
-def test_as_many_places_as_frames_are_asked_for(judge, others):
+def test_another_number_of_places_than_frames_is_an_error(judge, others):
     with pytest.raises(ValueError, match=r"found \[2, 2\], expected \[3, 2\]"):
         judge.classify_objects(others.images[0], np.zeros((2, 2), np.float32), np.zeros(3, np.int64))
 
@@ -173,7 +173,7 @@ def test_weights_of_another_judge_are_refused(saved, quick_judge, tmp_path):
 
 
 @pytest.mark.parametrize("place", ["nothing", "file"])
-def test_what_is_no_folder_is_refused_by_its_path(tmp_path, place):
+def test_a_path_that_is_not_a_folder_is_refused(tmp_path, place):
     (tmp_path / "file").write_text("")
     with pytest.raises(ModelError, match=f"judge {tmp_path / place}: is no usable judge"):
         load_judge(tmp_path / place)
@@ -185,7 +185,7 @@ def test_a_place_that_cannot_be_written_is_named(judge, tmp_path):
         save_judge(judge, tmp_path / "file" / "judge")
 
 
-def test_either_a_judge_or_why_there_is_none_is_read(saved, judge, tmp_path):
+def test_a_folder_holds_a_judge_or_the_reason_why_there_is_none(saved, judge, tmp_path):
     found, reason = read_judge(saved)
     assert (found.sha256, reason) == (judge.sha256, "")
     save_missing_reason("the data has no labels", tmp_path / "none")

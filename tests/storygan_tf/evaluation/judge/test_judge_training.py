@@ -10,7 +10,7 @@ import pytest
 from storygan_tf.evaluation.judge.judge_training import judge_metrics, train_judge, untrainable_reason
 
 
-def test_it_learns_from_few_frames_and_its_own_figures_are_honest(judge, others):
+def test_it_learns_from_few_frames_and_its_held_out_metrics_are_right(judge, others):
     metrics = judge_metrics(judge, others.images, others.labels, others.objects)
     assert metrics["label_f1"] > 0.9
     assert metrics["placed_accuracy"] > 0.85
@@ -24,7 +24,7 @@ def test_one_story_of_eight_is_held_out(judge):
     assert judge.description == "trained on 147 frames of the data set's training stories"
 
 
-def test_progress_is_told_after_each_pass(judge, passes):
+def test_progress_is_reported_after_each_epoch(judge, passes):
     assert passes == [(done, 12) for done in range(1, 13)]
 
 
@@ -37,7 +37,7 @@ def test_its_attributes_are_those_of_the_data(judge):
     assert judge.label_names == ("blue", "green", "red", "large")
 
 
-def test_it_sees_nothing_in_the_background(judge, others, background):
+def test_it_detects_nothing_in_the_background(judge, others, background):
     empty = np.broadcast_to(background, others.images.shape)
     metrics = judge_metrics(judge, empty, others.labels, others.objects)
     assert metrics["label_f1"] == metrics["frame_accuracy"] == 0
@@ -45,14 +45,14 @@ def test_it_sees_nothing_in_the_background(judge, others, background):
 
 
 @pytest.mark.parametrize("size", [64, 8])
-def test_grain_is_no_object(judge, background, size):
+def test_noise_is_not_detected_as_an_object(judge, background, size):
     """Drawn frames have some, fine or coarse, where real ones have none."""
     grain = np.random.default_rng(1).normal(0, 9, (20, size, size, 3)).repeat(64 // size, 1).repeat(64 // size, 2)
     frames = (background + grain).clip(0, 255).astype(np.uint8)
     assert judge.judge_frames(frames)[0].mean() < 0.05
 
 
-def test_objects_are_looked_for_at_their_places(judge, others):
+def test_objects_are_classified_at_their_places(judge, others):
     """Other stories have the same kinds of objects, elsewhere."""
     other = judge_metrics(judge, np.roll(others.images, 1, axis=0), others.labels, others.objects)
     assert other["placed_accuracy"] < 0.3
@@ -63,7 +63,7 @@ def test_an_object_of_an_unknown_kind_is_never_right(judge, others):
     assert judge_metrics(judge, others.images, None, strange) == {"placed_accuracy": 0}
 
 
-def test_features_vary_by_100_over_the_training_frames_and_tell_bad_frames(judge, stories, others, background):
+def test_features_vary_by_100_over_the_training_frames_and_distinguish_bad_frames(judge, stories, others, background):
     frames = stories.images.reshape(-1, 64, 64, 3)
     _, features = judge.judge_frames(frames)
     assert features.shape == (len(frames), 96)
@@ -100,7 +100,7 @@ def test_objects_alone_still_give_features(quick_judge, others):
     assert {name: indices.shape for name, indices in told.items()} == {"shape": (2,), "colour": (2,)}
 
 
-def test_what_cannot_be_trained_on_is_refused(quick_judge, stories, background):
+def test_unusable_training_stories_are_refused(quick_judge, stories, background):
     with pytest.raises(ValueError, match="7 training stories are too few to train a judge \\(at least 8\\)"):
         quick_judge(count=7)
     with pytest.raises(ValueError, match="neither labels nor objects"):
@@ -109,7 +109,7 @@ def test_what_cannot_be_trained_on_is_refused(quick_judge, stories, background):
         train_judge(stories.images, stories.labels, ("red",), None, background, 1, 1)
 
 
-def test_why_no_judge_can_be_trained(stories):
+def test_untrainable_reason(stories):
     assert (
         untrainable_reason(56, (), [[[], []]])
         == untrainable_reason(3, (), None)
@@ -119,6 +119,6 @@ def test_why_no_judge_can_be_trained(stories):
     assert untrainable_reason(8, ("red",), None) == untrainable_reason(8, (), stories.objects) == ""
 
 
-def test_a_judge_is_not_changed_by_its_figures(judge):
+def test_the_hash_depends_on_held_out_metrics_but_not_on_the_description(judge):
     assert dataclasses.replace(judge, held_out={}).sha256 != judge.sha256
     assert dataclasses.replace(judge, description="another name").sha256 == judge.sha256

@@ -66,7 +66,7 @@ def difference():
     return (FRAMES.astype(np.float32) - BACKGROUND) / 64
 
 
-def test_the_label_network_that_is_kept_is_the_one_that_was_trained(course):
+def test_the_saved_label_network_is_the_trained_one(course):
     fit = LabelFit(FRAMES, RANDOM.integers(0, 2, (6, 5)).astype(np.float32), course)
     fit.run_epoch()
     fit.run_epoch()
@@ -77,7 +77,7 @@ def test_the_label_network_that_is_kept_is_the_one_that_was_trained(course):
     np.testing.assert_allclose(features, hidden.max(axis=(1, 2)), rtol=1e-4, atol=1e-4)
 
 
-def test_the_object_network_that_is_kept_is_the_one_that_was_trained(course):
+def test_the_saved_object_network_is_the_trained_one(course):
     values = np.stack([RANDOM.integers(0, size, 6) for size in (2, 3)], axis=1)
     fit = ObjectFit(FRAMES, PlacedObjects(PLACES, np.arange(6), values), [2, 3], course)
     fit.run_epoch()

@@ -17,14 +17,14 @@ def test_attributes_are_those_that_every_object_has():
     assert attributes_of([[[], []]]) == attributes_of(()) == {}
 
 
-def test_objects_stand_one_after_the_other():
+def test_objects_are_in_the_order_of_frames():
     placed = PlacedObjects.from_stories(OBJECTS, {"colour": ("green", "red"), "shape": ("cube",)})
     np.testing.assert_array_equal(placed.places, [[1.5, 2], [1.5, 2], [30, 40.25], [30, 40.25]])
     np.testing.assert_array_equal(placed.frame_of, [0, 1, 1, 3])
     np.testing.assert_array_equal(placed.values, [[1, 0], [1, 0], [-1, 0], [-1, 0]])
 
 
-def test_no_objects_are_arrays_of_none():
+def test_no_objects_are_empty_arrays():
     placed = PlacedObjects.from_stories([[[], []]], {"colour": ("red",)})
     assert placed.places.shape == (0, 2)
     assert placed.frame_of.shape == (0,)
