@@ -1,4 +1,4 @@
-"""Evaluations made by hand, for what is drawn and written of them."""
+"""Evaluations written by hand, for tests of reports."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from storygan_tf.evaluation.result import BoardStories, Check, Confusion, Evalua
 LABELS = ("cube", "sphere", "cylinder", "gray", "red", "blue", "green", "brown", "purple", "cyan", "yellow")
 
 
-def row(name: str, what: str, **values: tuple[float, float, float] | float) -> Row:
+def row(name: str, description: str, **values: tuple[float, float, float] | float) -> Row:
     """Returns a row of metrics: (value, low, high), or a value alone."""
-    given = "text" if name in (metric_names.MODEL, metric_names.SERVED) else "-"
+    drawn_from = "text" if name in (metric_names.MODEL, metric_names.SERVED) else "-"
     found = {
         key: MetricValue(*value) if isinstance(value, tuple) else MetricValue(value) for key, value in values.items()
     }
-    return Row(name, what, given, found)
+    return Row(name, description, drawn_from, found)
 
 
 ROWS = (
@@ -100,7 +100,7 @@ SHAPES = ("cube", "sphere", "cylinder")
 
 
 def matrix(size: int, right: int, wrong: int) -> tuple[tuple[int, ...], ...]:
-    """Returns counts: `right` on the diagonal, up to `wrong` beside it."""
+    """Returns counts: `right` on the diagonal, up to `wrong` elsewhere."""
     return tuple(
         tuple(right + i if i == j else (3 * i + 5 * j) % (wrong + 1) for j in range(size)) for i in range(size)
     )

@@ -107,10 +107,10 @@ class Painter:
 
     def __init__(self, draw, description="the model", samples=2):
         self.draw, self.description, self.samples = draw, description, samples
-        self.asked = []
+        self.calls = []
 
     def frames(self, batch, seed, sample=0):
-        self.asked.append((tuple(batch.ids), seed, sample))
+        self.calls.append((tuple(batch.ids), seed, sample))
         return self.draw(batch, sample)
 
 

@@ -1,4 +1,4 @@
-"""The metrics, their rows, and what is said about bad input."""
+"""The metrics of an evaluation, its rows, and errors of unusable input."""
 
 from __future__ import annotations
 
@@ -260,6 +260,6 @@ def test_placed_objects_are_trusted_by_their_own_ceiling(blurred):
 def test_two_samples_of_every_batch_are_drawn(plan, painters, world):
     painter = painters.of(painters.blurred.draw)
     evaluate(plan(painter, settings=EvaluationConfig(seed=3, replicates=40)))
-    first, *asked = painter.asked
+    first, *calls = painter.calls
     assert first == (tuple(story.name for story in world.test[:16]), 3, 0)
-    assert {(seed, sample) for _, seed, sample in asked} == {(3, 0), (3, 1)}
+    assert {(seed, sample) for _, seed, sample in calls} == {(3, 0), (3, 1)}

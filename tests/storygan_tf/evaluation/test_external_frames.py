@@ -1,4 +1,4 @@
-"""Frames of other systems: every layout is read as its system numbers it, and what does not fit is told."""
+"""Frames of other systems are read in every layout as its system numbers them; other files are errors."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def test_what_is_written_is_read_in_every_layout(tmp_path, layout, skip, named):
     write_images(tmp_path / "out", layout, IDS, frames_of, skip)
     images = ImageFrames(tmp_path / "out", layout if named else "auto", IDS, T, skip)
     assert images.layout == layout
-    asked = ["s9", "s7", "s10", "s9"]
-    assert levels(images.read(asked)) == [[level(name, frame) for frame in (1, 2, 3)[skip:]] for name in asked]
+    requested = ["s9", "s7", "s10", "s9"]
+    assert levels(images.read(requested)) == [[level(name, frame) for frame in (1, 2, 3)[skip:]] for name in requested]
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
@@ -272,9 +272,9 @@ def test_an_empty_folder_is_filled(tmp_path):
 
 
 def test_each_story_is_requested_once(tmp_path):
-    asked = []
-    write_images(tmp_path / "out", "arldm", IDS, lambda name: asked.append(name) or frames_of(name))
-    assert asked == ["s7", "s9", "s10"]
+    requested = []
+    write_images(tmp_path / "out", "arldm", IDS, lambda name: requested.append(name) or frames_of(name))
+    assert requested == ["s7", "s9", "s10"]
 
 
 def stored(folder, layout="auto", test_fraction=0.5, length=1000):

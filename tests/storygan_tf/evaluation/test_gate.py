@@ -1,4 +1,4 @@
-"""What is blessed and what is not: thresholds alone and beside the served model."""
+"""Which models are blessed: thresholds over baselines and against the served model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a model comes from is read from the model alone, and what is damaged is told."""
+"""A lineage is read from the model alone, and damaged ones are errors."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ def make_model(path, content=b"a graph"):
 def run_dir(tmp_path):
     for version in ("1", "12"):
         model = make_model(tmp_path / "serving_model" / "storygan" / version)
-        told = dataclasses.replace(LINEAGE, run_id=version)
-        (model / "assets.extra" / LINEAGE_FILE).write_text(told.to_json())
+        lineage = dataclasses.replace(LINEAGE, run_id=version)
+        (model / "assets.extra" / LINEAGE_FILE).write_text(lineage.to_json())
     return tmp_path
 
 
@@ -73,8 +73,8 @@ def test_json_holds_all_of_it_and_repeats_byte_for_byte():
 
 
 def test_the_initial_model_is_optional():
-    told = dataclasses.replace(LINEAGE, initial={"model": "blocks", "sha256": "1417" * 16})
-    assert Lineage.from_json(told.to_json()) == told
+    lineage = dataclasses.replace(LINEAGE, initial={"model": "blocks", "sha256": "1417" * 16})
+    assert Lineage.from_json(lineage.to_json()) == lineage
     earlier = json.loads(LINEAGE.to_json())
     del earlier["initial"]
     assert Lineage.from_json(json.dumps(earlier)) == LINEAGE
@@ -197,9 +197,9 @@ def test_nested_values_go_by_dotted_names():
 
 
 def test_a_summary_leaves_out_what_reports_have_sections_for():
-    told = dict(lineage_summary(dataclasses.asdict(LINEAGE)))
-    assert told["data.counts.train"] == "360"
-    assert not [name for name in told if name.startswith(("settings.", "metrics", "reason", "blessed"))]
+    summary = dict(lineage_summary(dataclasses.asdict(LINEAGE)))
+    assert summary["data.counts.train"] == "360"
+    assert not [name for name in summary if name.startswith(("settings.", "metrics", "reason", "blessed"))]
 
 
 def test_lineages_do_not_import_tensorflow():

@@ -1,4 +1,4 @@
-"""The models that ship with the package: found by name, small, whole, and made by one command."""
+"""The models that ship with the package: found by name, small, complete, and created by one command."""
 
 from __future__ import annotations
 
@@ -152,8 +152,8 @@ def built(config: StoryGANConfig) -> StoryGenerator:
 
 
 @pytest.fixture
-def papers_alone(tmp_path) -> Path:
-    """A version directory of which only what is told of it is real."""
+def documents_alone(tmp_path) -> Path:
+    """A version directory with a real model card and lineage, but no real model."""
     shutil.copytree(PRETRAINED / "blocks" / ASSETS_EXTRA, tmp_path / "3" / ASSETS_EXTRA)
     (tmp_path / "3" / "saved_model.pb").write_bytes(b"")
     return tmp_path / "3"
@@ -165,30 +165,30 @@ def change_lineage(version: Path, **values) -> None:
     (version / ASSETS_EXTRA / LINEAGE_FILE).write_text(dataclasses.replace(lineage, **values).to_json())
 
 
-def test_a_model_without_card_and_lineage_is_refused(script, papers_alone, tmp_path):
-    (papers_alone / ASSETS_EXTRA / MODEL_CARD).unlink()
+def test_a_model_without_card_and_lineage_is_refused(script, documents_alone, tmp_path):
+    (documents_alone / ASSETS_EXTRA / MODEL_CARD).unlink()
     with pytest.raises(ModelError, match=r"has no model_card.md and lineage.json"):
-        script.make(str(papers_alone), tmp_path / "out")
+        script.make(str(documents_alone), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_metrics_missing_in_the_lineage_are_refused(script, papers_alone):
-    change_lineage(papers_alone, metrics={"ssim": 0.9})
+def test_metrics_missing_in_the_lineage_are_refused(script, documents_alone):
+    change_lineage(documents_alone, metrics={"ssim": 0.9})
     with pytest.raises(ModelError, match="lacks these metrics: object error, sharpness, diversity, label F1"):
-        script.read_papers(papers_alone)
+        script.read_papers(documents_alone)
 
 
-def test_metrics_missing_in_the_card_are_refused(script, papers_alone):
-    card = papers_alone / ASSETS_EXTRA / MODEL_CARD
+def test_metrics_missing_in_the_card_are_refused(script, documents_alone):
+    card = documents_alone / ASSETS_EXTRA / MODEL_CARD
     card.write_text(card.read_text().replace("\n| label F1", "\n| label"))
     with pytest.raises(ModelError, match=r"lacks these metrics: label F1\."):
-        script.read_papers(papers_alone)
+        script.read_papers(documents_alone)
 
 
-def test_a_model_that_was_not_blessed_is_refused(script, papers_alone):
-    change_lineage(papers_alone, blessed=False, reason="SSIM is low.")
+def test_a_model_that_was_not_blessed_is_refused(script, documents_alone):
+    change_lineage(documents_alone, blessed=False, reason="SSIM is low.")
     with pytest.raises(ModelError, match=r"was not blessed: SSIM is low\."):
-        script.read_papers(papers_alone)
+        script.read_papers(documents_alone)
 
 
 def test_a_model_that_is_too_large_is_refused(script, tmp_path):

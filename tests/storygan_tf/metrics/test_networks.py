@@ -1,4 +1,4 @@
-"""Networks as users give them: small ones that keep the contracts of the field's, and many that do not."""
+"""User-supplied networks: small ones that match their descriptions, and many that do not."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def channel_means(*extra, shape=("n", 3, 8, 8), outputs=("y",), dtype=TensorProt
 
 @pytest.fixture
 def describe(tmp_path):
-    """Gives a writer of the JSON beside a network: (network, keys...) -> path; an ONNX model is saved first."""
+    """Returns a function that writes a network's JSON: (network, keys...) -> path. An ONNX model is saved first."""
 
     def write(network, *described: dict, **keys) -> Path:
         if isinstance(network, onnx.ModelProto):
@@ -240,19 +240,19 @@ def test_every_layout_of_stories_gives_the_same_features(describe, layout, shape
 
 
 @pytest.mark.parametrize(
-    ("frames", "given", "seen"),
+    ("frames", "available", "chosen"),
     [(3, 8, [0, 4, 7]), (4, 4, [0, 1, 2, 3]), (5, 2, [0, 0, 0, 1, 1]), (None, 4, [0, 1, 2, 3]), (None, 2, [0, 1])],
 )
-def test_frames_of_a_story_are_drawn_evenly(describe, frames, given, seen):
-    """The network tells the brightness of each frame that it sees."""
+def test_frames_of_a_story_are_drawn_evenly(describe, frames, available, chosen):
+    """The network returns the brightness of each frame of its input."""
     brightness = onnx_model(
         [("ReduceMean", ["x"], ["y"], {"axes": [1, 3, 4], "keepdims": 0})], {"x": ["n", 3, "t", 8, 8]}
     )
-    story = np.arange(given, dtype=np.uint8)[np.newaxis, :, np.newaxis, np.newaxis, np.newaxis]
-    stories = np.broadcast_to(story, (1, given, 64, 64, 3))
-    keys = {"kind": "stories", "input_size": 8, "value_range": [0, 255], "layout": "ncthw", "output_size": len(seen)}
+    story = np.arange(available, dtype=np.uint8)[np.newaxis, :, np.newaxis, np.newaxis, np.newaxis]
+    stories = np.broadcast_to(story, (1, available, 64, 64, 3))
+    keys = {"kind": "stories", "input_size": 8, "value_range": [0, 255], "layout": "ncthw", "output_size": len(chosen)}
     path = describe(brightness, keys, **({} if frames is None else {"frames": frames}))
-    np.testing.assert_allclose(load_network(path).features(stories), [seen], atol=1e-4)
+    np.testing.assert_allclose(load_network(path).features(stories), [chosen], atol=1e-4)
 
 
 def test_a_story_network_of_16_frames_is_refused_if_the_json_does_not_say_so(describe):
@@ -325,13 +325,13 @@ def test_the_json_may_lie_inside_the_saved_model(like_inception, tmp_path, descr
     folder = shutil.copytree(like_inception, tmp_path / "model")
     inside = folder / "network.json"
     inside.write_text(json.dumps(INCEPTION | {"network": ".", "layout": "nhwc"}))
-    network, beside = load_network(inside), load_network(describe(like_inception, INCEPTION, layout="nhwc"))
-    assert network.sha256 == beside.sha256
-    np.testing.assert_array_equal(network.features(frames_of(1, 64, 64)), beside.features(frames_of(1, 64, 64)))
+    network, outside = load_network(inside), load_network(describe(like_inception, INCEPTION, layout="nhwc"))
+    assert network.sha256 == outside.sha256
+    np.testing.assert_array_equal(network.features(frames_of(1, 64, 64)), outside.features(frames_of(1, 64, 64)))
 
 
 def test_a_hub_handle_from_a_filled_cache(like_inception, describe, tmp_path, monkeypatch):
-    """As on a machine that reaches no hub: the cache names a module by the SHA-1 of its handle."""
+    """As on a machine without access to the hub: the cache names a module by the SHA-1 of its handle."""
     monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path))
     shutil.copytree(like_inception, tmp_path / hashlib.sha1(HANDLE.encode()).hexdigest())
     network = load_network(describe(HANDLE, INCEPTION, layout="nhwc"))

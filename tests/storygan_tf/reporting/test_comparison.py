@@ -1,4 +1,4 @@
-"""Models side by side: only what compares, baselines once, everything on the page."""
+"""Comparisons: only comparable models, baselines once, everything on the page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The model card says what a model is and how it was judged, and its example works as written."""
+"""The model card describes the model and its evaluation, and its example works as written."""
 
 from __future__ import annotations
 
@@ -36,8 +36,15 @@ def tables(text):
 def test_it_describes_the_model_and_its_training(rich_evaluation):
     text = card(rich_evaluation)
     assert text.startswith("# StoryGAN quick\n")
-    for told in ("(embedded)", "exactly 4 sentences", "it knows 1 words", "seed 1", "- train: 360", "- labels: cube,"):
-        assert told in text
+    for expected in (
+        "(embedded)",
+        "exactly 4 sentences",
+        "it knows 1 words",
+        "seed 1",
+        "- train: 360",
+        "- labels: cube,",
+    ):
+        assert expected in text
     phases = tables(text)[0]
     assert [row[0] for row in phases[1:]] == [
         phase["name"].replace("_", r"\_") for phase in SETTINGS["training"]["phases"]
@@ -81,14 +88,14 @@ def test_untrusted_metrics_are_marked(rich_evaluation):
 def test_missing_parts_are_mentioned(bare_evaluation):
     text = card(bare_evaluation, {}, {}, {})
     assert text.startswith("# StoryGAN\n")
-    for told in (
+    for expected in (
         "the metrics are computed from pixels alone",
         "- label F1: the data has no labels",
         "Its settings are unknown.",
         "Its lineage is unknown.",
         '    "A sentence.",\n' * 4,
     ):
-        assert told in text
+        assert expected in text
 
 
 def test_values_of_the_data_are_escaped(rich_evaluation):
@@ -126,7 +133,7 @@ def export():
 
 
 def test_the_way_to_load_it_works_as_written(rich_evaluation, export, tmp_path):
-    # The one signature that the example asks: all of them take long to save.
+    # Only the signature of the example is saved, because saving all of them takes long.
     tf.saved_model.save(export, str(tmp_path), signatures={"generate": export.signatures()["generate"]})
     (code,) = re.findall(r"```python\n(.*?)^```", card(rich_evaluation), re.DOTALL | re.MULTILINE)
     assert '"path/of/this/version"' in code

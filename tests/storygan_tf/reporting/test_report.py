@@ -1,4 +1,4 @@
-"""The report is whole in one file, says what was found, and lets nothing in the data speak as HTML."""
+"""The report is one complete file, has all results, and escapes all values."""
 
 from __future__ import annotations
 
@@ -285,8 +285,8 @@ def test_values_of_the_data_are_escaped(rich_evaluation):
 def test_settings_have_dotted_names_and_quick_has_a_note(rich_evaluation):
     settings = {"preset": "quick", "training": {"phases": [{"name": "warm_up", "epochs": 3}]}, "data": {"steps": []}}
     text = page(rich_evaluation, settings=settings).text
-    for told in ("training.phases.warm_up.epochs", "data.steps", "soft blobs", "4 settings"):
-        assert told in text
+    for expected in ("training.phases.warm_up.epochs", "data.steps", "soft blobs", "4 settings"):
+        assert expected in text
     assert "soft blobs" not in page(rich_evaluation, settings={"preset": "paper"}).text
     assert "The settings are unknown." in page(rich_evaluation).text
 

@@ -1,4 +1,4 @@
-"""The pages in a real browser: every picture is there, nothing goes wrong, and nothing is asked of the network."""
+"""The pages in a real browser: every image loads, there are no errors, and no requests to the network."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ FLAGS = (
     "--remote-debugging-pipe",
 )
 
-PATIENCE = 60
-"""Seconds that an answer of the browser may take."""
+PATIENCE = 120
+"""Most seconds to wait for an answer of the browser."""
 
 CONNECT = """
 import os, sys
@@ -58,7 +58,7 @@ FACTS = """new Promise(done => setTimeout(() => done({
     headings: [...document.querySelectorAll("h2")].map(heading => heading.textContent),
     width: document.documentElement.scrollWidth - document.documentElement.clientWidth,
 }), 300))"""
-"""What is asked of a page, a moment after it is loaded, so that late requests are seen."""
+"""Script that returns facts about a page, a moment after it has loaded, so that late requests are noticed."""
 
 
 class Browser:
@@ -116,7 +116,7 @@ class Browser:
             self.events.append(message)
 
     def visit(self, path):
-        """Opens a page; returns `FACTS` of it, and all that went wrong or was asked for meanwhile."""
+        """Opens a page; returns `FACTS` of it, and all errors and requests in the meantime."""
         target = self.ask("Target.createTarget", url="about:blank")["targetId"]
         session = self.ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Network", "Runtime", "Log"):
@@ -130,7 +130,7 @@ class Browser:
 
 
 def complaints(event, page):
-    """Yields what a page must not do: log, throw, fail to load, or ask for anything that is not inside it."""
+    """Yields errors, log messages and requests for anything outside the page."""
     method, given = event["method"], event["params"]
     if method == "Network.requestWillBeSent" and not given["request"]["url"].startswith(("data:", page)):
         yield f"request: {given['request']['url']}"

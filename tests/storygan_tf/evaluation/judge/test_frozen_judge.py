@@ -1,4 +1,4 @@
-"""The frozen judge of `blocks`: small, right on stories it never saw, and blind to the empty table."""
+"""The frozen judge of `blocks` is small, right on new stories, and detects nothing in the empty background."""
 
 from __future__ import annotations
 

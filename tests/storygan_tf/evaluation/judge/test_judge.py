@@ -1,4 +1,4 @@
-"""A judge is the same after it was saved, asks nothing but TensorFlow, and is refused where it was changed."""
+"""A judge is the same after it was saved, needs only TensorFlow, and is refused if it was changed."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ def test_it_is_the_same_after_it_was_saved(judge, saved, others, places):
     frames = others.images.reshape(-1, 64, 64, 3)
     for found, expected in zip(loaded.judge_frames(frames), judge.judge_frames(frames), strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-5)
-    told = loaded.classify_objects(frames, *places)
+    classified = loaded.classify_objects(frames, *places)
     for name, expected in judge.classify_objects(frames, *places).items():
-        np.testing.assert_array_equal(told[name], expected)
+        np.testing.assert_array_equal(classified[name], expected)
 
 
 def test_judge_json_keeps_its_keys(judge):
@@ -106,11 +106,11 @@ def test_a_frame_is_judged_alike_alone_and_among_others(judge, others, places):
     np.testing.assert_allclose(alone[1][0], features[133], rtol=1e-4, atol=1e-5)
     points, frame_of = places
     many = judge.classify_objects(frames, np.concatenate([points, points]), np.concatenate([frame_of, frame_of + 120]))
-    for told in many.values():
-        assert (told.shape, told.dtype) == ((240,), np.int64)
-        np.testing.assert_array_equal(told[:120], told[120:])
+    for classified in many.values():
+        assert (classified.shape, classified.dtype) == ((240,), np.int64)
+        np.testing.assert_array_equal(classified[:120], classified[120:])
     assert judge.classify_objects(frames, points[77:78], frame_of[77:78]) == {
-        name: told[77] for name, told in many.items()
+        name: classified[77] for name, classified in many.items()
     }
 
 
@@ -118,8 +118,12 @@ def test_no_frames_have_no_results(judge):
     none = np.zeros((0, 64, 64, 3), np.uint8)
     labels, features = judge.judge_frames(none)
     assert (labels.shape, features.shape) == ((0, 4), (0, 96))
-    told = judge.classify_objects(none, np.zeros((0, 2), np.float32), np.zeros(0, np.int64))
-    assert {name: indices.shape for name, indices in told.items()} == {"shape": (0,), "colour": (0,), "size": (0,)}
+    classified = judge.classify_objects(none, np.zeros((0, 2), np.float32), np.zeros(0, np.int64))
+    assert {name: indices.shape for name, indices in classified.items()} == {
+        "shape": (0,),
+        "colour": (0,),
+        "size": (0,),
+    }
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Which judge a data set gets: the frozen one, a trained one, a given one, or none with the reason."""
+"""The judge of a data set: the frozen one, a trained one, a configured one, or none with the reason."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_a_judge_is_trained_for_blocks_with_other_labels(choose, write_examples)
 
 def test_a_judge_of_other_data_is_trained_as_configured(choose, write_examples):
     passes, examples = [], write_examples(count=12)
-    judge, reason = choose(examples, lambda *told: passes.append(told), classifier_stories=9, classifier_epochs=2)
+    judge, reason = choose(examples, lambda *counts: passes.append(counts), classifier_stories=9, classifier_epochs=2)
     assert reason == ""
     assert judge.description == "trained on 24 frames of the data set's training stories"
     assert judge.held_out.keys() == {"label_f1", "frame_accuracy", "placed_accuracy", "training_frames"}

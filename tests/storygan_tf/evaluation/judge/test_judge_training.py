@@ -1,4 +1,4 @@
-"""A judge learns what is there and where, repeatably, and sees nothing in the background."""
+"""A judge learns labels and places, repeatably, and detects nothing in the background."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_it_detects_nothing_in_the_background(judge, others, background):
 
 @pytest.mark.parametrize("size", [64, 8])
 def test_noise_is_not_detected_as_an_object(judge, background, size):
-    """Drawn frames have some, fine or coarse, where real ones have none."""
+    """Generated frames have fine or coarse noise, which true frames do not have."""
     grain = np.random.default_rng(1).normal(0, 9, (20, size, size, 3)).repeat(64 // size, 1).repeat(64 // size, 2)
     frames = (background + grain).clip(0, 255).astype(np.uint8)
     assert judge.judge_frames(frames)[0].mean() < 0.05
@@ -93,11 +93,11 @@ def test_objects_alone_still_give_features(quick_judge, others):
     judge = quick_judge(labels=False, without=("size",))
     assert set(judge.held_out) == {"placed_accuracy", "training_frames"}
     assert list(judge.attributes) == ["shape", "colour"]
-    seen, features = judge.judge_frames(others.images[0])
-    assert seen.shape == (3, 0)
+    detected, features = judge.judge_frames(others.images[0])
+    assert detected.shape == (3, 0)
     assert features.any()
-    told = judge.classify_objects(others.images[0], np.full((2, 2), 32, np.float32), np.array([2, 0]))
-    assert {name: indices.shape for name, indices in told.items()} == {"shape": (2,), "colour": (2,)}
+    classified = judge.classify_objects(others.images[0], np.full((2, 2), 32, np.float32), np.array([2, 0]))
+    assert {name: indices.shape for name, indices in classified.items()} == {"shape": (2,), "colour": (2,)}
 
 
 def test_unusable_training_stories_are_refused(quick_judge, stories, background):

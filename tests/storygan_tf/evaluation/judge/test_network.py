@@ -1,4 +1,4 @@
-"""What the networks are made of, against independent implementations."""
+"""The parts of the networks, compared with independent implementations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Objects are listed frame by frame, with the values that an attribute has."""
+"""Objects are listed frame by frame, with the indices of their attributes' values."""
 
 from __future__ import annotations
 
