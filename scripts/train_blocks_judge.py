@@ -1,10 +1,11 @@
-"""Makes the frozen judge of `blocks` that ships in the package, and prints what it is worth.
+"""Trains the frozen judge of `blocks` that ships with the package, and prints its metrics.
 
     .venv/bin/python scripts/train_blocks_judge.py [--data DIR] [--out DIR] [--also DIR ...]
 
-Stories of a seed that no preset uses are rendered into the data folder unless they are there (20 minutes on one core).
-The judge is trained on its training stories (20 minutes on two cores) and judged on its test stories and on those of
-other folders of `blocks`: beside the true frames the median background and another story's true frames.
+If the data folder lacks stories, they are rendered with a seed that no preset uses (20 minutes on one core). The judge
+is trained on the training stories (20 minutes on two cores). Its metrics are computed on the test stories of the data
+folder and of the other folders of `blocks` that `--also` names: for the true frames, the median background, and the
+true frames of another story.
 """
 
 from __future__ import annotations
@@ -21,19 +22,27 @@ from storygan_tf.data.blocks.render import render_blocks
 from storygan_tf.data.datasets import Story, open_dataset
 from storygan_tf.data.datasets.story import load_frame
 from storygan_tf.evaluation.judge.judge import BLOCKS, load_judge, save_judge
-from storygan_tf.evaluation.judge.judge_training import judge_figures, train_judge
+from storygan_tf.evaluation.judge.judge_training import judge_metrics, train_judge
 
 SEED = 7001
-"""Of the stories and of the training."""
+"""Seed of the stories and of the training."""
 
 STORIES, TEST_STORIES = 2000, 300
 EPOCHS = 20
 BACKGROUND_STORIES = 500
+"""Most training stories from which the median background is computed."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Stories:
-    """Stories of a split: frames `[stories, T, 64, 64, 3]`, labels `[stories, T, L]` and objects."""
+    """The stories of a split.
+
+    Attributes:
+        images: uint8 `[stories, T, 64, 64, 3]`.
+        labels: bool `[stories, T, L]`.
+        label_names: L names.
+        objects: the objects of each story's frames.
+    """
 
     images: np.ndarray
     labels: np.ndarray
@@ -42,7 +51,7 @@ class Stories:
 
 
 def read(folder: Path, split: str) -> Stories:
-    """Reads the stories of a split."""
+    """Reads the stories of a split from a data folder."""
     dataset = open_dataset(folder, "story-folder")
     names = dataset.label_names or ()
     stories = [story for story in dataset.stories() if isinstance(story, Story) and story.split == split]
@@ -55,7 +64,7 @@ def read(folder: Path, split: str) -> Stories:
 
 
 def make(folder: Path, out: Path) -> None:
-    """Renders the stories that are missing, trains the judge and saves it."""
+    """Renders missing stories, trains the judge and saves it."""
     with progress("rendering stories", STORIES + TEST_STORIES) as advance:
         render_blocks(folder, STORIES, TEST_STORIES, seed=SEED, progress=lambda done, _: advance(min(done, 1)))
     train = read(folder, "train")
@@ -71,11 +80,11 @@ def make(folder: Path, out: Path) -> None:
             EPOCHS,
             lambda done, total: advance(),
         )
-    save_judge(dataclasses.replace(judge, what="the frozen judge of blocks"), out)
+    save_judge(dataclasses.replace(judge, description="the frozen judge of blocks"), out)
 
 
-def tell(folder: Path, out: Path) -> None:
-    """Prints how the judge judges a folder's test stories."""
+def print_metrics(folder: Path, out: Path) -> None:
+    """Prints the metrics of a folder's test stories by the judge in `out`."""
     judge, test = load_judge(out), read(folder, "test")
     background = judge.networks.labels.background.numpy()
     rows = {
@@ -85,12 +94,12 @@ def tell(folder: Path, out: Path) -> None:
     }
     print(f"{len(test.images)} test stories of {folder}")
     for name, images in rows.items():
-        figures = judge_figures(judge, images, test.labels, test.objects)
-        print(f"  {name:18s}", "  ".join(f"{figure} {value:.4f}" for figure, value in figures.items()))
+        metrics = judge_metrics(judge, images, test.labels, test.objects)
+        print(f"  {name:18s}", "  ".join(f"{metric} {value:.4f}" for metric, value in metrics.items()))
 
 
 def main() -> None:
-    """Makes the judge and prints its figures."""
+    """Trains the judge and prints its SHA-256 and metrics."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("runs/data/judge"))
     parser.add_argument("--out", type=Path, default=BLOCKS)
@@ -99,7 +108,7 @@ def main() -> None:
     make(arguments.data, arguments.out)
     print(f"{load_judge(arguments.out).sha256}  {arguments.out}")
     for folder in (arguments.data, *arguments.also):
-        tell(folder, arguments.out)
+        print_metrics(folder, arguments.out)
 
 
 if __name__ == "__main__":

@@ -42,6 +42,6 @@ class Executor(base_executor.BaseExecutor):
         with counted_progress("training the judge", "epoch") as progress:
             choose_judge(arguments.input_uri(EXAMPLES), settings, Path(artifact.uri), progress)
         judge, absent = read_judge(artifact.uri)
-        description = f"none: {absent}" if judge is None else judge.what
+        description = f"none: {absent}" if judge is None else judge.description
         artifact.set_string_custom_property(DESCRIPTION_PROPERTY, description)
         logging.info("The judge: %s", description)

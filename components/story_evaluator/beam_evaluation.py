@@ -136,7 +136,7 @@ class CombineMoments(beam.CombineFn):
         return None
 
     def add_input(self, accumulator: Moments | None, features: np.ndarray) -> Moments:  # noqa: D102
-        return _add_moments(accumulator, Moments.of(features))
+        return _add_moments(accumulator, Moments.from_features(features))
 
     def merge_accumulators(self, accumulators: Iterable[Moments | None]) -> Moments | None:  # noqa: D102
         merged = None

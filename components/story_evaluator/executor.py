@@ -119,7 +119,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             code=run_info.get("code", {}),
             settings=settings,
             settings_sha256=settings_fingerprint(settings),
-            metrics={name: figure.value for name, figure in row.figures.items()} if row else {},
+            metrics={name: metric.value for name, metric in row.metrics.items()} if row else {},
             blessed=evaluation.blessed,
             reason=evaluation.reason,
             judges={judge.role: judge.sha256 for judge in evaluation.judges},

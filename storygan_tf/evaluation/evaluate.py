@@ -1,4 +1,4 @@
-"""Evaluates a plan in this process; `components.story_evaluator` does the same on Beam."""
+"""Evaluation of a plan in this process. `components.story_evaluator` runs the same steps on Beam."""
 
 from __future__ import annotations
 
@@ -9,16 +9,19 @@ from storygan_tf.evaluation.summary import summarize
 
 
 def evaluate(plan: Plan) -> Evaluation:
-    """Judges the frames of a plan's sources on its test stories.
+    """Evaluates the frames of a plan's sources on its test stories.
 
-    The same plan gives the same evaluation, to the byte of its JSON.
+    The same plan gives the same evaluation; the bytes of its JSON are equal.
+
+    Args:
+        plan: the stories, sources of frames and judges.
 
     Raises:
-        DataError: for records that cannot be read.
-        ModelError: for a source of frames, or a judge, that fails.
+        DataError: if records cannot be read.
+        ModelError: if a source of frames or a judge fails.
     """
-    measurer, tally = Measurer(plan), Measurements()
+    measurer, measurements = Measurer(plan), Measurements()
     for block in plan.blocks():
-        for measured in measurer.measure(block):
-            tally.add(measured)
-    return summarize(plan, measurer.panel, tally)
+        for batch in measurer.measure(block):
+            measurements.add(batch)
+    return summarize(plan, measurer.panel, measurements)

@@ -1,4 +1,4 @@
-"""Where judged frames come from: an exported model, or pictures that another system left."""
+"""Sources of the frames that are evaluated: an exported model, or image files that another system wrote."""
 
 from __future__ import annotations
 
@@ -15,53 +15,65 @@ from storygan_tf.evaluation.external_frames import ImageFrames
 from storygan_tf.export.loaded_model import SavedStoryGAN
 
 SAMPLES = 2
-"""Samples of a story for its diversity; the first one is judged."""
+"""Number of samples drawn of each story. The first one is evaluated; diversity compares the first two."""
 
 
 class FrameSource(Protocol):
-    """Gives the frames of stories; small enough to travel to a worker, where it loads what it needs.
+    """A source of the frames of stories.
+
+    Sources are pickled and sent to workers, so they hold paths and load models when they are first used.
 
     Attributes:
-        what: the frames are, in words; no path, for it stands in the evaluation.
-        given: what its frames were drawn from.
-        samples: how many different samples of a story it can give, 1 or more.
+        description: description of the source for reports. It holds no path, so that the evaluation does not depend on
+            where the model is stored.
+        drawn_from: the inputs that the frames were drawn from.
+        samples: number of different samples of a story that the source can return, 1 or more.
     """
 
-    what: str
-    given: str
+    description: str
+    drawn_from: str
     samples: int
 
     def frames(self, batch: StoryBatch, seed: int, sample: int = 0) -> np.ndarray:
-        """Returns the frames of the batch's stories: uint8 `[stories, T, 64, 64, 3]`.
+        """Returns the frames of the stories in a batch.
+
+        Args:
+            batch: the stories, with their true frames.
+            seed: seed of the evaluation, from which each story's seed is derived.
+            sample: number of the sample, less than `samples`.
+
+        Returns:
+            uint8 `[stories, T, 64, 64, 3]`.
 
         Raises:
-            ModelError: where there are none.
+            ModelError: if the source cannot draw the stories.
         """
 
 
 class ModelFrames:
-    """Frames drawn by an exported StoryGAN.
+    """A source that draws frames with an exported StoryGAN.
 
     Args:
-        model: its version directory.
-        what: it is, in words.
+        model: version directory of the export.
+        description: description of the model for reports.
     """
 
-    given = "text"
+    drawn_from = "text"
     samples = SAMPLES
 
-    def __init__(self, model: str, what: str = "the model") -> None:
+    def __init__(self, model: str, description: str = "the model") -> None:
         self.model = model
-        self.what = what
+        self.description = description
         self._saved: SavedStoryGAN | None = None
 
     def __getstate__(self) -> dict[str, object]:
+        """Returns the state to pickle, without the loaded model."""
         return vars(self) | {"_saved": None}
 
     def frames(self, batch: StoryBatch, seed: int, sample: int = 0) -> np.ndarray:
-        """Draws the stories, each with a seed of its own (see `FrameSource`)."""
+        """Returns frames that the model draws, each story with a seed of its own (see `FrameSource.frames`)."""
         seeds = [story_seed(seed, name, sample) for name in batch.ids]
-        where = f"{self.what}, asked for stories {batch.ids[0]} to {batch.ids[-1]}"
+        where = f"{self.description}, drawing stories {batch.ids[0]} to {batch.ids[-1]}"
         try:
             if self._saved is None:
                 self._saved = SavedStoryGAN(self.model)
@@ -72,45 +84,66 @@ class ModelFrames:
 
 
 def served_frames(version: str | Path) -> ModelFrames:
-    """Returns the frames of the served model: a version directory."""
+    """Returns a source that draws frames with the served model.
+
+    Args:
+        version: version directory of the served model.
+    """
     return ModelFrames(str(version), f"the served model, version {str(version).rpartition('/')[2]}")
 
 
 class PictureFrames:
-    """Frames that another system left as pictures.
+    """A source that reads frames which another system wrote as image files.
 
     Args:
-        images: its pictures.
+        images: the image files.
     """
 
     samples = 1
 
     def __init__(self, images: ImageFrames) -> None:
         self._images = images
-        self.what = f"pictures of another system (layout {images.layout})"
-        self.given = images.given
+        self.description = f"pictures of another system (layout {images.layout})"
+        self.drawn_from = images.drawn_from
 
     def frames(self, batch: StoryBatch, seed: int, sample: int = 0) -> np.ndarray:
-        """Reads the stories' frames (see `FrameSource`); seed and sample change nothing."""
+        """Returns the frames in the image files (see `FrameSource.frames`); `seed` and `sample` have no effect.
+
+        If the files hold T-1 frames per story, the true first frame is put before them.
+        """
         frames = self._images.read(batch.ids)
         stories, T, *shape = batch.images.shape
         if frames.shape[1] == T - 1:
-            # The first frame was given to that system, and is left out everywhere.
+            # The other system received the first frame, which is not evaluated.
             frames = np.concatenate([batch.images[:, :1], frames], axis=1)
-        return check_frames(frames, (stories, T, *shape), self.what)
+        return check_frames(frames, (stories, T, *shape), self.description)
 
 
 def story_seed(seed: int, story_id: str, sample: int = 0) -> int:
-    """Returns the seed of a story's noise, 0..2^62: its own, whatever other stories there are."""
+    """Returns the seed of a story's noise, which does not depend on the other stories of its batch.
+
+    Args:
+        seed: seed of the evaluation.
+        story_id: id of the story.
+        sample: number of the sample.
+
+    Returns:
+        A whole number in [0, 2^62).
+    """
     digest = hashlib.sha256(f"{seed}:{story_id}:{sample}".encode() if sample else f"{seed}:{story_id}".encode())
     return int.from_bytes(digest.digest()[:8], "big") >> 2
 
 
 def check_frames(frames: np.ndarray, expected: tuple[int, ...], where: str) -> np.ndarray:
-    """Returns the frames, if they are some.
+    """Returns the frames unchanged if they are valid.
+
+    Args:
+        frames: the frames, expected to be uint8.
+        expected: the expected shape.
+        where: name of the source in error messages.
 
     Raises:
-        ModelError: for another shape or type, or values that are not numbers.
+        ModelError: if the frames have another shape or type, or values that are not finite.
     """
     if frames.shape != expected:
         raise ModelError(f"{where}: found frames of shape {frames.shape}, expected {expected}.")

@@ -1,4 +1,4 @@
-"""The figures and the rows of an evaluation: their names, and what is said of them."""
+"""Names and descriptions of the metrics and the rows of an evaluation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MODEL, SERVED, REAL, RANDOM_STORY, BACKGROUND = (
     "random_story",
     "median_background",
 )
-"""The rows of every report, in this order; `served_model` only where there is one."""
+"""Names of the rows of an evaluation, in order. `served_model` exists only if there is a served model."""
 
 ROWS = {
     MODEL: "the model",
@@ -21,75 +21,105 @@ ROWS = {
     RANDOM_STORY: "the true frames of a random training story",
     BACKGROUND: "the median background of the training frames (floor)",
 }
+"""Descriptions of the rows for reports."""
 
 LABELS, PLACED, FID, FSD, CHARACTER = "labels", "placed", "fid", "fsd", "character"
-"""What networks judge: the domain judge's labels (and features) and placed objects; the field's three networks."""
+"""Roles of judges. The domain judge has two: `LABELS` (labels and features) and `PLACED` (objects at known places). The
+user-supplied networks have the others."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Kind:
-    """What a figure is.
+class MetricKind:
+    """Description of a metric.
 
     Attributes:
-        title: as tables head it.
-        better: which values are better; `one`: the nearer to 1.
-        judge: which network tells it (`LABELS`, `PLACED`, `FID`, `FSD`, `CHARACTER`); empty for pixels alone.
-        digits: after the point, in tables.
-        what: in a sentence.
+        title: heading in tables.
+        better: which values are better: `higher`, `lower`, or `one` if values closer to 1 are.
+        judge: role of the network that computes it (`LABELS`, `PLACED`, `FID`, `FSD` or `CHARACTER`); empty if it is
+            computed from pixels alone.
+        digits: number of decimals in tables.
+        description: explanation for readers of a report.
     """
 
     title: str
     better: Literal["higher", "lower", "one"]
     judge: str
     digits: int
-    what: str
+    description: str
 
 
-FIGURES = {
-    "ssim": Kind("SSIM", "higher", "", 3, "structural similarity to the true frame, mean over frames, -1 to 1"),
-    "object_error": Kind(
+METRICS = {
+    "ssim": MetricKind("SSIM", "higher", "", 3, "structural similarity to the true frame, mean over frames, -1 to 1"),
+    "object_error": MetricKind(
         "object error",
         "lower",
         "",
         1,
         "mean absolute error in grey levels where the true frame differs from the median background by more than 19",
     ),
-    "sharpness": Kind(
+    "sharpness": MetricKind(
         "sharpness",
         "one",
         "",
         2,
         "mean absolute Laplacian where the true frame differs from the median background, over that of the true frame",
     ),
-    "diversity": Kind(
+    "diversity": MetricKind(
         "diversity", "higher", "", 2, "mean absolute difference in grey levels between two samples of a story"
     ),
-    "label_f1": Kind("label F1", "higher", LABELS, 3, "micro F1 of the labels that the domain judge sees, 0 to 1"),
-    "frame_accuracy": Kind(
-        "frame accuracy", "higher", LABELS, 3, "fraction of frames in which the domain judge sees every label right"
+    "label_f1": MetricKind(
+        "label F1", "higher", LABELS, 3, "micro F1 of the labels that the domain judge detects, 0 to 1"
     ),
-    "consistency": Kind(
-        "consistency", "higher", LABELS, 3, "fraction seen of the labels that a frame shares with an earlier one"
+    "frame_accuracy": MetricKind(
+        "frame accuracy",
+        "higher",
+        LABELS,
+        3,
+        "fraction of frames of which the domain judge detects exactly the true labels",
     ),
-    "placed_accuracy": Kind(
+    "consistency": MetricKind(
+        "consistency",
+        "higher",
+        LABELS,
+        3,
+        "fraction of the labels that recur from an earlier frame and are detected again",
+    ),
+    "placed_accuracy": MetricKind(
         "placed objects",
         "higher",
         PLACED,
         3,
-        "fraction of objects that are right in colour, shape and size at their true place",
+        "fraction of objects with the right colour, shape and size at their true place",
     ),
-    "fid_domain": Kind(
+    "fid_domain": MetricKind(
         "FID (domain)",
         "lower",
         LABELS,
         1,
-        "Frechet distance of the domain judge's features to those of the true test frames",
+        "Frechet distance between the domain judge's features of these frames and of the true test frames",
     ),
-    "fsd_domain": Kind("FSD (domain)", "lower", LABELS, 1, "the same over one vector a story"),
-    "character_f1": Kind("character F1", "higher", CHARACTER, 3, "micro F1 by the given label network"),
-    "character_accuracy": Kind(
-        "character frame accuracy", "higher", CHARACTER, 3, "exact match of all labels by the given label network"
+    "fsd_domain": MetricKind(
+        "FSD (domain)",
+        "lower",
+        LABELS,
+        1,
+        "Frechet distance between the domain judge's features, with one vector per story",
     ),
-    "fid": Kind("FID", "lower", FID, 1, "Frechet inception distance by the given network"),
-    "fsd": Kind("FSD", "lower", FSD, 1, "Frechet story distance by the given network"),
+    "character_f1": MetricKind(
+        "character F1",
+        "higher",
+        CHARACTER,
+        3,
+        "micro F1 of the labels that the configured label network detects, 0 to 1",
+    ),
+    "character_accuracy": MetricKind(
+        "character frame accuracy",
+        "higher",
+        CHARACTER,
+        3,
+        "fraction of frames of which the configured label network detects exactly the true labels",
+    ),
+    "fid": MetricKind("FID", "lower", FID, 1, "Frechet inception distance, computed with the configured network"),
+    "fsd": MetricKind("FSD", "lower", FSD, 1, "Frechet story distance, computed with the configured network"),
 }
+"""Metrics by name, in the order of reports."""

@@ -1,4 +1,4 @@
-"""What an evaluation is asked: stories, sources of frames and judges, all small enough to travel to workers."""
+"""The plan of an evaluation: its stories, sources of frames and judges. A plan can be pickled and sent to workers."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from storygan_tf.evaluation.frame_sources import FrameSource
 from storygan_tf.evaluation.metric_names import MODEL, SERVED
 
 BLOCK = 4 * BATCH
-"""Stories that a worker takes at a time."""
+"""Number of stories that a worker processes at a time."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """An evaluation, before it is run.
+    """The inputs of an evaluation. Use `make_plan` to create one.
 
     Attributes:
         train: training stories, for the baselines.
-        test: stories that are judged.
-        sources: `model`, and `served_model` where there is one.
-        background: uint8 [64, 64, 3], the median background of the training frames.
+        test: stories that are evaluated.
+        sources: sources of frames by row: `model`, and `served_model` if there is a served model.
+        background: uint8 `[64, 64, 3]`, the median background of the training frames.
         settings: seed, networks and thresholds.
-        judge: folder of the domain judge, as `storygan_tf.evaluation.judge` saves it; where it has none it says why.
-        shift: test story r is paired with training story r + shift.
-        skip_first_frame: whether the first frame was given to the model and is not judged.
+        judge: folder of the domain judge, or of the reason why there is none (`storygan_tf.evaluation.judge`).
+        shift: test story r is compared with training story r + shift in the row `random_story`.
+        skip_first_frame: whether the model received the first frame, which is then not evaluated.
     """
 
     train: StoryRecords
@@ -43,17 +43,17 @@ class Plan:
     skip_first_frame: bool = False
 
     @property
-    def first(self) -> int:
-        """The first frame that is judged."""
+    def first_frame(self) -> int:
+        """Index of the first frame that is evaluated."""
         return int(self.skip_first_frame)
 
     def blocks(self) -> Iterator[range]:
-        """Yields the test stories a block at a time: the same batches, however many workers share them."""
+        """Yields ranges of test stories. They do not depend on the number of workers, so batches do not either."""
         for start in range(0, len(self.test), BLOCK):
             yield range(start, min(start + BLOCK, len(self.test)))
 
-    def paired(self, ranks: range) -> list[int]:
-        """Returns the training stories that stand for the random other story of these test stories."""
+    def random_stories(self, ranks: range) -> list[int]:
+        """Returns the positions of the training stories that the row `random_story` shows for test stories."""
         return [(rank + self.shift) % len(self.train) for rank in ranks]
 
 
@@ -66,19 +66,19 @@ def make_plan(
     served: FrameSource | None = None,
     skip_first_frame: bool = False,
 ) -> Plan:
-    """Opens the stories of an Examples artifact and makes a plan.
+    """Returns the plan of an evaluation. Draws the first stories to find unusable models early.
 
     Args:
-        examples: its root, with splits `train` and `test`.
-        model: frames to be judged.
+        examples: root folder of an Examples artifact with the splits `train` and `test`.
+        model: source of the frames to evaluate.
         settings: seed, networks and thresholds.
-        judge: see `Plan`.
-        served: frames of the served model, judged beside the others.
-        skip_first_frame: see `Plan`.
+        judge: folder of the domain judge (see `Plan`).
+        served: source of the served model's frames; None if there is no served model.
+        skip_first_frame: whether the model received the first frame, which is then not evaluated.
 
     Raises:
-        DataError: where a split is missing, or training and test stories do not fit each other.
-        ModelError: where the model cannot draw the first stories.
+        DataError: if a split is missing, or training and test stories have different numbers of frames.
+        ModelError: if the model or the served model cannot draw the first stories.
     """
     train, test = open_split(examples, "train"), open_split(examples, "test")
     if train.frames != test.frames:
@@ -89,7 +89,7 @@ def make_plan(
         raise DataError("--skip-first-frame: the stories have 1 frame, expected at least 2.")
     sources = {MODEL: model} if served is None else {MODEL: model, SERVED: served}
     first = test.read(range(min(BATCH, len(test))))
-    model.frames(first, settings.seed)  # What fails here is told before the work begins.
+    model.frames(first, settings.seed)  # Raises errors of an unusable model before the long work begins.
     if served is not None:
         _check_served(served, first, settings.seed)
     background = median_background(
@@ -104,6 +104,6 @@ def _check_served(served: FrameSource, first: StoryBatch, seed: int) -> None:
         served.frames(first, seed)
     except ModelError as error:
         raise ModelError(
-            f"{error} It is the served model that the thresholds are about: remove that version from the push "
-            "destination, or push elsewhere."
+            f"{error} The model is compared with this served model: remove that version from the push destination, or "
+            "push elsewhere."
         ) from error

@@ -1,4 +1,4 @@
-"""Finding and asking exported models: `--model M`, the same in every command."""
+"""Loading an exported model and drawing stories with it."""
 
 from __future__ import annotations
 
@@ -14,59 +14,58 @@ from storygan_tf.common.errors import ModelError
 from storygan_tf.common.model_paths import find_model
 from storygan_tf.text.tokenization import words
 
-_SIGNATURES = {"serving_default", "generate", "info"}
-"""What is asked here."""
+_REQUIRED_SIGNATURES = {"serving_default", "generate", "info"}
 
 
 class SavedStoryGAN:
-    """An exported StoryGAN, loaded.
+    """An exported StoryGAN, loaded to draw stories in this process.
 
     Args:
-        model: see `find_model`.
+        model: a pretrained name or a path, as `storygan_tf.common.model_paths.find_model` takes it.
 
     Attributes:
         path: the version directory.
-        info: what signature `info` answers.
-        frames: sentences and frames a story.
+        info: JSON values that the signature `info` returns.
+        frames: number of sentences and frames per story.
 
     Raises:
-        ModelError: where it cannot be loaded or is no StoryGAN.
+        ModelError: if the model cannot be loaded or is not a StoryGAN.
     """
 
     def __init__(self, model: str | Path) -> None:
         self.path = find_model(model)
         try:
             self._loaded = tf.saved_model.load(str(self.path))
-            missing = _SIGNATURES - set(self._loaded.signatures)
+            missing = _REQUIRED_SIGNATURES - set(self._loaded.signatures)
             if missing:
                 raise ValueError(f"it lacks the signatures {', '.join(sorted(missing))}")
-            answer = self._loaded.signatures["info"](query=tf.constant([""]))["info"]
-            self.info: dict[str, Any] = json.loads(answer.numpy()[0])
+            info = self._loaded.signatures["info"](query=tf.constant([""]))["info"]
+            self.info: dict[str, Any] = json.loads(info.numpy()[0])
             self.frames = int(self.info["frames"])
-        # TensorFlow raises nearly anything for a damaged SavedModel.
+        # TensorFlow raises many types of errors for a damaged SavedModel.
         except Exception as error:
             raise ModelError(
-                f"model {self.path}: is no usable StoryGAN export ({type(error).__name__}: {error})."
+                f"model {self.path}: is no usable StoryGAN export ({type(error).__name__}: {error}). Export it again."
             ) from error
 
     def generate(self, stories: Sequence[Sequence[str]], seeds: Sequence[int] | None = None) -> np.ndarray:
-        """Draws stories.
+        """Returns the frames of stories.
 
         Args:
-            stories: [batch] of T sentences each.
-            seeds: [batch] whole numbers; a hash of the sentences where not given.
+            stories: stories of T sentences each.
+            seeds: one seed per story. By default the seed is a hash of the story's sentences.
 
         Returns:
-            uint8 [batch, T, 64, 64, 3].
+            uint8 `[stories, T, 64, 64, 3]`.
 
         Raises:
-            ModelError: for a story of another length, or one that the model refuses.
+            ModelError: if a story has another number of sentences, or the model returns an error for it.
         """
         for story in stories:
             if len(story) != self.frames:
                 raise ModelError(
                     f"story {' / '.join(story)[:80]!r}: found {len(story)} sentences, expected {self.frames}: "
-                    f"this model tells stories of {self.frames}."
+                    f"this model draws stories of {self.frames} sentences."
                 )
         pictures, errors = self.pictures(stories, seeds)
         for row, error in enumerate(errors):
@@ -77,26 +76,26 @@ class SavedStoryGAN:
         if len(decoded) != len(stories) * self.frames or len(shapes) != 1:
             raise ModelError(
                 f"model {self.path}: found {len(decoded)} pictures of shapes {sorted(shapes)} for {len(stories)} "
-                f"stories, expected {self.frames} a story, all of one shape."
+                f"stories, expected {self.frames} per story, all of one shape."
             )
         return np.stack(decoded).reshape(len(stories), self.frames, *decoded[0].shape)
 
     def pictures(
         self, stories: Sequence[Sequence[str]], seeds: Sequence[int] | None = None
     ) -> tuple[list[list[bytes]], list[str]]:
-        """Draws stories, of which some may be bad.
+        """Returns the pictures of stories, or an error message for stories that cannot be drawn.
 
         Args:
-            stories: [batch] of T sentences each.
-            seeds: [batch] whole numbers; a hash of the sentences where not given.
+            stories: stories of T sentences each.
+            seeds: one seed per story. By default the seed is a hash of the story's sentences.
 
         Returns:
-            [batch] of T PNGs each, and [batch] of what is wrong with a story, empty where it is good.
+            T PNG files per story, and one error message per story, which is empty if the story was drawn.
         """
-        outputs = self._ask(tf.constant([list(story) for story in stories], tf.string), seeds)
+        outputs = self._call(tf.constant([list(story) for story in stories], tf.string), seeds)
         return outputs["image_bytes"].numpy().tolist(), [error.decode() for error in outputs["error"].numpy()]
 
-    def _ask(self, sentences: tf.Tensor, seeds: Sequence[int] | None) -> dict[str, tf.Tensor]:
+    def _call(self, sentences: tf.Tensor, seeds: Sequence[int] | None) -> dict[str, tf.Tensor]:
         signatures = self._loaded.signatures
         if seeds is None:
             outputs: dict[str, tf.Tensor] = signatures["serving_default"](sentences=sentences)
@@ -105,7 +104,7 @@ class SavedStoryGAN:
         return outputs
 
     def unknown_words(self, sentences: Sequence[str]) -> list[str]:
-        """Returns the words that training never saw, in order of appearance."""
+        """Returns the words that do not occur in the training stories, without repetition, in order of appearance."""
         known = set(self.info["words"])
-        found = [word for sentence in sentences for word in words(sentence)]
-        return list(dict.fromkeys(word for word in found if word not in known))
+        all_words = [word for sentence in sentences for word in words(sentence)]
+        return list(dict.fromkeys(word for word in all_words if word not in known))

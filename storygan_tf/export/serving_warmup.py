@@ -1,6 +1,7 @@
-"""Warm-up requests: what TensorFlow Serving runs before it serves a version, so that the first caller does not wait.
+"""Warm-up requests in an export, which TensorFlow Serving runs before it serves the version.
 
-TensorFlow optimises a graph when it first runs, which takes seconds; that is done while the old version still serves.
+TensorFlow optimizes a graph when it first runs, which takes seconds. The warm-up requests move this work to the time
+before the version takes over, so that the first client does not wait.
 """
 
 from __future__ import annotations
@@ -18,13 +19,20 @@ from storygan_tf.config.schema import StoryGANConfig
 from storygan_tf.data import example_schema
 
 SERVING_WARMUP_FILE = f"{ASSETS_EXTRA}/tf_serving_warmup_requests"
-"""In a version directory: where TensorFlow Serving looks for them, a TFRecord of PredictionLog."""
+"""Path below a version directory where TensorFlow Serving expects the requests, a TFRecord file of PredictionLog."""
 
 _SENTENCE = "A sentence."
 
 
 def serving_warmup_inputs(config: StoryGANConfig) -> dict[str, dict[str, Any]]:
-    """Returns the inputs of a request for each signature: one story, as arrays by input name."""
+    """Returns the inputs of one request per signature.
+
+    Args:
+        config: configuration of the exported generator.
+
+    Returns:
+        For each signature its inputs by name, arrays with one story each.
+    """
     story = [_SENTENCE] * config.frames
     sentences = {"sentences": np.array([[sentence.encode() for sentence in story]], object)}
     seed = {"seed": np.zeros([1], np.int64)}
@@ -40,13 +48,18 @@ def serving_warmup_inputs(config: StoryGANConfig) -> dict[str, dict[str, Any]]:
 
 
 def write_serving_warmup(version: Path, config: StoryGANConfig) -> None:
-    """Writes the requests of an export into its version directory; the same configuration gives the same bytes."""
+    """Writes the warm-up requests of an export; the same configuration always gives the same bytes.
+
+    Args:
+        version: version directory of the export.
+        config: configuration of the exported generator.
+    """
     with tf.io.TFRecordWriter(str(version / SERVING_WARMUP_FILE)) as file:
         for signature, inputs in serving_warmup_inputs(config).items():
-            file.write(_log(signature, inputs).SerializeToString(deterministic=True))
+            file.write(_prediction_log(signature, inputs).SerializeToString(deterministic=True))
 
 
-def _log(signature: str, inputs: Mapping[str, np.ndarray]) -> prediction_log_pb2.PredictionLog:
+def _prediction_log(signature: str, inputs: Mapping[str, np.ndarray]) -> prediction_log_pb2.PredictionLog:
     request = predict_pb2.PredictRequest()
     request.model_spec.name = BASE_DIRECTORY.name
     request.model_spec.signature_name = signature

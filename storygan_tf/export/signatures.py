@@ -1,6 +1,7 @@
-"""The export: a SavedModel from raw sentences to pictures, that needs TensorFlow and nothing else.
+"""The export: a SavedModel from raw sentences to pictures, which needs only TensorFlow to run.
 
-Encoder and PCA are inside (the vectorizer), so that training and serving cannot differ. All signatures:
+It contains the sentence encoder and the PCA (the vectorizer), so that serving computes the same vectors as training.
+Its signatures:
 
 | signature | inputs | outputs |
 |---|---|---|
@@ -13,9 +14,9 @@ int64 [B] | `image_bytes` string [B, T], `error` string [B] |
 `story_id` string [B, 1], `image_bytes` string [B, T], `error` string [B, 1] |
 | `info` | `query` string [B], ignored | `info` string [B], JSON |
 
-A wrong T fails the request. A blank or over-long sentence, or a vector that is none, fails its row alone: `error` says
-what is wrong with it, its pictures are empty. Without a seed it is a hash of the sentences. Requests of all signatures
-lie in `assets.extra`, for TensorFlow Serving to warm up with.
+A wrong T fails the whole request. A blank or overlong sentence, or a vector with values that are not finite, fails only
+its row: `error` describes the problem and the pictures of the row are empty. The default seed is a hash of the
+sentences. `assets.extra` holds a request for each signature, with which TensorFlow Serving warms up.
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import keras
 import tensorflow as tf
 
 from storygan_tf.common.atomic_files import atomic_folder
+from storygan_tf.common.compat import float16_variables
 from storygan_tf.common.errors import ModelError
 from storygan_tf.common.model_paths import ASSETS_EXTRA
 from storygan_tf.config.schema import IMAGE_SIZE, Settings
@@ -40,33 +41,37 @@ from storygan_tf.export.weight_io import assign_weights, weights_of
 from storygan_tf.models.story_generator import StoryGenerator
 
 INFO_FILE = "storygan.json"
-"""In `assets.extra`: what signature `info` answers."""
+"""File in `assets.extra` with the JSON that the signature `info` returns."""
 
 NOT_FINITE = "the model drew values that are not numbers (NaN or infinite); its weights are damaged, train it again."
-"""What is wrong with a row of good sentences that a broken model drew."""
+"""Error of a row if the generator returns values that are not finite for valid sentences."""
 
-NOT_FINITE_OF_VECTORS = (
+NOT_FINITE_FROM_VECTORS = (
     "the model drew values that are not numbers (NaN or infinite); the vectors are far from those that it was trained "
     "on, or its weights are damaged."
 )
-"""What is wrong with such a row of vectors."""
+"""Error of a row if the generator returns values that are not finite for finite vectors."""
 
 PNG_COMPRESSION = 1
-"""Of zlib: the pretrained model's pictures take 22% more bytes than at 6, its default, and a quarter of the time."""
+"""Level of zlib. Compared with the default 6, pictures of the pretrained model take 22% more bytes and a quarter of the
+time."""
 
 Outputs = dict[str, tf.Tensor]
+"""Outputs of a signature by name."""
 
 
 class StoryGANExport(tf.Module):
-    """What is saved: the generator's weights, the vectorizer, and functions of sentences.
+    """The module that is saved: the generator's variables, the vectorizer, and the functions behind the signatures.
 
-    The Keras model itself is not tracked, only its variables: its layers' own traces would be saved with it.
+    It tracks the variables of the generator but not the Keras model, whose layers would add traces of their own to the
+    SavedModel.
 
     Args:
         generator: a trained generator.
-        vectorizer: string [n] -> float32 [n, sentence_size]; a loaded SavedModel or another trackable.
-        info: what `info` answers, JSON values.
-        max_sentence_length: characters a sentence may have.
+        vectorizer: trackable function from sentences, string `[n]`, to vectors, float32 `[n, sentence_size]`, such as a
+            loaded SavedModel.
+        info: JSON values that the signature `info` returns.
+        max_sentence_length: most characters that a sentence may have.
     """
 
     def __init__(
@@ -76,28 +81,32 @@ class StoryGANExport(tf.Module):
         self.generator_variables = list(generator.variables)
         self.vectorizer = vectorizer
         self._info = json.dumps(info, sort_keys=True)
-        self._generate = _PictureMaker(generator, vectorizer, max_sentence_length)
+        self._drawing = _StoryDrawing(generator, vectorizer, max_sentence_length)
 
     def signatures(self) -> dict[str, Any]:
-        """Returns the signatures by name."""
+        """Returns the functions of the signatures by name."""
         sentences = tf.TensorSpec([None, None], tf.string, "sentences")
-        # Of static dimensions TensorFlow would fold the assertions away, and answer with `Matrix size-incompatible`.
+        # With static dimensions TensorFlow would remove the assertions and fail with `Matrix size-incompatible`.
         vectors = tf.TensorSpec([None, None, None], tf.float32, "vectors")
         seed = tf.TensorSpec([None], tf.int64, "seed")
         return {
-            "serving_default": tf.function(self._serve, [sentences]),
-            "generate": tf.function(self._generate.png, [sentences, seed]),
-            "generate_raw": tf.function(self._generate.raw, [sentences, seed]),
-            "generate_from_vectors": tf.function(self._generate.png_of_vectors, [vectors, seed]),
-            "generate_from_examples": tf.function(self._from_examples, [tf.TensorSpec([None], tf.string, "examples")]),
-            "info": tf.function(self._answer, [tf.TensorSpec([None], tf.string, "query")]),
+            "serving_default": tf.function(self._serving_default, [sentences]),
+            "generate": tf.function(self._drawing.pngs, [sentences, seed]),
+            "generate_raw": tf.function(self._drawing.images, [sentences, seed]),
+            "generate_from_vectors": tf.function(self._drawing.pngs_from_vectors, [vectors, seed]),
+            "generate_from_examples": tf.function(
+                self._generate_from_examples, [tf.TensorSpec([None], tf.string, "examples")]
+            ),
+            "info": tf.function(self._return_info, [tf.TensorSpec([None], tf.string, "query")]),
         }
 
-    def _serve(self, sentences: tf.Tensor) -> Outputs:
-        return self._generate.png(sentences, hashed_seeds(sentences))
+    def _serving_default(self, sentences: tf.Tensor) -> Outputs:
+        """Returns the outputs of `generate` for string `[B, T]`, with seeds that are hashes of the sentences."""
+        return self._drawing.pngs(sentences, hashed_seeds(sentences))
 
-    def _from_examples(self, examples: tf.Tensor) -> Outputs:
-        frames = self._generate.frames
+    def _generate_from_examples(self, examples: tf.Tensor) -> Outputs:
+        """Returns the outputs of `generate` and `story_id` for serialized tf.Examples, string `[B]`."""
+        frames = self._drawing.frames
         parsed = tf.io.parse_example(
             examples,
             {
@@ -110,20 +119,29 @@ class StoryGANExport(tf.Module):
         counts = tf.math.bincount(
             tf.cast(parsed[example_schema.SEED].indices[:, 0], tf.int32), minlength=tf.size(examples)
         )
-        given = tf.reshape(tf.sparse.to_dense(parsed[example_schema.SEED]), [tf.size(examples), -1])
-        first = tf.pad(given, [[0, 0], [0, 1]])[:, 0]
+        example_seeds = tf.reshape(tf.sparse.to_dense(parsed[example_schema.SEED]), [tf.size(examples), -1])
+        first = tf.pad(example_seeds, [[0, 0], [0, 1]])[:, 0]
         seeds = tf.where(counts > 0, first, hashed_seeds(sentences))
-        outputs = self._generate.png(sentences, seeds)
-        # Of an output of rank 1 TFX's BulkInferrer makes scalars, and it takes no strings that are.
+        outputs = self._drawing.pngs(sentences, seeds)
+        # TFX's BulkInferrer splits an output of rank 1 into scalars and does not accept scalar strings.
         column = {example_schema.STORY_ID: parsed[example_schema.STORY_ID], "error": outputs["error"]}
         return outputs | {name: values[:, tf.newaxis] for name, values in column.items()}
 
-    def _answer(self, query: tf.Tensor) -> Outputs:
+    def _return_info(self, query: tf.Tensor) -> Outputs:
+        """Returns the info once for each element of `query`, string `[B]`."""
         return {"info": tf.fill(tf.shape(query), self._info)}
 
 
-class _PictureMaker:
-    """Sentences or vectors, and seeds, to pictures; not tracked by the export."""
+class _StoryDrawing:
+    """Graph functions from sentences or vectors, and seeds, to pictures.
+
+    It is not trackable, so that the export does not save the Keras model.
+
+    Args:
+        generator: a trained generator.
+        vectorizer: function from sentences, string `[n]`, to vectors, float32 `[n, sentence_size]`.
+        max_sentence_length: most characters that a sentence may have.
+    """
 
     def __init__(self, generator: StoryGenerator, vectorizer: tf.Module, max_sentence_length: int) -> None:
         self.generator = generator
@@ -131,32 +149,67 @@ class _PictureMaker:
         self.frames = generator.config.frames
         self.max_sentence_length = max_sentence_length
 
-    def raw(self, sentences: tf.Tensor, seed: tf.Tensor) -> Outputs:
-        """Returns `images` uint8 [B, T, 64, 64, 3], zeros in a bad row, and `error` string [B]."""
-        sentences = self._checked("sentences", sentences, [self.frames])
+    def images(self, sentences: tf.Tensor, seed: tf.Tensor) -> Outputs:
+        """Returns pictures of sentences as pixels.
+
+        Args:
+            sentences: string `[B, T]`.
+            seed: int64 `[B]`.
+
+        Returns:
+            `images`, uint8 `[B, T, 64, 64, 3]`, zeros in rows with an error, and `error`, string `[B]`.
+        """
+        sentences = self._ensure_shape("sentences", sentences, [self.frames])
         error = row_errors(sentences, self.max_sentence_length)
         vectors = self.vectorizer(tf.reshape(sentences, [-1]))
         vectors = tf.reshape(vectors, [-1, self.frames, self.generator.config.sentence_size])
-        return self._drawn(vectors, seed, error, NOT_FINITE)
+        return self._draw(vectors, seed, error, NOT_FINITE)
 
-    def png(self, sentences: tf.Tensor, seed: tf.Tensor) -> Outputs:
-        """Returns `image_bytes` string [B, T], empty in a bad row, and `error` string [B]."""
-        return self._encoded(self.raw(sentences, seed))
+    def pngs(self, sentences: tf.Tensor, seed: tf.Tensor) -> Outputs:
+        """Returns pictures of sentences as PNG files.
 
-    def png_of_vectors(self, vectors: tf.Tensor, seed: tf.Tensor) -> Outputs:
-        """Returns the same as `png`, of sentence vectors float32 [B, T, sentence_size]."""
-        vectors = self._checked("vectors", vectors, [self.frames, self.generator.config.sentence_size])
-        return self._encoded(self._drawn(vectors, seed, vector_errors(vectors), NOT_FINITE_OF_VECTORS))
+        Args:
+            sentences: string `[B, T]`.
+            seed: int64 `[B]`.
 
-    def _checked(self, name: str, tensor: tf.Tensor, shape: Sequence[int]) -> tf.Tensor:
-        """Returns a tensor of shape [B, *shape]; another fails when the graph runs."""
-        told = ", ".join(["B", *map(str, shape)])
-        message = f"This model tells stories of {self.frames} sentences: {name} must be of shape [{told}]."
+        Returns:
+            `image_bytes`, string `[B, T]`, empty in rows with an error, and `error`, string `[B]`.
+        """
+        return self._encode(self.images(sentences, seed))
+
+    def pngs_from_vectors(self, vectors: tf.Tensor, seed: tf.Tensor) -> Outputs:
+        """Returns pictures of sentence vectors as PNG files.
+
+        Args:
+            vectors: float32 `[B, T, sentence_size]`.
+            seed: int64 `[B]`.
+
+        Returns:
+            `image_bytes`, string `[B, T]`, empty in rows with an error, and `error`, string `[B]`.
+        """
+        vectors = self._ensure_shape("vectors", vectors, [self.frames, self.generator.config.sentence_size])
+        return self._encode(self._draw(vectors, seed, vector_errors(vectors), NOT_FINITE_FROM_VECTORS))
+
+    def _ensure_shape(self, name: str, tensor: tf.Tensor, shape: Sequence[int]) -> tf.Tensor:
+        """Returns the tensor with the static shape [B, *shape]; any other shape is an error when the graph runs."""
+        dimensions = ", ".join(["B", *map(str, shape)])
+        message = f"This model tells stories of {self.frames} sentences: {name} must be of shape [{dimensions}]."
         with tf.control_dependencies([tf.debugging.assert_equal(tf.shape(tensor)[1:], shape, message)]):
-            # What has fewer or more dimensions, as servers let it come, may slip through the comparison.
+            # Servers also let tensors of another rank through, which may pass the comparison because of broadcasting.
             return tf.ensure_shape(tensor, [None, *shape])
 
-    def _drawn(self, vectors: tf.Tensor, seed: tf.Tensor, error: tf.Tensor, not_finite: str) -> Outputs:
+    def _draw(self, vectors: tf.Tensor, seed: tf.Tensor, error: tf.Tensor, not_finite: str) -> Outputs:
+        """Runs the generator.
+
+        Args:
+            vectors: float32 `[B, T, sentence_size]`.
+            seed: int64 `[B]`.
+            error: string `[B]`, empty for valid rows.
+            not_finite: error of valid rows for which the generator returns values that are not finite.
+
+        Returns:
+            `images`, uint8 `[B, T, 64, 64, 3]`, zeros in rows with an error, and `error`, string `[B]`.
+        """
         message = "seed must be of shape [B]: one a story."
         with tf.control_dependencies([tf.debugging.assert_equal(tf.shape(seed), tf.shape(vectors)[:1], message)]):
             seed = tf.identity(seed)
@@ -164,42 +217,58 @@ class _PictureMaker:
         finite = tf.reduce_all(tf.math.is_finite(drawn), axis=[1, 2, 3, 4])
         error = tf.where(finite | (error != ""), error, not_finite)
         images = to_uint8(drawn)
-        good = tf.cast(error == "", tf.uint8)
-        return {"images": images * good[:, tf.newaxis, tf.newaxis, tf.newaxis, tf.newaxis], "error": error}
+        valid = tf.cast(error == "", tf.uint8)
+        return {"images": images * valid[:, tf.newaxis, tf.newaxis, tf.newaxis, tf.newaxis], "error": error}
 
-    def _encoded(self, outputs: Outputs) -> Outputs:
+    def _encode(self, outputs: Outputs) -> Outputs:
+        """Replaces `images` by `image_bytes`, string `[B, T]` of PNG files, empty in rows with an error."""
         encoded = tf.reshape(tf.io.encode_png(outputs["images"], compression=PNG_COMPRESSION), [-1, self.frames])
-        good = outputs["error"][:, tf.newaxis] == ""
-        return {"image_bytes": tf.where(good, encoded, ""), "error": outputs["error"]}
+        valid = outputs["error"][:, tf.newaxis] == ""
+        return {"image_bytes": tf.where(valid, encoded, ""), "error": outputs["error"]}
 
 
 def hashed_seeds(sentences: tf.Tensor) -> tf.Tensor:
-    """Returns a seed made of a story's sentences: string [B, T] -> int64 [B], from 0 to 2^62."""
+    """Returns seeds that are hashes of the sentences: string `[B, T]` -> int64 `[B]` in [0, 2^62)."""
     return tf.strings.to_hash_bucket_fast(tf.strings.reduce_join(sentences, axis=1, separator="\n"), 2**62)
 
 
 def row_errors(sentences: tf.Tensor, max_length: int) -> tf.Tensor:
-    """Returns what is wrong with each row: string [B, T] -> string [B], empty where it is good."""
+    """Returns an error message per story that names its first blank or overlong sentence.
+
+    Args:
+        sentences: string `[B, T]`.
+        max_length: most characters that a sentence may have.
+
+    Returns:
+        string `[B]`, empty for valid stories.
+    """
     blank = tf.strings.regex_replace(sentences, r"[\s\p{Z}\p{C}]+", "") == ""
     long = tf.strings.length(sentences, unit="UTF8_CHAR") > max_length
-    bad = blank | long
-    first = tf.argmax(tf.cast(bad, tf.int32), axis=1)
+    invalid = blank | long
+    first = tf.argmax(tf.cast(invalid, tf.int32), axis=1)
     reason = tf.where(
         tf.gather(blank, first, batch_dims=1),
         "is blank; write at least one word.",
         f"is longer than {max_length} characters; shorten it.",
     )
     message = tf.strings.join(["sentence ", tf.strings.as_string(first + 1), " ", reason])
-    return tf.where(tf.reduce_any(bad, axis=1), message, "")
+    return tf.where(tf.reduce_any(invalid, axis=1), message, "")
 
 
 def vector_errors(vectors: tf.Tensor) -> tf.Tensor:
-    """Returns what is wrong with each row: float32 [B, T, sentence_size] -> string [B], empty where it is good."""
-    bad = ~tf.reduce_all(tf.math.is_finite(vectors), axis=2)
-    first = tf.argmax(tf.cast(bad, tf.int32), axis=1)
-    told = " has values that are not numbers (NaN or infinite)."
-    message = tf.strings.join(["the vector of sentence ", tf.strings.as_string(first + 1), told])
-    return tf.where(tf.reduce_any(bad, axis=1), message, "")
+    """Returns an error message per story that names its first vector with values that are not finite.
+
+    Args:
+        vectors: float32 `[B, T, sentence_size]`.
+
+    Returns:
+        string `[B]`, empty for valid stories.
+    """
+    invalid = ~tf.reduce_all(tf.math.is_finite(vectors), axis=2)
+    first = tf.argmax(tf.cast(invalid, tf.int32), axis=1)
+    reason = " has values that are not numbers (NaN or infinite)."
+    message = tf.strings.join(["the vector of sentence ", tf.strings.as_string(first + 1), reason])
+    return tf.where(tf.reduce_any(invalid, axis=1), message, "")
 
 
 def model_info(
@@ -209,15 +278,15 @@ def model_info(
     labels: Sequence[str] = (),
     initial: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Returns what an export says of itself through signature `info`.
+    """Returns the description of a model that its signature `info` returns.
 
     Args:
-        settings: of the training.
-        examples: stories that it offers to draw, T sentences each.
-        words: that the training stories have.
-        labels: names of the training stories' labels; empty where they have none.
-        initial: what the training started from (`storygan_tf.training.warm_start.InitialModel.lineage_entry`); None
-            for a fresh start.
+        settings: settings of the training.
+        examples: example stories of T sentences each, which clients can offer to draw.
+        words: the words of the training stories.
+        labels: names of the training stories' labels; empty if they have none.
+        initial: the model that the training started from
+            (`storygan_tf.training.warm_start.InitialModel.lineage_entry`); None if it started from random weights.
     """
     return {
         "frames": settings.model.frames,
@@ -234,27 +303,14 @@ def model_info(
     }
 
 
-class _KeptInHalf(keras.mixed_precision.Policy):
-    """Arithmetic in float32, on weights that are kept as float16 and cast up where they are used."""
-
-    @property
-    def variable_dtype(self) -> str:
-        """The type of weights."""
-        return "float16"
-
-
 def half_precision_copy(generator: StoryGenerator) -> StoryGenerator:
-    """Returns a generator of the same weights, rounded to float16 and kept so, in half the space.
+    """Returns a copy of a generator that stores its weights as float16, in half the space, and computes in float32.
 
-    Batch normalisation, of which there is little, and in which rounding errors add up, stays in float32.
+    Batch normalization keeps float32 weights: they take little space, and their rounding errors would accumulate.
     """
-    before = keras.mixed_precision.global_policy()
-    keras.mixed_precision.set_global_policy(_KeptInHalf("float32"))
-    try:
+    with float16_variables():
         copy = StoryGenerator(generator.config, name=generator.name)
         copy(tf.zeros([1, generator.config.frames, generator.config.sentence_size]))
-    finally:
-        keras.mixed_precision.set_global_policy(before)
     assign_weights(copy, weights_of(generator), "the trained generator")
     return copy
 
@@ -268,29 +324,31 @@ def export_storygan(
     *,
     half: bool = False,
 ) -> None:
-    """Writes the SavedModel, aside first, so that a version directory is whole or not there.
+    """Writes a generator as a SavedModel with the signatures of this module.
+
+    The files are written to a temporary directory that is then renamed, so that `path` is never incomplete.
 
     Args:
         generator: a trained generator.
-        vectorizer: string [n] -> float32 [n, sentence_size], trackable.
-        info: JSON values for signature `info` and for `assets.extra/storygan.json`.
-        path: the directory to write; replaced where it exists.
-        max_sentence_length: characters a sentence may have.
-        half: whether weights are kept as float16 (see `half_precision_copy`).
+        vectorizer: trackable function from sentences, string `[n]`, to vectors, float32 `[n, sentence_size]`.
+        info: JSON values for the signature `info` and for `assets.extra/storygan.json`.
+        path: the version directory to write; it is replaced if it exists.
+        max_sentence_length: most characters that a sentence may have.
+        half: whether to store the weights as float16 (see `half_precision_copy`).
 
     Raises:
-        ModelError: where it cannot be written.
+        ModelError: if the SavedModel cannot be written.
     """
     target = Path(path)
-    kept = half_precision_copy(generator) if half else generator
-    module = StoryGANExport(kept, vectorizer, info, max_sentence_length)
+    exported = half_precision_copy(generator) if half else generator
+    module = StoryGANExport(exported, vectorizer, info, max_sentence_length)
     try:
-        with atomic_folder(target) as aside:
-            tf.saved_model.save(module, str(aside), signatures=module.signatures())
-            extra = aside / ASSETS_EXTRA
+        with atomic_folder(target) as partial:
+            tf.saved_model.save(module, str(partial), signatures=module.signatures())
+            extra = partial / ASSETS_EXTRA
             extra.mkdir()
             (extra / INFO_FILE).write_text(json.dumps(info, indent=1, sort_keys=True))
-            write_serving_warmup(aside, generator.config)
+            write_serving_warmup(partial, generator.config)
     except (OSError, tf.errors.OpError) as error:
         raise ModelError(
             f"export {target}: could not be written ({error}). Free some space or choose another place."

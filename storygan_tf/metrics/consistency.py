@@ -1,4 +1,4 @@
-"""Consistency: whether what was shown in an earlier frame of a story is seen again where it should be."""
+"""Consistency: whether labels that recur in the true frames of a story also recur in its generated frames."""
 
 from __future__ import annotations
 
@@ -6,23 +6,25 @@ import numpy as np
 
 
 def consistency_counts(true: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Counts the labels that frames share with earlier ones of their story, and those that are seen there.
+    """Counts recurring labels, and how many of them are predicted.
 
-    A label is shared in every frame but the first that truly shows it, if any earlier true frame showed it already.
+    A label of a frame is recurring if the true frame has it and an earlier true frame of the story has it, too. Each
+    frame with a recurring label counts.
 
     Args:
-        true: `[stories, frames, labels]`, bool or 0/1.
-        predicted: the same shape.
+        true: bool or 0/1, `[stories, frames, labels]`, the labels of the true frames.
+        predicted: bool or 0/1 of the same shape, the labels that a classifier predicts.
 
     Returns:
-        Shared labels that are predicted in their frame, and all shared labels; both int64 `[stories]`.
+        The number of recurring labels that are predicted in their frame, and the number of all recurring labels, both
+        int64 `[stories]`.
 
     Raises:
-        ValueError: where the shapes differ.
+        ValueError: if the shapes differ.
     """
     if true.shape != predicted.shape:
         raise ValueError(f"consistency: found shapes {true.shape} and {predicted.shape}, expected the same shape.")
-    there, seen = (np.asarray(flags, bool) for flags in (true, predicted))
-    so_far = np.logical_or.accumulate(there, axis=1)
-    shared = there[:, 1:] & so_far[:, :-1]
-    return (shared & seen[:, 1:]).sum(axis=(1, 2)), shared.sum(axis=(1, 2))
+    labelled, detected = (np.asarray(flags, bool) for flags in (true, predicted))
+    so_far = np.logical_or.accumulate(labelled, axis=1)
+    recurring = labelled[:, 1:] & so_far[:, :-1]
+    return (recurring & detected[:, 1:]).sum(axis=(1, 2)), recurring.sum(axis=(1, 2))

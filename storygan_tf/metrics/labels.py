@@ -1,6 +1,6 @@
-"""Figures over the labels that a classifier sees in frames: micro F1 and frame accuracy.
+"""Metrics of predicted labels: micro F1 and frame accuracy.
 
-Both follow from counts that add up, so that a long data set is counted a batch at a time.
+Both are computed from counts, which can be summed over batches.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class LabelCounts:
-    """Counts over frames; counts of two sets of frames add up to those of both.
+    """Counts of right and wrong labels over frames; `first + second` are the counts over both sets of frames.
 
     Attributes:
-        true_positives: int64 `[labels]`, frames with the label where it was predicted.
-        false_positives: int64 `[labels]`, frames without the label where it was predicted.
-        false_negatives: int64 `[labels]`, frames with the label where it was not predicted.
-        exact: frames of which every label was right.
-        frames: all frames.
+        true_positives: int64 `[labels]`, number of frames that have the label and for which it is predicted.
+        false_positives: int64 `[labels]`, number of frames without the label for which it is predicted.
+        false_negatives: int64 `[labels]`, number of frames that have the label and for which it is not predicted.
+        exact: number of frames of which every label is right.
+        frames: number of all frames.
     """
 
     true_positives: np.ndarray
@@ -34,26 +34,27 @@ class LabelCounts:
 
     @property
     def f1(self) -> float:
-        """Micro F1 over all frames and labels, 0..1; 0 where there is no label, neither true nor predicted."""
-        twice = 2 * int(self.true_positives.sum())
-        both = twice + int(self.false_positives.sum()) + int(self.false_negatives.sum())
-        return twice / both if both else 0.0
+        """Micro F1 over all frames and labels, in [0, 1]; 0 if no frame has a label, neither true nor predicted."""
+        numerator = 2 * int(self.true_positives.sum())
+        denominator = numerator + int(self.false_positives.sum()) + int(self.false_negatives.sum())
+        return numerator / denominator if denominator else 0.0
 
     @property
     def frame_accuracy(self) -> float:
-        """Fraction of frames of which every label is right, 0..1."""
+        """Fraction of frames of which every label is right, in [0, 1]; 0 if there is no frame."""
         return self.exact / self.frames if self.frames else 0.0
 
 
 @dataclasses.dataclass(frozen=True)
 class StoryLabelCounts:
-    """The same counts story by story, over a story's frames.
+    """Counts of right and wrong labels for each story, over the story's frames.
 
     Attributes:
-        true_positives: int64 `[stories, labels]`.
-        false_positives: int64 `[stories, labels]`.
-        false_negatives: int64 `[stories, labels]`.
-        exact: int64 `[stories]`.
+        true_positives: int64 `[stories, labels]`, number of frames that have the label and for which it is predicted.
+        false_positives: int64 `[stories, labels]`, number of frames without the label for which it is predicted.
+        false_negatives: int64 `[stories, labels]`, number of frames that have the label and for which it is not
+            predicted.
+        exact: int64 `[stories]`, number of frames of which every label is right.
     """
 
     true_positives: np.ndarray
@@ -63,37 +64,37 @@ class StoryLabelCounts:
 
 
 def story_label_counts(true: np.ndarray, predicted: np.ndarray) -> StoryLabelCounts:
-    """Compares labels with predicted ones, story by story.
+    """Counts right and wrong labels of each story.
 
     Args:
-        true: `[stories, frames, labels]`, bool or 0/1.
-        predicted: the same shape.
+        true: bool or 0/1, `[stories, frames, labels]`.
+        predicted: bool or 0/1 of the same shape.
 
     Raises:
-        ValueError: where the shapes differ.
+        ValueError: if the shapes differ.
     """
-    _check(true, predicted)
-    there, seen = (np.asarray(flags, bool) for flags in (true, predicted))
+    _check_shapes(true, predicted)
+    labelled, detected = (np.asarray(flags, bool) for flags in (true, predicted))
     return StoryLabelCounts(
-        true_positives=(there & seen).sum(axis=1),
-        false_positives=(~there & seen).sum(axis=1),
-        false_negatives=(there & ~seen).sum(axis=1),
-        exact=(there == seen).all(axis=2).sum(axis=1),
+        true_positives=(labelled & detected).sum(axis=1),
+        false_positives=(~labelled & detected).sum(axis=1),
+        false_negatives=(labelled & ~detected).sum(axis=1),
+        exact=(labelled == detected).all(axis=2).sum(axis=1),
     )
 
 
 def count_labels(true: np.ndarray, predicted: np.ndarray) -> LabelCounts:
-    """Compares labels with predicted ones, over all frames.
+    """Counts right and wrong labels over all frames.
 
     Args:
-        true: `[..., labels]`, bool or 0/1.
-        predicted: the same shape.
+        true: bool or 0/1, `[..., labels]`.
+        predicted: bool or 0/1 of the same shape.
 
     Raises:
-        ValueError: where the shapes differ.
+        ValueError: if the shapes differ.
     """
-    _check(true, predicted)
-    # All frames as those of one story.
+    _check_shapes(true, predicted)
+    # Counts all frames as the frames of one story.
     true, predicted = (flags.reshape(1, -1, flags.shape[-1]) for flags in (true, predicted))
     counts = story_label_counts(true, predicted)
     return LabelCounts(
@@ -106,15 +107,31 @@ def count_labels(true: np.ndarray, predicted: np.ndarray) -> LabelCounts:
 
 
 def micro_f1(true: np.ndarray, predicted: np.ndarray) -> float:
-    """Returns 2TP / (2TP + FP + FN) over all frames and labels, 0..1 (arguments as of `count_labels`)."""
+    """Returns 2TP / (2TP + FP + FN) over all frames and labels, in [0, 1].
+
+    Args:
+        true: bool or 0/1, `[..., labels]`.
+        predicted: bool or 0/1 of the same shape.
+
+    Raises:
+        ValueError: if the shapes differ.
+    """
     return count_labels(true, predicted).f1
 
 
 def frame_accuracy(true: np.ndarray, predicted: np.ndarray) -> float:
-    """Returns the fraction of frames of which every label is right, 0..1 (arguments as of `count_labels`)."""
+    """Returns the fraction of frames of which every label is right, in [0, 1].
+
+    Args:
+        true: bool or 0/1, `[..., labels]`.
+        predicted: bool or 0/1 of the same shape.
+
+    Raises:
+        ValueError: if the shapes differ.
+    """
     return count_labels(true, predicted).frame_accuracy
 
 
-def _check(true: np.ndarray, predicted: np.ndarray) -> None:
+def _check_shapes(true: np.ndarray, predicted: np.ndarray) -> None:
     if true.shape != predicted.shape:
         raise ValueError(f"labels: found shapes {true.shape} and {predicted.shape}, expected the same shape.")

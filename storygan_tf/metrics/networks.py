@@ -1,8 +1,9 @@
-"""The networks of the field's figures, as a user gives them: FID's, FSD's and the label classifier.
+"""User-supplied networks for published metrics: the networks of FID and FSD, and the label classifier.
 
-Their weights cannot be shipped. A user gives the path of a JSON file (`docs/networks.md`) that names a SavedModel, an
-ONNX file or a tensorflow_hub handle and says what the network takes: size, value range, mean and standard deviation,
-filter, layout. Nothing of that is guessed, for a network fed with another range gives a figure all the same.
+Their weights cannot be shipped with this package. A user supplies the path of a JSON file (`docs/networks.md`) that
+names a SavedModel, an ONNX file or a tensorflow_hub handle and describes the network's input: size, value range, mean
+and standard deviation, resize filter and layout. None of this is guessed: a network also returns features for an input
+of the wrong range, and the metric would be wrong without an error.
 """
 
 from __future__ import annotations
@@ -26,13 +27,13 @@ from storygan_tf.config.parsing import from_dict
 from storygan_tf.metrics.resize import Filter, resize, to_64
 
 _AXES = {"frames": "nhwc", "stories": "nthwc"}
-"""The axes of what a network of each kind is made to see, as it is held here."""
+"""Order of the axes of frames and stories in this module, by kind of network."""
 
 _BATCH = {"frames": 32, "stories": 8}
-"""Frames or stories that go through a network at a time."""
+"""Frames or stories per batch, by kind of network."""
 
 _THREADS = 2
-"""Of onnxruntime: always as many, for sums over another number of threads may round otherwise."""
+"""Number of threads of onnxruntime. It is fixed because sums over another number of threads may round differently."""
 
 _SIGNATURES = ("serving_default", "default")
 
@@ -41,24 +42,29 @@ _SEE = "docs/networks.md has the keys"
 
 @dataclasses.dataclass(frozen=True)
 class NetworkSpec:
-    """What a network's JSON says.
+    """The description of a network, as its JSON file holds it.
 
     Attributes:
-        network: a SavedModel folder or an ONNX file, relative to the JSON, or a tensorflow_hub handle.
-        kind: whether it sees single `frames` or whole `stories`.
-        input_size: height and width of what it takes.
-        value_range: to what the grey levels 0 and 255 are mapped, before `mean` and `std`.
-        layout: order of its input's axes: n frames or stories, t frames a story, c channels (RGB), h height, w width.
-        mean: subtracted from each channel, on the scale of `value_range`.
-        std: by which each channel is divided then.
-        resize: the filter from 64x64 to `input_size` (`storygan_tf.metrics.resize`).
-        frames: how many frames of a story it takes, drawn evenly from the story's; None for as many as there are.
-        signature: of a SavedModel; None for `serving_default`, else `default`, else the SavedModel called as it is.
-        output: name of the output; None where there is only one.
-        output_size: width D of the output; None where `labels` tell it.
-        labels: of a classifier: the label of each score, in its order.
-        scores: of a classifier: `logits` or `probabilities`.
-        threshold: of a classifier: the probability above which a label counts as seen.
+        network: path of a SavedModel folder or an ONNX file, relative to the JSON file, or a tensorflow_hub handle.
+        kind: whether the network takes single `frames` or whole `stories`.
+        input_size: height and width of the input.
+        value_range: values that the grey levels 0 and 255 are mapped to, before `mean` and `std` are applied.
+        layout: order of the input's axes: n frames or stories, t frames per story, c channels (RGB), h height, w width.
+        mean: values that are subtracted from the channels, on the scale of `value_range`.
+        std: values by which the channels are divided afterwards.
+        resize: filter from 64x64 to `input_size` (`storygan_tf.metrics.resize`).
+        frames: number of frames per story that the network takes, sampled evenly from the story's frames; None for
+            any number.
+        signature: name of a SavedModel's signature. If it is None, `serving_default` is used, else `default`, else the
+            SavedModel itself is called.
+        output: name of the output; None if there is only one.
+        output_size: width D of the output; None if `labels` imply it.
+        labels: for a classifier, the label of each score, in order.
+        scores: for a classifier, whether its scores are `logits` or `probabilities`.
+        threshold: for a classifier, the probability above which a label counts as detected.
+
+    Raises:
+        ConfigError: if a value is out of range or contradicts another one.
     """
 
     network: str
@@ -110,27 +116,28 @@ class NetworkSpec:
 
     @property
     def width(self) -> int:
-        """Width D of the output."""
+        """The width D of the output."""
         return len(self.labels) if self.output_size is None else self.output_size
 
     def input_shape(self) -> list[int | None]:
-        """Returns the shape that the network must take, None where any size will do."""
+        """Returns the shape that the network's input must have, with None for dimensions of any size."""
         sizes = {"n": None, "t": self.frames, "h": self.input_size, "w": self.input_size, "c": 3}
         return [sizes[axis] for axis in self.layout]
 
 
 def network_input(spec: NetworkSpec, frames: np.ndarray) -> np.ndarray:
-    """Makes of frames what a network sees: the field's way to its pixels.
+    """Returns frames preprocessed for a network, as published evaluations do it.
 
-    Each frame goes to 64x64 by Pillow's antialiased bilinear filter, so that a system of larger frames is judged by
-    what all are judged by; then to `input_size` by `resize`; then come value range, mean, std and layout.
+    Each frame is resized to 64x64 with Pillow's antialiased bilinear filter, so that systems with larger frames are
+    compared at the common size. It is then resized to `spec.input_size` with `spec.resize`, mapped to the value range,
+    normalized with mean and std, and transposed to the layout.
 
     Args:
-        spec: what the network takes.
-        frames: uint8 `[n, height, width, 3]`, for stories `[n, T, height, width, 3]`.
+        spec: description of the network.
+        frames: uint8 `[n, height, width, 3]`, or `[n, T, height, width, 3]` for a network of kind `stories`.
 
     Returns:
-        float32, in the layout of `spec`.
+        float32 of the shape `spec.input_shape()`.
     """
     if spec.frames is not None:
         chosen = np.linspace(0, frames.shape[1] - 1, spec.frames).round().astype(np.int64)
@@ -144,13 +151,13 @@ def network_input(spec: NetworkSpec, frames: np.ndarray) -> np.ndarray:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Loaded:
-    """A network that can be asked.
+class _LoadedNetwork:
+    """The loaded graph of a network.
 
     Attributes:
-        run: its input -> its output, as an array of any kind.
-        dtype: of its input; None where it does not tell.
-        shape: of its input, None for dimensions of any size; None where it does not tell.
+        run: function from the network's input to its output, an array of any type and shape.
+        dtype: type of the input; None if unknown.
+        shape: shape of the input, with None for dimensions of any size; None if unknown.
     """
 
     run: Callable[[np.ndarray], Any]
@@ -159,23 +166,25 @@ class _Loaded:
 
 
 class Network:
-    """A network of a figure, checked to keep the contract that its JSON states.
+    """A network that computes features or labels of frames. Use `load_network` to create one.
+
+    The constructor runs the network once and checks that input and output match the description.
 
     Args:
-        spec: what the JSON says.
-        what: see below.
-        sha256: see below.
-        loaded: the network.
-        where: how errors call it.
+        spec: description of the network.
+        description: `SavedModel /path`, `ONNX name.onnx` or the hub handle.
+        sha256: SHA-256 that identifies the network.
+        loaded: the loaded graph.
+        where: name of the network in error messages.
 
     Attributes:
-        spec: what the JSON says.
-        what: `SavedModel /path`, `ONNX name.onnx` or the hub handle.
-        sha256: over the network's files (names and contents) and what the JSON says, but not over where they lie: the
-            network's name in a report.
+        spec: description of the network.
+        description: `SavedModel /path`, `ONNX name.onnx` or the hub handle.
+        sha256: SHA-256 of the names and contents of the network's files and of its description, but not of their path.
+            It identifies the network in a report.
 
     Raises:
-        ModelError: where the network takes or gives something else.
+        ModelError: if the network's input or output does not match `spec`.
 
     Example:
         >>> network = load_network("inception.json")
@@ -183,54 +192,55 @@ class Network:
         (5, 2048)
     """
 
-    def __init__(self, spec: NetworkSpec, what: str, sha256: str, loaded: _Loaded, where: str) -> None:
+    def __init__(self, spec: NetworkSpec, description: str, sha256: str, loaded: _LoadedNetwork, where: str) -> None:
         self.spec = spec
-        self.what = what
+        self.description = description
         self.sha256 = sha256
         self._loaded = loaded
         self._where = where
         self._check_input()
-        # Some exports take just so many frames or stories at a time.
-        self._fixed = loaded.shape[0] if loaded.shape else None
-        self._batch = self._fixed or _BATCH[spec.kind]
-        self._probe()
+        # Some exports have a fixed batch size.
+        self._fixed_batch = loaded.shape[0] if loaded.shape else None
+        self._batch = self._fixed_batch or _BATCH[spec.kind]
+        self._check_output()
 
     def features(self, frames: np.ndarray) -> np.ndarray:
-        """Returns what the network says of each frame or story.
+        """Returns the network's output for each frame or story.
 
         Args:
-            frames: uint8 `[n, height, width, 3]` where `spec.kind` is `frames`, `[n, T, height, width, 3]` where it is
-                `stories`; any height and width, RGB.
+            frames: RGB frames of any height and width: uint8 `[n, height, width, 3]` if `spec.kind` is `frames`,
+                `[n, T, height, width, 3]` if it is `stories`.
 
         Returns:
             float32 `[n, D]`, finite.
 
         Raises:
-            ModelError: for frames of another kind; where the network fails or gives something else.
+            ModelError: if the frames do not match the kind of network, the network fails, or its output is not finite
+                or not of the expected type and shape.
         """
         expected = f"uint8 [n{', T' * (self.spec.kind == 'stories')}, height, width, 3]"
         if frames.dtype != np.uint8 or frames.ndim != len(self.spec.layout) or frames.shape[-1] != 3:
             raise ModelError(
-                f"{self._where}: found frames {frames.dtype} {list(frames.shape)}, expected {expected}, for its kind "
-                f"is {self.spec.kind!r}."
+                f"{self._where}: found frames {frames.dtype} {list(frames.shape)}, expected {expected} for a network "
+                f"of kind {self.spec.kind!r}."
             )
         parts = [self._run(frames[start : start + self._batch]) for start in range(0, len(frames), self._batch)]
         return np.concatenate([np.zeros((0, self.spec.width), np.float32), *parts])
 
     def labels(self, frames: np.ndarray) -> np.ndarray:
-        """Returns which of `spec.labels` a classifier sees in each frame.
+        """Returns which of `spec.labels` the classifier detects in each frame.
 
         Args:
-            frames: uint8 `[n, height, width, 3]`, any height and width, RGB.
+            frames: RGB frames of any height and width, uint8 `[n, height, width, 3]`.
 
         Returns:
             bool `[n, L]`.
 
         Raises:
-            ModelError: where the network is no classifier, fails, or gives no probabilities where it says so.
+            ModelError: if the network is not a classifier, fails, or returns values outside [0, 1] as probabilities.
         """
         if not self.spec.labels:
-            raise ModelError(f"{self._where}: is no classifier: its JSON has no 'labels' and 'scores' ({_SEE}).")
+            raise ModelError(f"{self._where}: is not a classifier: its JSON has no 'labels' and 'scores' ({_SEE}).")
         scores = self.features(frames)
         threshold = self.spec.threshold
         if self.spec.scores == "logits":
@@ -238,8 +248,8 @@ class Network:
         outside = scores[(scores < 0) | (scores > 1)]
         if outside.size:
             raise ModelError(
-                f"{self._where}: found a score of {outside[0]:.6g}, expected probabilities from 0 to 1. Where its "
-                'scores are logits, say so: "scores": "logits".'
+                f"{self._where}: found a score of {outside[0]:.6g}, expected probabilities from 0 to 1. If its scores "
+                'are logits, write "scores": "logits" into the JSON.'
             )
         return np.asarray(scores > threshold)
 
@@ -253,12 +263,12 @@ class Network:
             frames = f", frames {self.spec.frames or 'any'}" * (self.spec.kind == "stories")
             raise ModelError(
                 f"{self._where}: it takes {dtype} {_shape(shape)}, expected float32 {_shape(expected, self.spec)} "
-                f"(layout {self.spec.layout}, input_size {self.spec.input_size}{frames}). Mend the JSON where it is "
-                "wrong, else export the network again."
+                f"(layout {self.spec.layout}, input_size {self.spec.input_size}{frames}). Correct the JSON, or export "
+                "the network again."
             )
 
-    def _probe(self) -> None:
-        """Asks once, so that a network that does not keep the contract is refused before hours of work."""
+    def _check_output(self) -> None:
+        """Runs the network on blank frames, so that a wrong description is an error before hours of work."""
         count = min(2, self._batch)
         if self.spec.kind == "frames":
             self.features(np.zeros((count, 64, 64, 3), np.uint8))
@@ -267,46 +277,47 @@ class Network:
 
     def _run(self, frames: np.ndarray) -> np.ndarray:
         values = network_input(self.spec, frames)
-        if self._fixed:
-            values = np.concatenate([values, np.repeat(values[-1:], self._fixed - len(values), axis=0)])
+        if self._fixed_batch:
+            values = np.concatenate([values, np.repeat(values[-1:], self._fixed_batch - len(values), axis=0)])
         try:
             output = np.asarray(self._loaded.run(values))
         except ModelError:
             raise
-        except Exception as error:  # onnxruntime's errors have no base of their own
+        except Exception as error:  # onnxruntime's errors have no common base class
             raise ModelError(
                 f"{self._where}: cannot be run on float32 {list(values.shape)}: {_first_line(error)}"
             ) from error
-        return self._checked(output, len(values))[: len(frames)]
+        self._check_values(output, len(values))
+        return output[: len(frames)]
 
-    def _checked(self, output: np.ndarray, count: int) -> np.ndarray:
+    def _check_values(self, output: np.ndarray, count: int) -> None:
+        """Raises ModelError unless the output is finite float32 `[count, D]`."""
         if output.dtype != np.float32 or output.shape != (count, self.spec.width):
             reason = f"one score for each of {len(self.spec.labels)} labels" if self.spec.labels else "output_size"
             raise ModelError(
                 f"{self._where}: it gives {output.dtype} {list(output.shape)}, expected float32 "
-                f"[{count}, {self.spec.width}] ({reason}). Mend the JSON, or export the network with its output pooled "
-                "and flattened."
+                f"[{count}, {self.spec.width}] ({reason}). Correct the JSON, or export the network with its output "
+                "pooled and flattened."
             )
         if not np.isfinite(output).all():
             row = int(np.flatnonzero(~np.isfinite(output).all(axis=1))[0])
             raise ModelError(
                 f"{self._where}: it gives NaN or infinity (row {row} of a batch of {count}), expected finite numbers. "
-                "See that value_range, mean and std are those that it was trained with."
+                "Check that value_range, mean and std are those that it was trained with."
             )
-        return output
 
 
 def load_network(path: str | Path) -> Network:
-    """Loads a network of a figure.
+    """Loads the network that a JSON file describes, and checks that it matches the description.
 
     Args:
-        path: its JSON file (`docs/networks.md`).
+        path: the JSON file (`docs/networks.md`).
 
     Raises:
-        ConfigError: for a key or value of the JSON that is unknown or out of range.
-        ModelError: where the JSON or the network is missing or cannot be read or reached, or where the network does
-            not keep the contract.
-        ModuleNotFoundError: where the network is an ONNX file and onnxruntime (extra `eval`) is not installed.
+        ConfigError: if a key or a value of the JSON file is unknown or out of range.
+        ModelError: if the JSON file or the network is missing or cannot be read, downloaded or run, or if the network
+            does not match its description.
+        ModuleNotFoundError: if the network is an ONNX file and onnxruntime (extra `eval`) is not installed.
     """
     file = Path(path)
     spec = _read_spec(file)
@@ -340,7 +351,7 @@ def _read_spec(file: Path) -> NetworkSpec:
         return from_dict(NetworkSpec, values)
     except ConfigError as error:
         raise ConfigError(f"network {file}: {error}") from error
-    except TypeError as error:  # of the dataclass, for want of an argument
+    except TypeError as error:  # the dataclass lacks an argument
         needed = [field.name for field in dataclasses.fields(NetworkSpec) if field.default is dataclasses.MISSING]
         missing = ", ".join(key for key in needed if key not in values)
         raise ConfigError(
@@ -364,26 +375,28 @@ def _resolved(handle: str, file: Path) -> Path:
     return folder
 
 
-def _from_folder(spec: NetworkSpec, file: Path, folder: Path, what: str) -> Network:
-    where = f"network {file} ({what})"
+def _from_folder(spec: NetworkSpec, file: Path, folder: Path, description: str) -> Network:
+    """Loads a SavedModel. Its SHA-256 leaves out the JSON file, which may lie in the same folder."""
+    where = f"network {file} ({description})"
     files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.resolve() != file.resolve()]
     contents = ((path.relative_to(folder).as_posix(), path.read_bytes()) for path in files)
     try:
         digest = _digest(spec, contents)
         loaded = hub.load(str(folder))
-    except Exception as error:  # a broken SavedModel fails in as many ways as it can be broken
+    except Exception as error:  # TensorFlow raises many types of errors for a damaged SavedModel
         raise ModelError(
-            f"{where}: cannot be loaded ({type(error).__name__}: {_first_line(error)}), expected a whole SavedModel. "
-            "Copy or export it again."
+            f"{where}: cannot be loaded ({type(error).__name__}: {_first_line(error)}), expected a complete "
+            "SavedModel. Copy or export it again."
         ) from error
-    return Network(spec, what, digest, _loaded_saved_model(loaded, spec, where), where)
+    return Network(spec, description, digest, _wrap_saved_model(loaded, spec, where), where)
 
 
-def _loaded_saved_model(loaded: Any, spec: NetworkSpec, where: str) -> _Loaded:
+def _wrap_saved_model(loaded: Any, spec: NetworkSpec, where: str) -> _LoadedNetwork:
+    """Returns the signature of a SavedModel that `spec` names, or the default one."""
     signatures = getattr(loaded, "signatures", {})
     names = [name for name in _SIGNATURES if name in signatures] if spec.signature is None else [spec.signature]
     if not names and callable(loaded):
-        return _Loaded(lambda values: _output_of(loaded(tf.constant(values)), spec, where))
+        return _LoadedNetwork(lambda values: _output_of(loaded(tf.constant(values)), spec, where))
     if not names or names[0] not in signatures:
         wanted = spec.signature or " or ".join(_SIGNATURES)
         raise ModelError(
@@ -394,7 +407,7 @@ def _loaded_saved_model(loaded: Any, spec: NetworkSpec, where: str) -> _Loaded:
     inputs = signature.structured_input_signature[1]
     name = _only_input(list(inputs), where)
     shape = inputs[name].shape
-    return _Loaded(
+    return _LoadedNetwork(
         run=lambda values: _output_of(signature(**{name: tf.constant(values)}), spec, where),
         dtype=inputs[name].dtype.name,
         shape=None if shape.rank is None else shape.as_list(),
@@ -402,7 +415,7 @@ def _loaded_saved_model(loaded: Any, spec: NetworkSpec, where: str) -> _Loaded:
 
 
 def _output_of(outputs: Any, spec: NetworkSpec, where: str) -> Any:
-    """Returns the output that is meant, from a tensor or a mapping of names to tensors."""
+    """Returns the output that `spec` names, from a tensor or a dictionary of tensors by name."""
     if isinstance(outputs, dict):
         return outputs[_output_name(list(outputs), spec, where)]
     return outputs
@@ -416,21 +429,22 @@ def _from_onnx(spec: NetworkSpec, file: Path, place: Path) -> Network:
     options.intra_op_num_threads = _THREADS
     options.inter_op_num_threads = 1
     options.use_deterministic_compute = True
-    options.log_severity_level = 4  # its errors are raised as well
-    # Weights in files beside it would not count in the hash; onnxruntime would look for them in the working directory.
+    options.log_severity_level = 4  # onnxruntime also raises the errors that it logs
+    # Weights in separate files would not be part of the SHA-256, and onnxruntime would search the working directory for
+    # them. So it gets a path that holds no such files.
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
     try:
         content = place.read_bytes()
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's errors have no base of their own
+    except Exception as error:  # onnxruntime's errors have no common base class
         raise ModelError(
-            f"{where}: cannot be loaded ({_first_line(error)}), expected a whole ONNX file with its weights inside. "
+            f"{where}: cannot be loaded ({_first_line(error)}), expected a complete ONNX file with its weights inside. "
             "Copy it again, or export it again with external_data=False."
         ) from error
     inputs = {entry.name: entry for entry in session.get_inputs()}
     name = _only_input(list(inputs), where)
     output = _output_name([entry.name for entry in session.get_outputs()], spec, where)
-    loaded = _Loaded(
+    loaded = _LoadedNetwork(
         run=lambda values: session.run([output], {name: values})[0],
         dtype={"tensor(float)": "float32"}.get(inputs[name].type, inputs[name].type),
         shape=[size if isinstance(size, int) else None for size in inputs[name].shape] or None,
@@ -441,8 +455,8 @@ def _from_onnx(spec: NetworkSpec, file: Path, place: Path) -> Network:
 def _only_input(names: Sequence[str], where: str) -> str:
     if len(names) != 1:
         raise ModelError(
-            f"{where}: found {len(names)} inputs ({', '.join(sorted(names))}), expected one, of frames. Export it with "
-            "the others fixed."
+            f"{where}: found {len(names)} inputs ({', '.join(sorted(names))}), expected one, for frames. Export the "
+            "network with the other inputs replaced by constants."
         )
     return names[0]
 
@@ -455,14 +469,15 @@ def _output_name(names: Sequence[str], spec: NetworkSpec, where: str) -> str:
     wanted = "one" if spec.output is None else repr(spec.output)
     raise ModelError(
         f"{where}: found the outputs {', '.join(sorted(names))}, expected {wanted}{nearest(spec.output or '', names)}. "
-        "Name the one that is meant as 'output' in the JSON."
+        "Name one of them as 'output' in the JSON."
     )
 
 
 def _digest(spec: NetworkSpec, files: Iterable[tuple[str, bytes]]) -> str:
-    said = dataclasses.asdict(spec)
-    del said["network"]
-    digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
+    """Returns the SHA-256 of a description, without the network's path, and of names and contents of files."""
+    described = dataclasses.asdict(spec)
+    del described["network"]
+    digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
     for name, content in files:
         digest.update(b"\n%d %d " % (len(name.encode()), len(content)) + name.encode())
         digest.update(content)
@@ -470,7 +485,7 @@ def _digest(spec: NetworkSpec, files: Iterable[tuple[str, bytes]]) -> str:
 
 
 def _shape(shape: Sequence[int | None] | None, spec: NetworkSpec | None = None) -> str:
-    """Returns a shape in words; dimensions of any size by the names of their axes where a `spec` gives them."""
+    """Returns a shape as text, with `?` or the axis name in the layout of `spec` for dimensions of any size."""
     if shape is None:
         return "of any shape"
     axes = spec.layout if spec else "?" * len(shape)

@@ -1,7 +1,8 @@
-"""Structural similarity as the field computes it.
+"""Structural similarity (SSIM) with the constants of published evaluations.
 
 Wang et al., "Image quality assessment: from error visibility to structural similarity", 2004: an 11x11 Gaussian window
-of sigma 1.5, K1 = 0.01, K2 = 0.03, on the range 0..255, mean over channels and window positions, frame by frame.
+of sigma 1.5, K1 = 0.01, K2 = 0.03, values in [0, 255]. The SSIM of a frame is the mean over channels and window
+positions.
 """
 
 from __future__ import annotations
@@ -11,17 +12,17 @@ import tensorflow as tf
 
 
 def ssim(true: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Returns the structural similarity of each frame to the true one.
+    """Returns the structural similarity of each frame to its true frame.
 
     Args:
-        true: `[..., height, width, 3]`, 0..255, uint8 or float; at least 11 pixels each way.
-        other: frames of the same shape.
+        true: uint8 or float `[..., height, width, 3]` in [0, 255], height and width at least 11.
+        other: uint8 or float of the same shape and range.
 
     Returns:
-        `[...]`, float32, in [-1, 1]; 1 for equal frames.
+        float32 `[...]` in [-1, 1]; 1 for equal frames.
 
     Raises:
-        ValueError: where the shapes differ.
+        ValueError: if the shapes differ.
     """
     if true.shape != other.shape:
         raise ValueError(f"ssim: found frames of shapes {true.shape} and {other.shape}, expected the same shape.")

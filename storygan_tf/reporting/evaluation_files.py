@@ -1,4 +1,4 @@
-"""What an evaluation leaves in its folder: figures, boards, the report, the model card and the lineage."""
+"""The files of an evaluation: metrics, storyboard, report, model card and lineage."""
 
 from __future__ import annotations
 
@@ -28,23 +28,27 @@ STORYBOARD_FILE = "storyboard.png"
 REPORT_FILE = "report.html"
 
 KEPT_FILES = (METRICS_FILE, STORYBOARD_FILE, REPORT_FILE)
-"""What people look at; a run directory has copies under these names."""
+"""Files for people to read, which are copied to the run directory under these names."""
 
 STORYBOARD_STORIES = 6
+"""Most stories on the storyboard."""
+
 STATISTICS_STORIES = 500
+"""Most training stories from which statistics of the data are computed."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ReportContext:
-    """What stands in a report beside the evaluation.
+    """The contents of a report in addition to the evaluation.
 
     Attributes:
-        history: of the training; may be empty.
-        anomalies: of the stories: {split, feature, found, stops} each; None where nobody looked for any.
-        settings: nested names and values.
-        commands: what for -> the command.
-        lineage: where the model came from; None for frames of no model of ours.
-        info: what the model says of itself.
+        history: entries of the training history, one per epoch; may be empty.
+        anomalies: anomalies of the stories, {split, feature, found, stops} each; None if the stories were not
+            validated.
+        settings: nested mappings of settings.
+        commands: command lines by purpose.
+        lineage: lineage of the model; None if the frames are from another system.
+        info: JSON values that the model's signature `info` returns.
     """
 
     history: Sequence[Mapping[str, Any]] = ()
@@ -55,44 +59,44 @@ class ReportContext:
     info: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
-def write_evaluation(folder: str, examples: str, plan: Plan, evaluation: Evaluation, background: ReportContext) -> None:
+def write_evaluation(folder: str, examples: str, plan: Plan, evaluation: Evaluation, context: ReportContext) -> None:
     """Writes all files of an evaluation.
 
     Args:
-        folder: where to.
-        examples: the Examples artifact, for its counts and rejects.
-        plan: that was evaluated.
-        evaluation: what was found.
-        background: what else the report tells.
+        folder: the folder to write to.
+        examples: root folder of the Examples artifact, with its counts and rejects.
+        plan: the plan that was evaluated.
+        evaluation: the result.
+        context: further contents of the report.
     """
     boards = {name: _png(plan, ids) for name, ids in _board_ids(evaluation).items() if ids}
-    lineage = background.lineage
+    lineage = context.lineage
     _write(f"{folder}/{METRICS_FILE}", evaluation.to_json())
     even = [plan.test.ids[rank] for rank in evenly_spaced(len(plan.test), STORYBOARD_STORIES)]
     _write(f"{folder}/{STORYBOARD_FILE}", _png(plan, even))
     content = ReportContent(
         evaluation=evaluation,
         boards=boards,
-        history=background.history,
+        history=context.history,
         counts=read_json(f"{examples}/{example_schema.COUNTS_FILE}") or {},
         rejects=_rejects(f"{examples}/{example_schema.REJECTS_FILE}"),
-        anomalies=background.anomalies,
-        settings=background.settings,
-        commands=background.commands,
+        anomalies=context.anomalies,
+        settings=context.settings,
+        commands=context.commands,
         statistics=data_statistics(plan.train),
         lineage=json.loads(lineage.to_json()) if lineage else {},
     )
     _write(f"{folder}/{REPORT_FILE}", render_report(content))
     if lineage:
         _write(f"{folder}/{LINEAGE_FILE}", lineage.to_json())
-        card = render_model_card(evaluation, background.settings, json.loads(lineage.to_json()), background.info)
+        card = render_model_card(evaluation, context.settings, json.loads(lineage.to_json()), context.info)
         _write(f"{folder}/{MODEL_CARD}", card)
     else:
         _remove(f"{folder}/{LINEAGE_FILE}", f"{folder}/{MODEL_CARD}")
 
 
 def data_statistics(stories: StoryRecords) -> dict[str, Any]:
-    """Returns what training stories are like: their number, words a sentence, how often a label stands in a frame."""
+    """Returns statistics of training stories by name: their number, words per sentence and frequencies of labels."""
     words: list[int] = []
     labels = np.zeros(len(stories.label_names))
     frames = 0
@@ -101,17 +105,17 @@ def data_statistics(stories: StoryRecords) -> dict[str, Any]:
         if batch.labels is not None:
             labels += batch.labels.sum(axis=(0, 1))
             frames += batch.labels.shape[0] * batch.labels.shape[1]
-    told: dict[str, Any] = {
+    statistics: dict[str, Any] = {
         "training stories": len(stories),
-        "stories looked at": min(len(stories), STATISTICS_STORIES),
-        "frames a story": stories.frames,
-        "words a sentence (mean)": round(float(np.mean(words)), 1),
-        "words a sentence (longest)": max(words),
+        "stories sampled": min(len(stories), STATISTICS_STORIES),
+        "frames per story": stories.frames,
+        "words per sentence (mean)": round(float(np.mean(words)), 1),
+        "words per sentence (longest)": max(words),
     }
     if frames:
         shares = (round(float(share), 3) for share in labels / frames)
-        told["fraction of frames with a label"] = dict(zip(stories.label_names, shares, strict=True))
-    return told
+        statistics["fraction of frames with a label"] = dict(zip(stories.label_names, shares, strict=True))
+    return statistics
 
 
 def _board_ids(evaluation: Evaluation) -> dict[str, tuple[str, ...]]:
@@ -120,7 +124,7 @@ def _board_ids(evaluation: Evaluation) -> dict[str, tuple[str, ...]]:
 
 
 def _png(plan: Plan, ids: Sequence[str]) -> bytes:
-    """Returns the chosen test stories as a storyboard: the model's frames above the true ones."""
+    """Returns a PNG storyboard of test stories, with the model's frames above the true frames."""
     ranks = [plan.test.ids.index(name) for name in ids]
     buffer = io.BytesIO()
     storyboard_image([row for batch in plan.test.batches(ranks) for row in _rows(plan, batch)]).save(buffer, "PNG")
@@ -143,15 +147,15 @@ def _rejects(path: str) -> list[dict[str, Any]]:
 
 
 def _remove(*paths: str) -> None:
-    """Removes what an evaluation of another model left."""
+    """Removes files that an earlier evaluation of another model wrote."""
     for path in paths:
         if tf.io.gfile.exists(path):
             tf.io.gfile.remove(path)
 
 
 def _write(path: str, content: str | bytes) -> None:
-    """Writes a file aside and renames it."""
-    aside = f"{path}.part"
-    with tf.io.gfile.GFile(aside, "wb") as file:
+    """Writes a file under a temporary name and renames it, so that it is never incomplete."""
+    partial = f"{path}.part"
+    with tf.io.gfile.GFile(partial, "wb") as file:
         file.write(content)
-    tf.io.gfile.rename(aside, path, overwrite=True)
+    tf.io.gfile.rename(partial, path, overwrite=True)

@@ -1,4 +1,4 @@
-"""The model card: what an exported StoryGAN is, what it is good for, and how it was made and judged, as Markdown."""
+"""The model card of an exported StoryGAN in Markdown: intended use, training, data and evaluation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import jinja2
 
-from storygan_tf.evaluation.metric_names import FIGURES
+from storygan_tf.evaluation.metric_names import METRICS
 from storygan_tf.evaluation.result import TRUSTED_CEILING, Evaluation
 from storygan_tf.export.lineage import lineage_summary
 from storygan_tf.reporting import charts
@@ -25,22 +25,22 @@ _HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 def render_model_card(
     evaluation: Evaluation, settings: Mapping[str, Any], lineage: Mapping[str, Any], info: Mapping[str, Any]
 ) -> str:
-    """Returns the card as Markdown; whatever it is given is text in it, never markup.
+    """Returns the model card as Markdown. All values are escaped, so that none of them is interpreted as markup.
 
     Args:
-        evaluation: of the model.
-        settings: nested names and values; of `config.Settings`.
-        lineage: where the model comes from; see `lineage.Lineage`. May be empty.
-        info: what the export's signature `info` answers.
+        evaluation: evaluation of the model.
+        settings: nested mappings of the settings of the run.
+        lineage: fields of the model's `storygan_tf.export.lineage.Lineage`; may be empty.
+        info: JSON values that the export's signature `info` returns.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=_text,
+        finalize=_escape_markdown,
     )
-    shown = charts.sources(evaluation)
+    sources = charts.sources(evaluation)
     example = (info.get("examples") or [["A sentence."] * evaluation.frames])[0]
     return environment.get_template("model_card.md.j2").render(
         evaluation=evaluation,
@@ -49,10 +49,10 @@ def render_model_card(
         data=lineage_summary(lineage.get("data", {})),
         lineage=lineage_summary({name: value for name, value in lineage.items() if name != "data"}),
         info=info,
-        sources=shown,
-        lines=charts.figure_lines(shown, evaluation),
+        sources=sources,
+        lines=charts.metric_lines(sources, evaluation),
         example=_Verbatim("".join(["[\n", *(f"    {json.dumps(sentence)},\n" for sentence in example), "]"])),
-        kinds=FIGURES,
+        kinds=METRICS,
         roles=ROLES,
         hash_digits=charts.HASH_DIGITS,
         trusted_ceiling=TRUSTED_CEILING,
@@ -60,14 +60,14 @@ def render_model_card(
 
 
 class _Verbatim(str):
-    """Text that is shown as it is, in a block of code."""
+    """Text in a block of code, which is not escaped."""
 
     __slots__ = ()
 
 
-def _text(value: Any) -> Any:
-    """Returns what stands for itself in Markdown: on one line, without the signs of markup."""
+def _escape_markdown(value: Any) -> Any:
+    """Returns a value as text on one line with escaped markup, or unchanged if it is `_Verbatim`."""
     if isinstance(value, _Verbatim):
         return value
     line = re.sub(r"\s+", " ", str(value))
-    return _MARKDOWN.sub(r"\\\1", re.sub("[&<>]", lambda sign: _HTML[sign.group()], line))
+    return _MARKDOWN.sub(r"\\\1", re.sub("[&<>]", lambda match: _HTML[match.group()], line))

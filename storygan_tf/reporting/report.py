@@ -1,6 +1,6 @@
-"""The report: one HTML page that says what a run gave, needs nothing else to be read, and runs no script.
+"""The report of a run: one self-contained HTML page without scripts.
 
-Pictures are inside as data URLs and curves as SVG, so that the page can be mailed, archived and opened anywhere.
+Images are embedded as data URLs and drawings as SVG, so that the page can be mailed, archived and opened anywhere.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from storygan_tf.reporting import charts
 
 TEMPLATES = Path(__file__).parent / "templates"
 
-MOST_REJECTS = 10
-"""Rejects that are shown one by one; the others are counted."""
+MAX_REJECTS = 10
+"""Most rejected stories that are listed. The others are only counted."""
 
 BOARDS = ("best", "worst", "random")
-"""Storyboards of a report, as `Evaluation.boards` names their stories."""
+"""Storyboards of a report, named as the fields of `BoardStories`."""
 
 ROLES = {
     metric_names.LABELS: "domain judge: labels, FID and FSD (domain)",
@@ -33,7 +33,7 @@ ROLES = {
     metric_names.FSD: "network of FSD",
     metric_names.CHARACTER: "network of character F1 and frame accuracy",
 }
-"""What the networks are there for."""
+"""Descriptions of the roles of judges."""
 
 PUBLISHED = (
     ("StoryGAN", 158.06, 18.59, 9.34),
@@ -42,24 +42,25 @@ PUBLISHED = (
     ("VLC-StoryGAN", 84.96, 43.02, 17.36),
     ("VP-CSV", 65.51, 56.84, 25.87),
 )
-"""System, FID, character F1 and frame accuracy (percent): published on the 2,208 test stories of Pororo-SV."""
+"""System, FID, character F1 and frame accuracy (percent), as published for the 2,208 test stories of Pororo-SV."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ReportContent:
-    """What a report tells.
+    """The contents of a report.
 
     Attributes:
-        evaluation: figures and checks.
-        boards: PNGs of test stories by `best`, `worst` and `random`; what is not there is left out.
-        history: of the training: an entry {phase, epoch, step, seconds, losses: {name: value}} an epoch.
-        counts: of the stories: {given, accepted, rejected: {reason: count}, splits: {name: count}}; may be empty.
-        rejects: stories set aside: {story_id, file, reason} each.
-        anomalies: of the stories: {split, feature, found, stops} each; None where nobody looked for any.
-        statistics: of the data: name -> value, or name -> {key: number}, drawn as bars.
-        settings: nested names and values.
-        commands: what for -> the command.
-        lineage: where the model comes from; see `lineage.Lineage`.
+        evaluation: the result of the evaluation.
+        boards: PNG storyboards of test stories by `best`, `worst` and `random`; missing ones are left out.
+        history: training history with an entry {phase, epoch, step, seconds, losses: {name: value}} per epoch.
+        counts: numbers of stories, {given, accepted, rejected: {reason: count}, splits: {name: count}}; may be empty.
+        rejects: rejected stories, {story_id, file, reason} each.
+        anomalies: anomalies of the stories, {split, feature, found, stops} each; None if the stories were not
+            validated.
+        statistics: statistics of the data by name, each a value or a mapping from keys to numbers, drawn as bars.
+        settings: nested mappings of settings.
+        commands: command lines by purpose.
+        lineage: fields of the model's `storygan_tf.export.lineage.Lineage`; may be empty.
     """
 
     evaluation: Evaluation
@@ -75,7 +76,7 @@ class ReportContent:
 
 
 def render_report(content: ReportContent) -> str:
-    """Returns the page as HTML."""
+    """Returns the report as HTML. All values are escaped, so that none of them is interpreted as HTML."""
     evaluation = content.evaluation
     single, bars = charts.statistics(content.statistics)
     return render_page(
@@ -85,7 +86,7 @@ def render_report(content: ReportContent) -> str:
         content=content,
         boards=_boards(content),
         label_bars=charts.label_bars(evaluation),
-        heats=_heats(evaluation),
+        heatmaps=_heatmaps(evaluation),
         curves=charts.loss_curves(content.history),
         minutes=sum(entry["seconds"] for entry in content.history) / 60,
         single_statistics=single,
@@ -94,18 +95,18 @@ def render_report(content: ReportContent) -> str:
         settings=list(lineage.flatten(content.settings)),
         preset=content.settings.get("preset", ""),
         lineage=lineage.lineage_summary(content.lineage),
-        most_rejects=MOST_REJECTS,
+        max_rejects=MAX_REJECTS,
     )
 
 
 def render_page(template: str, evaluation: Evaluation, sources: Sequence[charts.Source], **values: Any) -> str:
-    """Returns a page that shows figures; whatever it is given is text in it, never HTML.
+    """Returns a page with metrics as HTML. All values are escaped, so that none of them is interpreted as HTML.
 
     Args:
-        template: its file in `TEMPLATES`.
-        evaluation: tells what was judged and by whom.
-        sources: whose figures are shown.
-        **values: what else the template tells.
+        template: file name of the template in `TEMPLATES`.
+        evaluation: the evaluation with stories and judges.
+        sources: the sources whose metrics are displayed.
+        **values: further variables of the template.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
@@ -114,12 +115,12 @@ def render_page(template: str, evaluation: Evaluation, sources: Sequence[charts.
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": charts.number, "picture": picture, "short_hash": _short_hash}
-    environment.globals |= {"geometry": charts, "kinds": metric_names.FIGURES, "roles": ROLES}
+    environment.filters |= {"number": charts.format_number, "picture": picture, "short_hash": _short_hash}
+    environment.globals |= {"geometry": charts, "kinds": metric_names.METRICS, "roles": ROLES}
     return environment.get_template(template).render(
         evaluation=evaluation,
         sources=sources,
-        lines=charts.figure_lines(sources, evaluation),
+        lines=charts.metric_lines(sources, evaluation),
         dot_charts=charts.dot_charts(sources, evaluation),
         trusted_ceiling=TRUSTED_CEILING,
         **values,
@@ -127,7 +128,7 @@ def render_page(template: str, evaluation: Evaluation, sources: Sequence[charts.
 
 
 def picture(png: bytes) -> str:
-    """Returns a PNG as data URL."""
+    """Returns a PNG file as a data URL."""
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
@@ -136,14 +137,14 @@ def _short_hash(digest: str) -> str:
 
 
 def _boards(content: ReportContent) -> list[tuple[str, bytes, list[tuple[str, str]]]]:
-    """Returns of each storyboard: its name, its PNG, its stories each with the value that ranks it."""
+    """Returns for each storyboard its name, its PNG, and the ids and ranking values of its stories."""
     ranks, values = content.evaluation.boards, content.evaluation.story_values
     return [
         (
             name,
             content.boards[name],
             [
-                (story, charts.digits(ranks.by, values[story]) if story in values else "")
+                (story, charts.format_value(ranks.ranked_by, values[story]) if story in values else "")
                 for story in getattr(ranks, name)
             ],
         )
@@ -152,10 +153,10 @@ def _boards(content: ReportContent) -> list[tuple[str, bytes, list[tuple[str, st
     ]
 
 
-def _heats(evaluation: Evaluation) -> list[tuple[str, charts.Heat, charts.Heat | None]]:
-    """Returns of each attribute: its name, how it is seen in the model's frames, and in the true ones."""
-    found = (
-        (attribute, charts.heat(confusion, metric_names.MODEL), charts.heat(confusion, metric_names.REAL))
+def _heatmaps(evaluation: Evaluation) -> list[tuple[str, charts.Heatmap, charts.Heatmap | None]]:
+    """Returns each attribute with its confusion matrices in the model's frames and in the true frames."""
+    heatmaps = (
+        (attribute, charts.heatmap(confusion, metric_names.MODEL), charts.heatmap(confusion, metric_names.REAL))
         for attribute, confusion in evaluation.confusions.items()
     )
-    return [(attribute, model, ceiling) for attribute, model, ceiling in found if model is not None]
+    return [(attribute, model, ceiling) for attribute, model, ceiling in heatmaps if model is not None]

@@ -1,20 +1,22 @@
-"""Evaluations made by hand, for what is drawn and written of them."""
+"""Evaluations written by hand, for tests of reports."""
 
 from __future__ import annotations
 
 import pytest
 
 from storygan_tf.evaluation import metric_names
-from storygan_tf.evaluation.result import Boards, Check, Confusion, Evaluation, Figure, Judge, Row
+from storygan_tf.evaluation.result import BoardStories, Check, Confusion, Evaluation, Judge, MetricValue, Row
 
 LABELS = ("cube", "sphere", "cylinder", "gray", "red", "blue", "green", "brown", "purple", "cyan", "yellow")
 
 
-def row(name: str, what: str, **values: tuple[float, float, float] | float) -> Row:
-    """Returns a row of figures: (value, low, high), or a value alone."""
-    given = "text" if name in (metric_names.MODEL, metric_names.SERVED) else "-"
-    found = {key: Figure(*value) if isinstance(value, tuple) else Figure(value) for key, value in values.items()}
-    return Row(name, what, given, found)
+def row(name: str, description: str, **values: tuple[float, float, float] | float) -> Row:
+    """Returns a row of metrics: (value, low, high), or a value alone."""
+    drawn_from = "text" if name in (metric_names.MODEL, metric_names.SERVED) else "-"
+    found = {
+        key: MetricValue(*value) if isinstance(value, tuple) else MetricValue(value) for key, value in values.items()
+    }
+    return Row(name, description, drawn_from, found)
 
 
 ROWS = (
@@ -98,7 +100,7 @@ SHAPES = ("cube", "sphere", "cylinder")
 
 
 def matrix(size: int, right: int, wrong: int) -> tuple[tuple[int, ...], ...]:
-    """Returns counts: `right` on the diagonal, up to `wrong` beside it."""
+    """Returns counts: `right` on the diagonal, up to `wrong` elsewhere."""
     return tuple(
         tuple(right + i if i == j else (3 * i + 5 * j) % (wrong + 1) for j in range(size)) for i in range(size)
     )
@@ -134,7 +136,7 @@ RICH = Evaluation(
         "colour": Confusion(COLOURS, {metric_names.MODEL: matrix(8, 21, 9), metric_names.REAL: matrix(8, 90, 1)}),
         "shape": Confusion(SHAPES, {metric_names.MODEL: matrix(3, 50, 40), metric_names.REAL: matrix(3, 140, 2)}),
     },
-    boards=Boards("label_f1", ("s000041", "s000017"), ("s000003", "s000029"), ("s000012", "s000044")),
+    boards=BoardStories("label_f1", ("s000041", "s000017"), ("s000003", "s000029"), ("s000012", "s000044")),
     story_values={
         "s000041": 0.911,
         "s000017": 0.874,
@@ -151,7 +153,12 @@ RICH = Evaluation(
 
 BARE = Evaluation(
     rows=tuple(
-        Row(entry.name, entry.what, entry.given, {name: entry.figures[name] for name in ("ssim", "object_error")})
+        Row(
+            entry.name,
+            entry.description,
+            entry.drawn_from,
+            {name: entry.metrics[name] for name in ("ssim", "object_error")},
+        )
         for entry in ROWS
         if entry.name != metric_names.SERVED
     ),
@@ -161,7 +168,7 @@ BARE = Evaluation(
     label_names=(),
     label_f1={},
     confusions={},
-    boards=Boards("ssim", ("a",), ("b",), ()),
+    boards=BoardStories("ssim", ("a",), ("b",), ()),
     story_values={"a": 0.91, "b": 0.42},
     stories=2,
     frames=4,

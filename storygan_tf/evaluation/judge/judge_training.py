@@ -1,7 +1,7 @@
-"""Trains a judge on real frames of the data set that it judges; a part of the stories is held out for its own figures.
+"""Training of a judge on the true frames of a data set, of which a part is held out to measure the judge itself.
 
-Two things make the label network learn from few frames: it sees the difference from the median background, and its
-logit is a soft maximum over places (`storygan_tf.evaluation.judge.network`).
+The label network learns from few frames for two reasons: its input is the difference from the median background, and
+its logits are soft maxima over places (`storygan_tf.evaluation.judge.network`).
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
-from storygan_tf.evaluation.judge.fitting import Course, Fit, LabelFit, ObjectFit
+from storygan_tf.evaluation.judge.fitting import Fit, FitSettings, LabelFit, ObjectFit
 from storygan_tf.evaluation.judge.judge import Judge
 from storygan_tf.evaluation.judge.network import LabelNetwork, ObjectNetwork
-from storygan_tf.evaluation.judge.placed import Objects, PlacedObjects, attributes_of
+from storygan_tf.evaluation.judge.placed_objects import Objects, PlacedObjects, attributes_of
 from storygan_tf.metrics.labels import count_labels
 
 HELD_OUT = 8
-"""One of so many stories is held out; fewer stories are too few."""
+"""One of this many stories is held out. Fewer stories are too few to train a judge."""
 
 FEATURE_VARIANCE = 100.0
-"""Sum of the features' variances over the training frames, so that Frechet distances are numbers to read."""
+"""Sum of the features' variances over the training frames, to which features are scaled for readable distances."""
 
 _BATCH = 128
 
@@ -37,50 +37,58 @@ def train_judge(  # noqa: PLR0917
     epochs: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> Judge:
-    """Trains a judge; the same arguments give the same judge (on one machine).
+    """Trains a judge. On one machine, the same arguments give the same judge.
 
-    Without labels, the features are those of a network that was taught which values of attributes a frame shows.
+    If there are no labels, the label network is trained to detect which values of attributes occur in a frame, so that
+    it has features.
 
     Args:
-        images: `[stories, T, 64, 64, 3]`, uint8; at least `HELD_OUT` stories.
-        labels: `[stories, T, L]`, 0 or 1, or None.
-        label_names: L names; empty without labels.
-        objects: what stands where in each frame, x and y in pixels, or None.
-        background: `[64, 64, 3]`, uint8, the median background of training frames.
-        seed: of initial weights, order and augmentation, and of which stories are held out.
-        epochs: passes over the frames, and over their objects.
-        progress: is called with the passes done and all passes.
+        images: uint8 `[stories, T, 64, 64, 3]`, at least `HELD_OUT` stories.
+        labels: 0 or 1, `[stories, T, L]`, or None.
+        label_names: L names; empty if there are no labels.
+        objects: the objects of each frame with their places in pixels, or None.
+        background: uint8 `[64, 64, 3]`, the median background of the training frames.
+        seed: seed of initial weights, order and augmentation, and of the choice of held-out stories.
+        epochs: number of passes over the frames and over their objects.
+        progress: function that is called after each epoch with the numbers of finished and of all epochs.
 
     Raises:
-        ValueError: where `untrainable` says why, or where labels do not fit their names.
+        ValueError: if `untrainable_reason` returns a reason, or the labels do not match their names.
     """
     shape = (*images.shape[:2], len(label_names))
     if label_names and (labels is None or labels.shape != shape):
         raise ValueError(f"judge: found labels {None if labels is None else labels.shape}, expected {shape}.")
     stories = _Stories(images, labels if label_names else None, objects)
     random = np.random.default_rng(seed)
-    held_out, used = map(stories.part, np.split(random.permutation(len(images)), [len(images) // HELD_OUT]))
-    if reason := untrainable(len(images), label_names, used.objects):
+    held_out, used = map(stories.subset, np.split(random.permutation(len(images)), [len(images) // HELD_OUT]))
+    if reason := untrainable_reason(len(images), label_names, used.objects):
         raise ValueError(f"judge: {reason}.")
     attributes = attributes_of(used.objects or ())
-    fits = _fits(used, attributes, Course(background, epochs, seed, random))
+    fits = _create_fits(used, attributes, FitSettings(background, epochs, seed, random))
     for epoch in range(1, epochs + 1):
         for fit in fits:
-            fit.epoch()
+            fit.run_epoch()
         if progress:
             progress(epoch, epochs)
     networks = tf.Module()
-    networks.labels = _scaled(LabelNetwork(fits[0].layers(), background), used.frames)
+    networks.labels = LabelNetwork(fits[0].layers(), background)
+    _scale_features(networks.labels, used.frames)
     if attributes:
         networks.objects = ObjectNetwork(fits[1].layers(), background)
-    what = f"trained on {len(used.frames):,} frames of the data set's training stories"
-    judge = Judge(what, tuple(label_names), attributes, {}, networks)
-    figures = judge_figures(judge, held_out.images, held_out.labels, held_out.objects)
-    return dataclasses.replace(judge, held_out=figures | {"training_frames": float(len(used.frames))})
+    description = f"trained on {len(used.frames):,} frames of the data set's training stories"
+    judge = Judge(description, tuple(label_names), attributes, {}, networks)
+    metrics = judge_metrics(judge, held_out.images, held_out.labels, held_out.objects)
+    return dataclasses.replace(judge, held_out=metrics | {"training_frames": float(len(used.frames))})
 
 
-def untrainable(stories: int, label_names: Sequence[str], objects: Objects | None) -> str:
-    """Returns why no judge can be trained on so many stories with such labels and objects; empty where one can."""
+def untrainable_reason(stories: int, label_names: Sequence[str], objects: Objects | None) -> str:
+    """Returns the reason why no judge can be trained on stories, or an empty text if one can.
+
+    Args:
+        stories: number of training stories.
+        label_names: names of the labels; empty if there are none.
+        objects: objects of the stories, or None.
+    """
     if not label_names and not attributes_of(objects or ()):
         return "the data has neither labels nor objects"
     if stories < HELD_OUT:
@@ -88,79 +96,84 @@ def untrainable(stories: int, label_names: Sequence[str], objects: Objects | Non
     return ""
 
 
-def judge_figures(
+def judge_metrics(
     judge: Judge, images: np.ndarray, labels: np.ndarray | None, objects: Objects | None
 ) -> dict[str, float]:
-    """Returns how frames are judged.
+    """Returns the metrics of frames by a judge.
 
     Args:
         judge: the judge.
-        images: `[stories, T, 64, 64, 3]`, uint8.
-        labels: true ones, `[stories, T, L]`, or None.
-        objects: true ones, or None.
+        images: uint8 `[stories, T, 64, 64, 3]`.
+        labels: true labels, 0 or 1 `[stories, T, L]`, or None.
+        objects: true objects, or None.
 
     Returns:
-        `label_f1`, `frame_accuracy` and `placed_accuracy` (right in every attribute), 0..1, where they apply.
+        `label_f1`, `frame_accuracy` and `placed_accuracy` (the fraction of objects that are right in every attribute),
+        each in [0, 1] and only if it applies.
     """
-    figures: dict[str, float] = {}
+    metrics: dict[str, float] = {}
     frames = images.reshape(-1, *images.shape[2:])
     if labels is not None and judge.label_names:
-        counts = count_labels(labels.reshape(len(frames), -1), judge.look(frames)[0])
-        figures |= {"label_f1": counts.f1, "frame_accuracy": counts.frame_accuracy}
-    placed = PlacedObjects.of(objects or (), judge.attributes)
+        counts = count_labels(labels.reshape(len(frames), -1), judge.judge_frames(frames)[0])
+        metrics |= {"label_f1": counts.f1, "frame_accuracy": counts.frame_accuracy}
+    placed = PlacedObjects.from_stories(objects or (), judge.attributes)
     if judge.attributes and len(placed.places):
-        seen = judge.objects(frames, placed.places, placed.frame_of)
-        right = np.stack(list(seen.values()), axis=1) == placed.values
-        figures["placed_accuracy"] = float(right.all(axis=1).mean())
-    return figures
+        detected = judge.classify_objects(frames, placed.places, placed.frame_of)
+        right = np.stack(list(detected.values()), axis=1) == placed.values
+        metrics["placed_accuracy"] = float(right.all(axis=1).mean())
+    return metrics
 
 
 @dataclasses.dataclass(frozen=True)
 class _Stories:
-    """Stories to train on, as `train_judge` takes them."""
+    """The stories that `train_judge` takes, with attributes like its arguments."""
 
     images: np.ndarray
     labels: np.ndarray | None
     objects: Objects | None
 
-    def part(self, chosen: np.ndarray) -> _Stories:
-        """Returns the chosen stories."""
+    def subset(self, indices: np.ndarray) -> _Stories:
+        """Returns the stories with these indices, int `[n]`."""
         return _Stories(
-            self.images[chosen],
-            None if self.labels is None else self.labels[chosen],
-            None if self.objects is None else [self.objects[index] for index in chosen],
+            self.images[indices],
+            None if self.labels is None else self.labels[indices],
+            None if self.objects is None else [self.objects[index] for index in indices],
         )
 
     @property
     def frames(self) -> np.ndarray:
-        """All frames, `[stories * T, 64, 64, 3]`."""
+        """All frames, uint8 `[stories * T, 64, 64, 3]`."""
         return self.images.reshape(-1, *self.images.shape[2:])
 
 
-def _fits(stories: _Stories, attributes: Mapping[str, tuple[str, ...]], course: Course) -> list[Fit]:
-    """Returns the trainings: of the label network and, where there are attributes, of the object network."""
+def _create_fits(stories: _Stories, attributes: Mapping[str, tuple[str, ...]], settings: FitSettings) -> list[Fit]:
+    """Returns the training of the label network and, if there are attributes, that of the object network."""
     frames = stories.frames
-    placed = PlacedObjects.of(stories.objects or (), attributes)
+    placed = PlacedObjects.from_stories(stories.objects or (), attributes)
     sizes = [len(names) for names in attributes.values()]
-    targets = _shown(placed, sizes, len(frames)) if stories.labels is None else stories.labels
-    fits: list[Fit] = [LabelFit(frames, targets.reshape(len(frames), -1).astype(np.float32), course)]
+    targets = _attribute_targets(placed, sizes, len(frames)) if stories.labels is None else stories.labels
+    fits: list[Fit] = [LabelFit(frames, targets.reshape(len(frames), -1).astype(np.float32), settings)]
     if attributes:
-        fits.append(ObjectFit(frames, placed, sizes, course))
+        fits.append(ObjectFit(frames, placed, sizes, settings))
     return fits
 
 
-def _shown(placed: PlacedObjects, sizes: Sequence[int], frames: int) -> np.ndarray:
+def _attribute_targets(placed: PlacedObjects, sizes: Sequence[int], frames: int) -> np.ndarray:
     """Returns which values of attributes the objects of each frame have, bool `[frames, values]`."""
     starts = np.cumsum([0, *sizes])
-    shown = np.zeros((frames, starts[-1]), bool)
-    shown[placed.frame_of[:, np.newaxis], placed.values + starts[:-1]] = True
-    return shown
+    targets = np.zeros((frames, starts[-1]), bool)
+    targets[placed.frame_of[:, np.newaxis], placed.values + starts[:-1]] = True
+    return targets
 
 
-def _scaled(network: LabelNetwork, frames: np.ndarray) -> LabelNetwork:
-    """Sets the scale of a network's features by what they are on real frames."""
+def _scale_features(network: LabelNetwork, frames: np.ndarray) -> None:
+    """Sets the scale of a network's features so that their variances over frames sum to `FEATURE_VARIANCE`.
+
+    Args:
+        network: the label network.
+        frames: uint8 `[n, 64, 64, 3]`.
+    """
     features = [network(frames[start : start + _BATCH])[1] for start in range(0, len(frames), _BATCH)]
     variance = float(np.concatenate(features).var(axis=0).sum())
     if variance > 0:
         network.scale.assign((FEATURE_VARIANCE / variance) ** 0.5)
-    return network

@@ -1,5 +1,6 @@
-"""The models that ship with the package, a version directory each: see `storygan_tf.common.model_paths.find_model`.
+"""The models that ship with the package, one version directory each.
 
-A package of its own, so that another model in it is no change of the code beside it (`pipeline.code_fingerprint`).
-`scripts/make_pretrained.py` makes them.
+`storygan_tf.common.model_paths.find_model` finds them by name and `scripts/make_pretrained.py` creates them. They are a
+separate package, so that adding a model does not change the fingerprint of the code in `storygan_tf.export`
+(`pipeline.code_fingerprint`).
 """

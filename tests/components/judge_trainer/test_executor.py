@@ -35,7 +35,7 @@ def test_a_judge_is_trained_on_the_training_stories(run, squares, capsys):
     judge, _ = read_judge(artifact.uri)
     assert judge.label_names == tuple(squares.labels)
     assert judge.held_out["training_frames"] == squares.frames * 28
-    assert artifact.get_string_custom_property("what") == judge.what
+    assert artifact.get_string_custom_property("what") == judge.description
     assert "training the judge: 1/2 epochs (50%)" in capsys.readouterr().out
     assert [path.name for path in Path(artifact.uri).parent.iterdir()] == ["3"]
 

@@ -91,7 +91,7 @@ def test_moments_do_not_depend_on_the_batches():
     combine = CombineMoments()
     parts = [combine.add_input(combine.create_accumulator(), part) for part in np.split(features, 8)]
     merged = combine.extract_output(combine.merge_accumulators([combine.create_accumulator(), *parts]))
-    once = Moments.of(features)
+    once = Moments.from_features(features)
     assert merged.count == once.count == 40
     np.testing.assert_allclose(merged.mean, once.mean, rtol=1e-12)
     np.testing.assert_allclose(merged.covariance, once.covariance, rtol=1e-10)

@@ -1,7 +1,9 @@
-"""Stories of squares as records, a judge trained on them, and painters that draw what a test wants."""
+"""Stories of squares as records, a judge trained on them, and sources of frames for single tests."""
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import json
 from types import SimpleNamespace
 
@@ -12,9 +14,11 @@ import tensorflow as tf
 from storygan_tf.config.schema import EvaluationConfig
 from storygan_tf.data import example_schema
 from storygan_tf.data.background import median_background
+from storygan_tf.evaluation import measure
 from storygan_tf.evaluation.judge.judge import save_judge, save_missing_reason
 from storygan_tf.evaluation.judge.judge_training import train_judge
 from storygan_tf.evaluation.plan import make_plan
+from storygan_tf.metrics import frechet
 
 COLOURS = {"red": (200, 30, 30), "green": (30, 180, 40), "blue": (40, 60, 210)}
 LABELS = [*COLOURS, "large"]
@@ -60,17 +64,53 @@ def write_examples(root, splits, labelled=True, placed=True, files=2):
     return root
 
 
+class CalledOnce:
+    """Calls a pure function of arrays, or of dataclasses of them, once for each content of its arguments."""
+
+    def __init__(self, function):
+        self.function = function
+        self.results = {}
+
+    def __call__(self, *arguments):
+        digest = hashlib.sha256()
+        for argument in arguments:
+            for part in vars(argument).values() if dataclasses.is_dataclass(argument) else (argument,):
+                array = np.ascontiguousarray(part)
+                digest.update(f"{array.dtype} {array.shape}".encode() + array.tobytes())
+        key = digest.digest()
+        if key not in self.results:
+            self.results[key] = self.function(*arguments)
+        return self.results[key]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def called_once():
+    """Computes SSIM and decomposed covariances once: most of an evaluation's time, and the same for most baselines."""
+    functions = CalledOnce(measure.ssim), CalledOnce(frechet._root_and_trace)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measure, "ssim", functions[0])
+        patch.setattr(frechet, "_root_and_trace", functions[1])
+        yield functions
+
+
+@pytest.fixture
+def computed_again(called_once):
+    """Computes everything again in a test."""
+    for function in called_once:
+        function.results.clear()
+
+
 class Painter:
-    """A source of frames that draws what a function makes of the true ones."""
+    """A source of frames that draws what a function returns for a batch and a sample."""
 
-    given = "text"
+    drawn_from = "text"
 
-    def __init__(self, draw, what="the model", samples=2):
-        self.draw, self.what, self.samples = draw, what, samples
-        self.asked = []
+    def __init__(self, draw, description="the model", samples=2):
+        self.draw, self.description, self.samples = draw, description, samples
+        self.calls = []
 
     def frames(self, batch, seed, sample=0):
-        self.asked.append((tuple(batch.ids), seed, sample))
+        self.calls.append((tuple(batch.ids), seed, sample))
         return self.draw(batch, sample)
 
 

@@ -1,4 +1,4 @@
-"""Frames of other systems: every layout is read as its system numbers it, and what does not fit is told."""
+"""Frames of other systems are read in every layout as its system numbers them; other files are errors."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def test_what_is_written_is_read_in_every_layout(tmp_path, layout, skip, named):
     write_images(tmp_path / "out", layout, IDS, frames_of, skip)
     images = ImageFrames(tmp_path / "out", layout if named else "auto", IDS, T, skip)
     assert images.layout == layout
-    asked = ["s9", "s7", "s10", "s9"]
-    assert levels(images.read(asked)) == [[level(name, frame) for frame in (1, 2, 3)[skip:]] for name in asked]
+    requested = ["s9", "s7", "s10", "s9"]
+    assert levels(images.read(requested)) == [[level(name, frame) for frame in (1, 2, 3)[skip:]] for name in requested]
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
@@ -133,12 +133,12 @@ def test_it_travels_to_workers_as_names_alone(tmp_path):
     content = pickle.dumps(images)
     assert len(content) < 1000
     copy = pickle.loads(content)
-    assert (copy.layout, copy.given) == ("cpcsv", "text and gold labels")
+    assert (copy.layout, copy.drawn_from) == ("cpcsv", "text and gold labels")
     assert np.array_equal(copy.read(IDS), images.read(IDS))
     assert copy.read([]).shape == (0, T, 64, 64, 3)
 
 
-def test_what_is_none_of_the_layouts_names_is_passed_over(tmp_path):
+def test_files_with_other_names_are_ignored(tmp_path):
     write_images(tmp_path / "out", "storyviz", IDS, frames_of)
     for name in ("labels.npy", "board.png", "img-0-0.png.png", "img-0-0.png.txt", "7.png"):
         (tmp_path / "out" / name).touch()
@@ -178,12 +178,12 @@ def test_names_are_taken_as_they_are_written(tmp_path):
 
 
 @pytest.mark.parametrize("layout", KNOWN)
-def test_continuation_that_was_not_said_or_said_wrongly_is_recognised(tmp_path, layout):
+def test_a_wrong_skip_first_frame_is_recognized(tmp_path, layout):
     write_images(tmp_path / "all", layout, IDS, frames_of)
     write_images(tmp_path / "rest", layout, IDS, frames_of, skip_first_frame=True)
-    with pytest.raises(DataError, match=r"found 6 frames.*expected 9.*2 frames a story.*with --skip-first-frame"):
+    with pytest.raises(DataError, match=r"found 6 frames.*expected 9.*2 frames per story.*with --skip-first-frame"):
         ImageFrames(tmp_path / "rest", layout, IDS, T)
-    with pytest.raises(DataError, match=r"found 9 frames.*expected 6.*3 frames a story.*without --skip-first-frame"):
+    with pytest.raises(DataError, match=r"found 9 frames.*expected 6.*3 frames per story.*without --skip-first-frame"):
         ImageFrames(tmp_path / "all", layout, IDS, T, skip_first_frame=True)
 
 
@@ -193,7 +193,7 @@ def test_a_layout_that_is_not_there_has_no_frames(tmp_path):
         ImageFrames(tmp_path / "out", "arldm", IDS, T)
 
 
-def test_auto_says_what_it_looked_for(tmp_path):
+def test_the_error_of_auto_lists_the_expected_names(tmp_path):
     save(tmp_path, [f"frame_{number}.jpg" for number in range(5)])
     with pytest.raises(DataError) as error:
         ImageFrames(tmp_path, "auto", IDS, T)
@@ -213,7 +213,7 @@ def test_auto_does_not_choose_among_several(tmp_path):
     ("layout", "message"),
     [("storyvis", "did you mean 'storyviz'"), ("", "expected one of auto, storyviz, arldm, cpcsv")],
 )
-def test_an_unknown_layout_is_told_with_the_nearest(tmp_path, layout, message):
+def test_the_error_of_an_unknown_layout_names_the_nearest(tmp_path, layout, message):
     with pytest.raises(DataError, match=message):
         ImageFrames(tmp_path, layout, IDS, T)
 
@@ -226,7 +226,7 @@ def test_a_folder_that_is_none(tmp_path):
             ImageFrames(tmp_path / name, "auto", IDS, T)
 
 
-def test_no_stories_and_no_frames_are_told(tmp_path):
+def test_no_stories_and_no_frames_are_errors(tmp_path):
     with pytest.raises(DataError, match="found no test story"):
         ImageFrames(tmp_path, "auto", [], T)
     with pytest.raises(DataError, match="have 1 frame, expected at least 2"):
@@ -238,23 +238,23 @@ def test_a_picture_that_cannot_be_read_is_named(tmp_path):
     images = ImageFrames(tmp_path / "out", "auto", IDS, T)
     (tmp_path / "out/img-1-2.png").write_bytes(b"none")
     (tmp_path / "out/img-2-0.png").unlink()
-    with pytest.raises(DataError, match=r"out/img-1-2\.png: found not a picture of a known format, expected a picture"):
+    with pytest.raises(DataError, match=r"out/img-1-2\.png: found not a picture of a known format, expected an image"):
         images.read(["s7", "s10"])
     with pytest.raises(DataError, match=r"out/img-2-0\.png: found missing image"):
         images.read(["s9"])
     assert levels(images.read(["s7"])) == [[1, 2, 3]]
 
 
-def test_a_story_that_is_none_of_them_is_named(tmp_path):
+def test_the_error_of_an_unknown_story_names_it(tmp_path):
     write_images(tmp_path / "out", "storyviz", IDS, frames_of)
-    with pytest.raises(DataError, match=r"story 's11': is none of the 3 test stories.*did you mean 's"):
+    with pytest.raises(DataError, match=r"story 's11': is not among the 3 test stories.*did you mean 's"):
         ImageFrames(tmp_path / "out", "auto", IDS, T).read(["s7", "s11"])
 
 
 def test_writing_replaces_nothing_and_leaves_nothing_behind(tmp_path):
     write_images(tmp_path / "out", "arldm", IDS, frames_of)
     for layout, target, message in (
-        ("arldm", "out", "found something there"),
+        ("arldm", "out", "exists already"),
         ("auto", "new", "expected one of story"),
     ):
         with pytest.raises(DataError, match=message):
@@ -271,17 +271,17 @@ def test_an_empty_folder_is_filled(tmp_path):
     assert names(tmp_path) == [f"generate/{story}/{frame}.png" for story in range(3) for frame in range(3)]
 
 
-def test_writing_asks_for_each_story_once(tmp_path):
-    asked = []
-    write_images(tmp_path / "out", "arldm", IDS, lambda name: asked.append(name) or frames_of(name))
-    assert asked == ["s7", "s9", "s10"]
+def test_each_story_is_requested_once(tmp_path):
+    requested = []
+    write_images(tmp_path / "out", "arldm", IDS, lambda name: requested.append(name) or frames_of(name))
+    assert requested == ["s7", "s9", "s10"]
 
 
 def stored(folder, layout="auto", test_fraction=0.5, length=1000):
     return stored_test_ids(folder, DataConfig(format=layout, test_fraction=test_fraction, max_sentence_length=length))
 
 
-def test_test_stories_are_told_as_stored(tmp_path, story_folder, story_lines):
+def test_test_stories_are_in_stored_order(tmp_path, story_folder, story_lines):
     folder = story_folder(tmp_path / "data", train=2, test=4)
     lines = story_lines(folder)
     content = lines.path.read_text().splitlines(keepends=True)
@@ -289,14 +289,14 @@ def test_test_stories_are_told_as_stored(tmp_path, story_folder, story_lines):
     assert stored(folder) == ["s005", "s002", "s004", "s003"]
 
 
-def test_stories_without_a_split_are_told_as_the_training_tells_them(tmp_path, story_folder):
+def test_stories_without_a_split_are_assigned_as_for_training(tmp_path, story_folder):
     folder = story_folder(tmp_path / "data", train=8, test=8, split=False)
     some, more = stored(folder, test_fraction=0.3), stored(folder, test_fraction=0.8)
     assert 0 < len(some) < len(more) < 16
     assert [name for name in more if name in some] == some
 
 
-def test_stories_that_are_set_aside_keep_their_places(tmp_path, story_folder, story_lines):
+def test_rejected_stories_keep_their_positions(tmp_path, story_folder, story_lines):
     """Whatever is wrong with a line, another system may have drawn its story."""
     folder = story_folder(tmp_path / "data", train=2, test=6)
     lines = story_lines(folder)
@@ -312,7 +312,7 @@ def test_stories_that_are_set_aside_keep_their_places(tmp_path, story_folder, st
     assert stored(folder) == ["s004", "s002", "s003", "s004 (line 5)", "s005", "line 7", "s007", "s101"]
 
 
-def test_set_aside_stories_without_a_split_are_told_by_their_names(tmp_path, story_folder, story_lines):
+def test_rejected_stories_without_a_split_are_assigned_by_their_ids(tmp_path, story_folder, story_lines):
     folder = story_folder(tmp_path / "data", train=8, test=8, split=False)
     before = stored(folder)
     lines = story_lines(folder)
@@ -322,7 +322,7 @@ def test_set_aside_stories_without_a_split_are_told_by_their_names(tmp_path, sto
     assert stored(folder, length=3) == before
 
 
-def test_gaps_of_clevr_sv_keep_their_places(tmp_path):
+def test_gaps_of_clevr_sv_keep_their_positions(tmp_path):
     vector = clevr.to_vector((SceneObject("cube", "red", "rubber", "small", *clevr.place(-3, 2)),))
     vectors = {f"CLEVR_new_{index:06d}_1.png": vector for index in (9999, 10000, 10002, 10001)}
     np.save(tmp_path / "CLEVR_dict.npy", np.array(vectors, dtype=object), allow_pickle=True)
@@ -332,6 +332,6 @@ def test_gaps_of_clevr_sv_keep_their_places(tmp_path):
     assert stored(tmp_path) == [f"CLEVR_new_{index}" for index in ("010000", "010001", "010002", "010004")]
 
 
-def test_a_data_folder_that_is_none_is_told(tmp_path):
+def test_an_unusable_data_folder_is_an_error(tmp_path):
     with pytest.raises(DataError, match="data folder"):
         stored(tmp_path)

@@ -1,4 +1,4 @@
-"""What is blessed and what is not: thresholds alone and beside the served model."""
+"""Which models are blessed: thresholds over baselines and against the served model."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from storygan_tf.config.schema import EvaluationConfig
 from storygan_tf.evaluation.evaluate import evaluate
 from storygan_tf.evaluation.gate import gate
-from storygan_tf.evaluation.result import Figure, Judge, Row
+from storygan_tf.evaluation.result import Judge, MetricValue, Row
 
 BASELINES = {
     "real_frames": {"ssim": 1.0, "object_error": 0.0, "label_f1": 0.98, "placed_accuracy": 0.95, "fid_domain": 0.0},
@@ -22,18 +22,18 @@ GOOD = {"ssim": 0.9, "object_error": 20.0, "label_f1": 0.8, "placed_accuracy": 0
 def rows(model, served=None, without=()):
     values = {"model": model} | ({"served_model": served} if served else {}) | BASELINES
     return [
-        Row(name, name, "text", {key: Figure(value) for key, value in figures.items() if key not in without})
-        for name, figures in values.items()
+        Row(name, name, "text", {key: MetricValue(value) for key, value in metrics.items() if key not in without})
+        for name, metrics in values.items()
     ]
 
 
 def decide(model, served=None, *, trusted=("labels", "placed"), without=(), interval=None, **settings):
     """Returns the checks by name; a difference to the served model has an interval of its value +- `interval`."""
 
-    def difference(figure):
+    def difference(metric):
         if interval is None:
             return None
-        apart = model[figure] - served[figure]
+        apart = model[metric] - served[metric]
         return apart - interval, apart + interval
 
     judges = [Judge(role, "a judge", "0" * 64, {}, role in trusted) for role in ("labels", "placed")]
@@ -55,32 +55,32 @@ def test_a_good_model_passes_every_threshold():
     ]
     assert checks["min_object_gain"].passed is None
     assert checks["min_f1_over_random"].why == (
-        "label F1 0.800 against 0.600 of a random training story: +0.200, more than the +0.000 asked."
+        "label F1 0.800 against 0.600 of a random training story: +0.200, more than the required +0.000."
     )
 
 
 @pytest.mark.parametrize(
-    ("figure", "value", "missed"),
+    ("metric", "value", "missed"),
     [
         ("ssim", 0.78, "min_ssim_over_random"),
         ("label_f1", 0.6, "min_f1_over_random"),
         ("placed_accuracy", 0.05, "min_placed_over_random"),
     ],
 )
-def test_a_model_that_equals_a_random_story_is_not_blessed(figure, value, missed):
-    checks = decide(GOOD | {figure: value})
+def test_a_model_that_equals_a_random_story_is_not_blessed(metric, value, missed):
+    checks = decide(GOOD | {metric: value})
     assert [name for name, check in checks.items() if check.passed is False] == [missed]
-    assert "not more than the +0.000 asked, 0.000 short." in checks[missed].why
+    assert "not more than the required +0.000, 0.000 short." in checks[missed].why
 
 
-def test_thresholds_are_those_of_the_settings_and_null_asks_nothing():
+def test_thresholds_are_those_of_the_settings_and_null_has_no_check():
     checks = decide(GOOD, min_ssim_over_random=0.2, min_f1_over_floor=None)
     assert not checks["min_ssim_over_random"].passed
-    assert checks["min_ssim_over_random"].why.endswith("+0.120, not more than the +0.200 asked, 0.080 short.")
+    assert checks["min_ssim_over_random"].why.endswith("+0.120, not more than the required +0.200, 0.080 short.")
     assert "min_f1_over_floor" not in checks
 
 
-def test_an_untrusted_judges_thresholds_do_not_apply_and_object_error_stands_in():
+def test_an_untrusted_judges_thresholds_do_not_apply_but_that_on_the_object_error_does():
     checks = decide(GOOD | {"label_f1": 0.0}, trusted=())
     assert checks["min_f1_over_floor"].passed is None
     assert "untrusted, its threshold does not apply: label F1 of the true frames is 0.980" in (
@@ -98,7 +98,7 @@ def test_placed_objects_are_trusted_apart_from_labels():
     assert checks["min_object_gain"].passed is None
 
 
-def test_a_threshold_below_nothing_does_not_stand_for_the_object_error():
+def test_a_negative_threshold_does_not_replace_that_on_the_object_error():
     empty = BASELINES["median_background"]
     checks = decide(
         empty, min_f1_over_floor=-0.01, min_f1_over_random=None, min_placed_over_random=None, min_ssim_over_random=None
@@ -107,17 +107,17 @@ def test_a_threshold_below_nothing_does_not_stand_for_the_object_error():
     assert checks["min_object_gain"].passed is False
 
 
-def test_without_an_interval_nothing_is_said_against_the_served_model():
+def test_without_an_interval_thresholds_against_the_served_model_do_not_apply():
     checks = decide(GOOD | {"label_f1": 0.1}, GOOD, min_f1_over_random=None)
     assert checks["max_f1_drop"].passed is None
     assert "too few stories to tell a difference from chance" in checks["max_f1_drop"].why
 
 
-def test_without_labels_object_error_stands_in():
+def test_without_labels_the_threshold_on_the_object_error_applies():
     labels = ("label_f1", "placed_accuracy", "fid_domain")
     good, empty = decide(GOOD, without=labels), decide(GOOD | {"object_error": 40.0}, without=labels)
     assert good["min_object_gain"].why == (
-        "Object error 20.0 against 40.0 of the median background: 50.0% less, more than the 0.0% asked."
+        "Object error 20.0 against 40.0 of the median background: 50.0% less, more than the required 0.0%."
     )
     assert good["min_f1_over_floor"].why == "label F1: absent, its threshold does not apply."
     assert blessed(good)
@@ -125,7 +125,7 @@ def test_without_labels_object_error_stands_in():
 
 
 @pytest.mark.parametrize(
-    ("figure", "worse", "missed"),
+    ("metric", "worse", "missed"),
     [
         ("ssim", 0.85, "max_ssim_drop"),
         ("label_f1", 0.7, "max_f1_drop"),
@@ -134,8 +134,8 @@ def test_without_labels_object_error_stands_in():
         ("fid_domain", 12.0, "max_fid_rise"),
     ],
 )
-def test_a_model_surely_worse_than_the_served_one_is_not_blessed(figure, worse, missed):
-    checks = decide(GOOD | {figure: worse}, GOOD, interval=0.02)
+def test_a_model_surely_worse_than_the_served_one_is_not_blessed(metric, worse, missed):
+    checks = decide(GOOD | {metric: worse}, GOOD, interval=0.02)
     assert [name for name, check in checks.items() if check.passed is False] == [missed]
     assert "of the served model" in checks[missed].why
     assert "surely worse by more than" in checks[missed].why
@@ -178,7 +178,7 @@ def test_what_is_worse_than_the_served_model_is_not_blessed(plan, painters):
     candidate, served = painters.blurred, painters.of(painters.truth.draw, "the served model, version 7")
     evaluation = evaluate(plan(candidate, served=served))
     assert [row.name for row in evaluation.rows][:2] == ["model", "served_model"]
-    assert evaluation.row("served_model").what == "the served model, version 7"
+    assert evaluation.row("served_model").description == "the served model, version 7"
     assert not evaluation.blessed
     assert "of the served model" in evaluation.reason
     assert evaluate(plan(served, served=candidate)).blessed

@@ -1,4 +1,4 @@
-"""Where a model comes from is read from the model alone, and what is damaged is told."""
+"""A lineage is read from the model alone, and damaged ones are errors."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ def make_model(path, content=b"a graph"):
 def run_dir(tmp_path):
     for version in ("1", "12"):
         model = make_model(tmp_path / "serving_model" / "storygan" / version)
-        told = dataclasses.replace(LINEAGE, run_id=version)
-        (model / "assets.extra" / LINEAGE_FILE).write_text(told.to_json())
+        lineage = dataclasses.replace(LINEAGE, run_id=version)
+        (model / "assets.extra" / LINEAGE_FILE).write_text(lineage.to_json())
     return tmp_path
 
 
@@ -72,23 +72,23 @@ def test_json_holds_all_of_it_and_repeats_byte_for_byte():
     assert list(json.loads(text)) == sorted(json.loads(text))
 
 
-def test_what_the_training_started_from_is_told_where_it_is_known():
-    told = dataclasses.replace(LINEAGE, initial={"model": "blocks", "sha256": "1417" * 16})
-    assert Lineage.from_json(told.to_json()) == told
+def test_the_initial_model_is_optional():
+    lineage = dataclasses.replace(LINEAGE, initial={"model": "blocks", "sha256": "1417" * 16})
+    assert Lineage.from_json(lineage.to_json()) == lineage
     earlier = json.loads(LINEAGE.to_json())
     del earlier["initial"]
     assert Lineage.from_json(json.dumps(earlier)) == LINEAGE
 
 
-def test_a_run_a_base_and_a_version_directory_tell_their_lineage(run_dir):
+def test_the_lineage_of_a_run_a_base_and_a_version_directory_is_read(run_dir):
     base = run_dir / "serving_model" / "storygan"
     assert read_lineage(run_dir).run_id == read_lineage(str(base)).run_id == "12"
     assert read_lineage(base / "1").run_id == "1"
 
 
-def test_a_model_without_a_lineage_is_told_with_the_way_out(tmp_path):
+def test_the_error_of_a_model_without_a_lineage_says_how_to_get_one(tmp_path):
     make_model(tmp_path / "7")
-    with pytest.raises(ModelError, match=r"tells no lineage, expected .*lineage.json.*`storygan run` pushes"):
+    with pytest.raises(ModelError, match=r"has no lineage, expected .*lineage.json.*`storygan run` pushes"):
         read_lineage(tmp_path)
     with pytest.raises(ModelError, match="no such folder"):
         read_lineage(tmp_path / "missing")
@@ -117,7 +117,7 @@ def changed(**values):
         (changed(metrics={"ssim": "good"}), "field 'metrics': .* expected an object of numbers"),
         (changed(metrics={"ssim": True}), "field 'metrics': .* expected an object of numbers"),
         (changed(data=[1]), r"field 'data': found \[1\], expected an object"),
-        (changed(data={"mean": math.nan}), "is no JSON .found NaN, expected a number"),
+        (changed(data={"mean": math.nan}), "is not JSON .found NaN, expected a number"),
         (changed(settings={"preset": "paper"}), "settings_sha256: found .* expected .* one of the two was changed"),
     ],
 )
@@ -135,7 +135,7 @@ def test_settings_have_the_same_fingerprint_in_any_order():
         settings_fingerprint({"a": math.nan})
 
 
-def test_a_model_has_the_same_fingerprint_wherever_it_lies_and_whatever_is_told_of_it(tmp_path):
+def test_the_fingerprint_depends_on_neither_the_path_nor_the_extra_assets(tmp_path):
     first, second = make_model(tmp_path / "1"), make_model(tmp_path / "elsewhere" / "2")
     before = model_fingerprint(first)
     (second / "assets.extra" / LINEAGE_FILE).write_text("{}")
@@ -157,7 +157,7 @@ def test_a_folder_without_a_model_has_no_fingerprint(tmp_path):
         model_fingerprint(tmp_path)
 
 
-def test_the_lock_is_told_where_there_is_one(tmp_path):
+def test_the_fingerprint_of_a_missing_lock_is_empty(tmp_path):
     (tmp_path / "requirements.lock").write_bytes(b"numpy==1.26.4\n")
     assert lock_fingerprint(tmp_path / "requirements.lock") == hashlib.sha256(b"numpy==1.26.4\n").hexdigest()
     assert lock_fingerprint(tmp_path / "missing") == ""
@@ -169,7 +169,7 @@ def install(folder, name, version):
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
 
 
-def test_packages_are_told_by_name_and_version_alone(tmp_path, monkeypatch):
+def test_the_fingerprint_of_packages_depends_on_names_and_versions_alone(tmp_path, monkeypatch):
     before = packages_fingerprint()
     install(tmp_path / "a", "Story_Package", "1.0")
     monkeypatch.syspath_prepend(tmp_path / "a")
@@ -196,13 +196,13 @@ def test_nested_values_go_by_dotted_names():
     assert list(flatten({"data": {}})) == [("data", "{}")]
 
 
-def test_a_summary_leaves_out_what_a_report_tells_elsewhere():
-    told = dict(lineage_summary(dataclasses.asdict(LINEAGE)))
-    assert told["data.counts.train"] == "360"
-    assert not [name for name in told if name.startswith(("settings.", "metrics", "reason", "blessed"))]
+def test_a_summary_leaves_out_what_reports_have_sections_for():
+    summary = dict(lineage_summary(dataclasses.asdict(LINEAGE)))
+    assert summary["data.counts.train"] == "360"
+    assert not [name for name in summary if name.startswith(("settings.", "metrics", "reason", "blessed"))]
 
 
-def test_a_lineage_is_made_and_parsed_without_tensorflow():
+def test_lineages_do_not_import_tensorflow():
     code = (
         "import storygan_tf.export.lineage as l, sys; l.packages_fingerprint(); assert 'tensorflow' not in sys.modules"
     )

@@ -1,4 +1,4 @@
-"""The models that ship with the package: found by name, small, whole, and made by one command."""
+"""The models that ship with the package: found by name, small, complete, and created by one command."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from storygan_tf.common.compat import OBJECT_GRAPH
 from storygan_tf.common.errors import ModelError
 from storygan_tf.common.file_names import MODEL_CARD
 from storygan_tf.common.model_paths import ASSETS_EXTRA, PRETRAINED, find_model, portable_name, pretrained_names
@@ -43,8 +44,17 @@ def script() -> ModuleType:
     return module
 
 
+def modification_times() -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in PRETRAINED.rglob("*")}
+
+
 @pytest.fixture(scope="module")
-def blocks() -> SavedStoryGAN:
+def times_before() -> dict[Path, int]:
+    return modification_times()
+
+
+@pytest.fixture(scope="module")
+def blocks(times_before) -> SavedStoryGAN:
     return SavedStoryGAN("blocks")
 
 
@@ -67,7 +77,7 @@ def test_a_folder_of_that_name_is_meant_where_it_is_written_as_a_path(tmp_path, 
         assert find_model(str(found)) == found, "a path that was found stays a path when it is handed on as text"
 
 
-def test_an_unknown_name_is_told_with_those_there_are(tmp_path, monkeypatch):
+def test_the_error_of_an_unknown_name_lists_the_known_ones(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(
         ModelError, match=r"--model block: no such folder and no pretrained model; did you mean 'blocks"
@@ -124,13 +134,12 @@ def test_it_draws_what_its_weights_draw_in_float32(blocks):
     assert np.abs(blocks.generate([story], [5]) - expected).max() <= 1
 
 
-def test_nothing_is_written_beside_it(blocks):
-    """An installation may be read-only."""
-    before = {path: path.stat().st_mtime_ns for path in PRETRAINED.rglob("*")}
-    SavedStoryGAN("blocks").generate(blocks.info["examples"][:1])
+def test_using_it_writes_no_files_next_to_it(blocks, times_before):
+    """The folder of an installation may be read-only."""
+    blocks.generate(blocks.info["examples"][:1])
     load_initial_model("blocks").load_vectorizer()
     lineage_of(find_model("blocks"))
-    assert {path: path.stat().st_mtime_ns for path in PRETRAINED.rglob("*")} == before
+    assert modification_times() == times_before
 
 
 # How it is made
@@ -143,8 +152,8 @@ def built(config: StoryGANConfig) -> StoryGenerator:
 
 
 @pytest.fixture
-def papers_alone(tmp_path) -> Path:
-    """A version directory of which only what is told of it is real."""
+def documents_alone(tmp_path) -> Path:
+    """A version directory with a real model card and lineage, but no real model."""
     shutil.copytree(PRETRAINED / "blocks" / ASSETS_EXTRA, tmp_path / "3" / ASSETS_EXTRA)
     (tmp_path / "3" / "saved_model.pb").write_bytes(b"")
     return tmp_path / "3"
@@ -156,30 +165,30 @@ def change_lineage(version: Path, **values) -> None:
     (version / ASSETS_EXTRA / LINEAGE_FILE).write_text(dataclasses.replace(lineage, **values).to_json())
 
 
-def test_a_model_without_papers_is_refused(script, papers_alone, tmp_path):
-    (papers_alone / ASSETS_EXTRA / MODEL_CARD).unlink()
+def test_a_model_without_card_and_lineage_is_refused(script, documents_alone, tmp_path):
+    (documents_alone / ASSETS_EXTRA / MODEL_CARD).unlink()
     with pytest.raises(ModelError, match=r"has no model_card.md and lineage.json"):
-        script.make(str(papers_alone), tmp_path / "out")
+        script.make(str(documents_alone), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_figures_missing_in_the_lineage_are_refused(script, papers_alone):
-    change_lineage(papers_alone, metrics={"ssim": 0.9})
-    with pytest.raises(ModelError, match="does not tell these figures: object error, sharpness, diversity, label F1"):
-        script.read_papers(papers_alone)
+def test_metrics_missing_in_the_lineage_are_refused(script, documents_alone):
+    change_lineage(documents_alone, metrics={"ssim": 0.9})
+    with pytest.raises(ModelError, match="lacks these metrics: object error, sharpness, diversity, label F1"):
+        script.read_papers(documents_alone)
 
 
-def test_figures_missing_in_the_card_are_refused(script, papers_alone):
-    card = papers_alone / ASSETS_EXTRA / MODEL_CARD
+def test_metrics_missing_in_the_card_are_refused(script, documents_alone):
+    card = documents_alone / ASSETS_EXTRA / MODEL_CARD
     card.write_text(card.read_text().replace("\n| label F1", "\n| label"))
-    with pytest.raises(ModelError, match=r"does not tell these figures: label F1\."):
-        script.read_papers(papers_alone)
+    with pytest.raises(ModelError, match=r"lacks these metrics: label F1\."):
+        script.read_papers(documents_alone)
 
 
-def test_a_model_that_was_not_blessed_is_refused(script, papers_alone):
-    change_lineage(papers_alone, blessed=False, reason="SSIM is low.")
+def test_a_model_that_was_not_blessed_is_refused(script, documents_alone):
+    change_lineage(documents_alone, blessed=False, reason="SSIM is low.")
     with pytest.raises(ModelError, match=r"was not blessed: SSIM is low\."):
-        script.read_papers(papers_alone)
+        script.read_papers(documents_alone)
 
 
 def test_a_model_that_is_too_large_is_refused(script, tmp_path):
@@ -188,7 +197,7 @@ def test_a_model_that_is_too_large_is_refused(script, tmp_path):
         file.truncate(12_000_000)
     script._check_size(tmp_path)
     (tmp_path / "one more").write_bytes(b"1")
-    with pytest.raises(ModelError, match="takes 12000001 bytes, expected 12000000 at the most"):
+    with pytest.raises(ModelError, match="takes 12000001 bytes, expected at most 12000000"):
         script._check_size(tmp_path)
 
 
@@ -235,12 +244,12 @@ def test_the_same_model_gives_the_same_bytes(tmp_path):
 def saved_tensors(version: Path) -> dict[str, np.ndarray]:
     """Returns what an export saved, without the description of its objects: that grows with each new signature."""
     reader = tf.train.load_checkpoint(str(version / "variables" / "variables"))
-    names = set(reader.get_variable_to_shape_map()) - {"_CHECKPOINTABLE_OBJECT_GRAPH"}
+    names = set(reader.get_variable_to_shape_map()) - {OBJECT_GRAPH}
     return {name: np.asarray(reader.get_tensor(name)) for name in names}
 
 
 @pytest.mark.slow
-def test_a_model_that_is_refused_is_told_in_one_line(tmp_path):
+def test_the_error_of_a_rejected_model_is_one_line(tmp_path):
     command = [sys.executable, "-W", "ignore", SCRIPT, str(tmp_path), "--out", tmp_path / "out"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment())
     assert done.returncode == 1

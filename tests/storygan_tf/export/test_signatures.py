@@ -1,4 +1,4 @@
-"""The export: a SavedModel, asked in a fresh process that knows TensorFlow only."""
+"""The signatures of an export, run in a fresh process that has only TensorFlow, and on the newest TensorFlow."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import io
 import json
 import os
 import pickle
+import resource
+import runpy
 import signal
 import subprocess
 import sys
@@ -19,15 +21,18 @@ import tensorflow as tf
 from PIL import Image
 from tensorflow_serving.apis import prediction_log_pb2
 
+from storygan_tf.common.compat import OBJECT_GRAPH
 from storygan_tf.common.errors import ModelError
 from storygan_tf.common.model_paths import find_model
 from storygan_tf.config.schema import StoryGANConfig
 from storygan_tf.data import example_schema
 from storygan_tf.export.serving_warmup import SERVING_WARMUP_FILE, serving_warmup_inputs
-from storygan_tf.export.signatures import export_storygan, row_errors
+from storygan_tf.export.signatures import StoryGANExport, export_storygan, row_errors
 from storygan_tf.models.story_generator import StoryGenerator
 from storygan_tf.text.hashed_ngram_encoder import embed
 from storygan_tf.training.storygan import to_uint8
+
+CLIENT = Path(__file__).with_name("client_program.py")
 
 CONFIG = StoryGANConfig(
     frames=3,
@@ -75,7 +80,7 @@ class Vectorizer(tf.Module):
 def generator() -> StoryGenerator:
     keras.utils.set_random_seed(4)
     generator = StoryGenerator(CONFIG)
-    for _ in range(10):  # gives the moving statistics something to say
+    for _ in range(10):  # moves the moving statistics away from their initial values
         generator(tf.random.normal([8, 3, 6]), training=True, seed=tf.range(8, dtype=tf.int64))
     return generator
 
@@ -92,32 +97,6 @@ def half_model(generator, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("half") / "1"
     export_storygan(generator, Vectorizer(), INFO, path, MAX_LENGTH, half=True)
     return path
-
-
-# Asks every signature. Runs isolated (`python -I`): neither this project nor its settings are on its path.
-CLIENT = """
-import pickle, sys
-import tensorflow as tf
-
-model_path, questions_path, answers_path = sys.argv[1:]
-signatures = tf.saved_model.load(model_path).signatures
-answers = {"signatures": {}, "results": []}
-for name, signature in signatures.items():
-    inputs = {spec.name: (spec.dtype.name, spec.shape.as_list()) for spec in
-              signature.structured_input_signature[1].values()}
-    outputs = {key: value.dtype.name for key, value in signature.structured_outputs.items()}
-    answers["signatures"][name] = (inputs, outputs)
-for name, arguments in pickle.load(open(questions_path, "rb")):
-    tensors = {key: tf.constant(value, dtype) for key, (value, dtype) in arguments.items()}
-    try:
-        outputs = signatures[name](**tensors)
-        answers["results"].append({key: value.numpy() for key, value in outputs.items()})
-    except tf.errors.InvalidArgumentError as error:
-        answers["results"].append(str(error))
-answers["tensorflow"] = tf.__version__
-answers["modules"] = [name for name in sys.modules if name.split(".")[0] in ("storygan_tf", "tensorflow_hub", "tfx")]
-pickle.dump(answers, open(answers_path, "wb"))
-"""
 
 
 def example(number: int, sentences: list[str], seed: int | None) -> bytes:
@@ -178,19 +157,27 @@ def bad_vectors() -> np.ndarray:
     return vectors
 
 
-def asked(python: Path | str, model: Path, asks: dict[str, tuple[str, dict[str, Any]]], folder: Path) -> dict[str, Any]:
-    """Returns what an export answers in a process of its own, which imports TensorFlow alone."""
+def ask_in_process(
+    python: Path | str, model: Path, asks: dict[str, tuple[str, dict[str, Any]]], folder: Path
+) -> dict[str, Any]:
+    """Returns the answers of an export, by question, from a process of its own that imports only TensorFlow."""
     (folder / "questions").write_bytes(pickle.dumps(list(asks.values())))
-    command = [str(python), "-I", "-c", CLIENT, str(model), str(folder / "questions"), str(folder / "answers")]
+    command = [str(python), "-I", str(CLIENT), str(model), str(folder / "questions"), str(folder / "answers")]
     ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr[-3000:]
     found = pickle.loads((folder / "answers").read_bytes())
     return found | dict(zip(asks, found["results"], strict=True))
 
 
+def ask_here(model: Path, asks: dict[str, tuple[str, dict[str, Any]]]) -> dict[str, Any]:
+    """Returns the answers of an export, by question, in this process."""
+    found = runpy.run_path(str(CLIENT))["ask"](str(model), list(asks.values()))
+    return found | dict(zip(asks, found["results"], strict=True))
+
+
 @pytest.fixture(scope="module")
 def answers(model, tmp_path_factory) -> dict[str, Any]:
-    return asked(sys.executable, model, questions(), tmp_path_factory.mktemp("client"))
+    return ask_in_process(sys.executable, model, questions(), tmp_path_factory.mktemp("client"))
 
 
 def pixels(image_bytes: np.ndarray) -> np.ndarray:
@@ -250,12 +237,12 @@ def test_pictures_do_not_depend_on_the_batch(answers):
     assert difference(pixels(answers["serve_alone"]["image_bytes"])[0], pixels(answers["serve"]["image_bytes"])[1]) <= 1
 
 
-def test_the_seed_is_heeded(answers):
+def test_another_seed_gives_other_pictures(answers):
     for story in range(3):
         assert difference(answers["raw"]["images"][story], answers["raw_other_seeds"]["images"][story]) > 1
 
 
-def test_without_a_seed_it_is_made_of_the_sentences(answers, generator):
+def test_the_default_seed_is_a_hash_of_the_sentences(answers, generator):
     """So that other sentences have another seed, and `serving_default` is not `generate` with seed 0."""
     joined = tf.constant(["\n".join(story) for story in STORIES])
     hashed = tf.strings.to_hash_bucket_fast(joined, 2**62)
@@ -276,7 +263,7 @@ def test_examples_with_and_without_a_seed(answers):
 
 
 @pytest.mark.parametrize("question", ["serve_bad", "raw_bad", "examples_bad"])
-def test_a_bad_row_is_told_and_the_others_are_drawn(answers, question):
+def test_a_bad_row_has_an_error_and_the_others_are_drawn(answers, question):
     answer = answers[question]
     shape = (len(BAD), 1) if question == "examples_bad" else (len(BAD),)
     assert answer["error"].shape == shape
@@ -293,16 +280,16 @@ def test_a_bad_row_is_told_and_the_others_are_drawn(answers, question):
 
 
 @pytest.mark.parametrize("question", ["serve_wrong_frames", "raw_wrong_frames"])
-def test_another_number_of_sentences_is_told(answers, question):
+def test_another_number_of_sentences_is_an_error(answers, question):
     assert "stories of 3 sentences: sentences must be of shape [B, 3]" in answers[question]
 
 
 @pytest.mark.parametrize("question", ["vectors_wrong_frames", "vectors_wrong_size"])
-def test_vectors_of_another_shape_are_told(answers, question):
+def test_vectors_of_another_shape_are_an_error(answers, question):
     assert "stories of 3 sentences: vectors must be of shape [B, 3, 6]" in answers[question]
 
 
-def test_another_number_of_seeds_is_told(answers):
+def test_another_number_of_seeds_is_an_error(answers):
     assert "seed must be of shape [B]: one a story." in answers["raw_one_seed"]
 
 
@@ -311,7 +298,7 @@ def test_vectors_give_the_pictures_of_their_sentences(answers):
     assert difference(pixels(answers["vectors"]["image_bytes"]), answers["raw"]["images"]) <= 1
 
 
-def test_a_vector_that_is_none_is_told_and_the_others_are_drawn(answers):
+def test_a_vector_that_is_not_finite_has_an_error_and_the_others_are_drawn(answers):
     answer = answers["vectors_bad"]
     assert [text.decode() for text in answer["error"]] == [
         "the vector of sentence 2 has values that are not numbers (NaN or infinite).",
@@ -364,14 +351,16 @@ def test_float16_weights_take_half_the_space(model, half_model):
     assert 0.5 <= sum(half.values()) / sum(whole.values()) < 0.55
 
 
-def test_float16_weights_draw_the_same_by_the_same_signatures(half_model, answers, tmp_path):
+def test_float16_weights_draw_the_same_by_the_same_signatures(half_model, answers):
     """Within two grey levels of 255."""
-    half = asked(sys.executable, half_model, questions(), tmp_path)
+    raw, encoded = ("raw", "raw_other_seeds", "raw_bad"), ("vectors", "generate", "serve")
+    asks = questions()
+    half = ask_here(half_model, {question: asks[question] for question in (*raw, *encoded)})
     assert half["signatures"] == answers["signatures"]
-    for question in ("raw", "raw_other_seeds", "raw_bad"):
+    for question in raw:
         assert 0 < difference(half[question]["images"], answers[question]["images"]) <= 2
         assert list(half[question]["error"]) == list(answers[question]["error"])
-    for question in ("vectors", "generate", "serve"):
+    for question in encoded:
         assert difference(pixels(half[question]["image_bytes"]), pixels(answers[question]["image_bytes"])) <= 2
 
 
@@ -402,12 +391,12 @@ def uv(*arguments: str, **options: Any) -> str:
 @pytest.mark.timeout(900)
 def test_the_newest_tensorflow_draws_the_same(newest_python, model, half_model, answers, tmp_path):
     """Every signature of both kinds of export, and the model that ships; pictures within one grey level."""
-    newest = asked(newest_python, model, questions(), tmp_path)
+    newest = ask_in_process(newest_python, model, questions(), tmp_path)
     compiled = uv("pip", "compile", "--no-python-downloads", "--python-version", "3.13", "-", input="tensorflow")
     assert f"tensorflow=={newest['tensorflow']}\n" in compiled, f"not the newest; name another Python: {NEWEST_PYTHON}"
     same_answers(newest, answers)
     for version, asks in ((half_model, questions()), (find_model("blocks"), questions_to_blocks())):
-        newest, here = (asked(python, version, asks, tmp_path) for python in (newest_python, sys.executable))
+        newest, here = (ask_in_process(python, version, asks, tmp_path) for python in (newest_python, sys.executable))
         same_answers(newest, here)
     print(f"\nTensorFlow {newest['tensorflow']} draws the same as {here['tensorflow']}")
 
@@ -448,7 +437,7 @@ def same_pngs(one: np.ndarray, other: np.ndarray) -> None:
 # Writing
 
 
-def test_warm_up_requests_ask_every_signature(model):
+def test_warm_up_requests_call_every_signature(model):
     inputs = serving_warmup_inputs(CONFIG)
     signatures = tf.saved_model.load(str(model)).signatures
     logs = [
@@ -463,7 +452,7 @@ def test_warm_up_requests_ask_every_signature(model):
         assert answer.get("error", tf.constant([b""])).numpy()[0] == b""
 
 
-def test_info_lies_beside_the_model(model):
+def test_info_is_in_a_file_of_the_export(model):
     assert json.loads((model / "assets.extra" / "storygan.json").read_text()) == INFO
     assert [path.name for path in model.parent.iterdir()] == ["1"]
 
@@ -471,67 +460,69 @@ def test_info_lies_beside_the_model(model):
 def test_no_more_is_saved_than_is_used(model, generator):
     """The generator's weights and statistics and the vectorizer's matrix; no optimizer, no discriminator."""
     names = [name for name, _ in tf.train.list_variables(str(model / "variables" / "variables"))]
-    weights = [
-        name
-        for name in names
-        if name not in ("_CHECKPOINTABLE_OBJECT_GRAPH", "save_counter/.ATTRIBUTES/VARIABLE_VALUE")
-    ]
+    weights = [name for name in names if name not in (OBJECT_GRAPH, "save_counter/.ATTRIBUTES/VARIABLE_VALUE")]
     assert len(weights) == len(generator.weights) + 1
 
 
-def test_an_older_export_in_its_place_is_replaced(generator, tmp_path):
-    target = tmp_path / "1"
-    target.mkdir()
-    (target / "old.txt").write_text("old")
-    export_storygan(generator, Vectorizer(), INFO, target)
-    assert not (target / "old.txt").exists()
-    assert (target / "saved_model.pb").is_file()
+@pytest.fixture
+def info_alone(monkeypatch):
+    """Exports only the signature `info`. Tracing the others takes most of an export's time."""
+    signatures = StoryGANExport.signatures
+    monkeypatch.setattr(StoryGANExport, "signatures", lambda self: {"info": signatures(self)["info"]})
 
 
-def test_a_place_that_cannot_be_written_is_told(generator, tmp_path):
+@pytest.mark.usefixtures("info_alone")
+def test_a_place_that_cannot_be_written_is_named(generator, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ModelError, match=r"export .*file/storygan/1: could not be written .* choose another place"):
         export_storygan(generator, Vectorizer(), INFO, tmp_path / "file" / "storygan" / "1")
 
 
-# Writes an export of which no file may have more than 20 kB; what happens then is the second argument.
-WITHOUT_ROOM = """
+KILLED = """
 import resource, signal, sys
 import tensorflow as tf
 from storygan_tf.config.schema import StoryGANConfig
 from storygan_tf.text.hashed_ngram_encoder import embed
-from storygan_tf.export.signatures import export_storygan
+from storygan_tf.export.signatures import StoryGANExport, export_storygan
 from storygan_tf.models.story_generator import StoryGenerator
 
-signal.signal(signal.SIGXFSZ, getattr(signal, sys.argv[2]))
+signatures = StoryGANExport.signatures
+StoryGANExport.signatures = lambda self: {"info": signatures(self)["info"]}
+signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
 generator = StoryGenerator(StoryGANConfig(frames=1, sentence_size=512, context_size=16, generator_width=8))
 generator(tf.zeros([1, 1, 512]))
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 export_storygan(generator, embed, {}, sys.argv[1])
 """
+"""Writes an export in which no file may have more than 20 kB, and is killed at the first byte beyond."""
 
 
-def export_without_room(target: Path, when_full: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-W", "ignore", "-c", WITHOUT_ROOM, str(target), when_full]
-    root = Path(__file__).parents[3]
-    return subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
-
-
-def test_an_export_killed_in_the_middle_leaves_no_version(generator, tmp_path):
-    """The kernel kills it at the first byte beyond the limit of a file's size, in the middle of the weights."""
+@pytest.mark.usefixtures("info_alone")
+def test_an_export_killed_in_the_middle_leaves_no_version_and_the_next_replaces_what_is_there(generator, tmp_path):
+    """The kernel kills the process in the middle of the weights."""
     target = tmp_path / "storygan" / "1"
-    ended = export_without_room(target, "SIG_DFL")
+    command = [sys.executable, "-W", "ignore", "-c", KILLED, str(target)]
+    ended = subprocess.run(command, cwd=Path(__file__).parents[3], capture_output=True, text=True, check=False)
     assert ended.returncode == -signal.SIGXFSZ, ended.stderr[-2000:]
-    left = [path.name for path in target.parent.iterdir()]
-    assert left == [".1.writing"]
+    assert [path.name for path in target.parent.iterdir()] == [".1.writing"]
+    target.mkdir()
+    (target / "old.txt").write_text("an older export")
     export_storygan(generator, Vectorizer(), INFO, target)
     assert [path.name for path in target.parent.iterdir()] == ["1"]
+    assert not (target / "old.txt").exists()
+    assert (target / "saved_model.pb").is_file()
 
 
-def test_a_full_disk_is_told_and_nothing_is_left(tmp_path):
+@pytest.mark.usefixtures("info_alone")
+def test_a_full_disk_is_an_error_and_nothing_is_left(generator, tmp_path):
+    """Python ignores SIGXFSZ, so that a file beyond the limit is an error as on a full disk."""
     target = tmp_path / "storygan" / "1"
-    ended = export_without_room(target, "SIG_IGN")
-    assert ended.returncode == 1
-    assert "ModelError: export" in ended.stderr
-    assert "Free some space or choose another place." in ended.stderr
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    try:
+        with pytest.raises(ModelError, match=r"export .*1: could not be written .*Free some space or choose another"):
+            export_storygan(generator, Vectorizer(), INFO, target)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert list(target.parent.iterdir()) == []

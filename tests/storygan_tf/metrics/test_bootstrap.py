@@ -53,7 +53,7 @@ def test_difference_is_of_the_same_stories_drawn_for_both():
     assert found == pytest.approx(expected, abs=0.03 * (expected.high - expected.low))
 
 
-def test_what_is_hard_for_both_is_no_difference():
+def test_common_difficulty_does_not_widen_a_difference():
     numerators, denominators = some_stories(3, rate=0.5)
     same = difference_interval((numerators, denominators), (numerators, denominators), seed=1)
     assert same == pytest.approx((0, 0), abs=1e-12)
@@ -97,7 +97,7 @@ def test_memory_does_not_grow_with_the_draws(monkeypatch):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 40e6  # all draws at once: 48 MB of indices and as much of weights
-    monkeypatch.setattr(bootstrap, "_AT_ONCE", 1)
+    monkeypatch.setattr(bootstrap, "_MAX_INDICES", 1)
     assert interval(numerators, denominators, seed=1, replicates=60) == pytest.approx(large, rel=1e-12)
 
 
@@ -112,7 +112,7 @@ def test_memory_does_not_grow_with_the_draws(monkeypatch):
         ([1.0, 1.0], [1.0, -1.0], "below 0"),
     ],
 )
-def test_what_has_no_figure_is_refused(numerators, denominators, match):
+def test_sums_without_a_ratio_are_refused(numerators, denominators, match):
     with pytest.raises(ValueError, match=match):
         interval(np.array(numerators), np.array(denominators), seed=1)
 

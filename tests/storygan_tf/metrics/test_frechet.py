@@ -26,7 +26,7 @@ def by_scipy(first, second):
 
 
 def distance(first, second):
-    return frechet_distance(Moments.of(first), Moments.of(second))
+    return frechet_distance(Moments.from_features(first), Moments.from_features(second))
 
 
 def diagonal(mean, variances, count=101):
@@ -76,7 +76,7 @@ def test_equal_moments_are_nothing_apart_and_a_distance_is_never_below_nothing(c
 
 
 def test_distance_is_the_same_both_ways_and_by_a_reference():
-    first, second, third = (Moments.of(some_features(seed)) for seed in (1, 2, 3))
+    first, second, third = (Moments.from_features(some_features(seed)) for seed in (1, 2, 3))
     assert frechet_distance(first, second) == pytest.approx(frechet_distance(second, first), rel=1e-12)
     reference = FrechetReference(first)
     assert [reference.distance(other) for other in (second, third)] == [
@@ -86,18 +86,20 @@ def test_distance_is_the_same_both_ways_and_by_a_reference():
 
 def test_moments_are_numpys_mean_and_covariance():
     features = some_features(4)
-    moments = Moments.of(features.astype(np.float32))
+    moments = Moments.from_features(features.astype(np.float32))
     assert (moments.count, moments.mean.dtype, moments.scatter.dtype) == (200, np.float64, np.float64)
     np.testing.assert_allclose(moments.mean, features.mean(axis=0), rtol=1e-5)
-    np.testing.assert_allclose(Moments.of(features).covariance, np.cov(features, rowvar=False), rtol=1e-11, atol=1e-11)
+    np.testing.assert_allclose(
+        Moments.from_features(features).covariance, np.cov(features, rowvar=False), rtol=1e-11, atol=1e-11
+    )
 
 
 def test_moments_add_up_in_any_grouping():
     features = some_features(5, size=6, shift=100.0)
-    parts = [Moments.of(part) for part in np.split(features, [1, 30, 30, 120])]
+    parts = [Moments.from_features(part) for part in np.split(features, [1, 30, 30, 120])]
     from_left = functools.reduce(Moments.__add__, parts, Moments.zero(6))
     from_right = functools.reduce(lambda last, part: part + last, reversed(parts))
-    whole = Moments.of(features)
+    whole = Moments.from_features(features)
     for moments in (from_left, from_right):
         assert moments.count == 200
         np.testing.assert_allclose(moments.mean, whole.mean, rtol=1e-13)
@@ -105,9 +107,9 @@ def test_moments_add_up_in_any_grouping():
         np.testing.assert_array_equal(moments.scatter, moments.scatter.T)
 
 
-def test_a_small_covariance_survives_beside_a_great_mean():
+def test_a_small_covariance_is_exact_next_to_a_great_mean():
     features = 1e6 + 1e-2 * some_features(6)
-    parts = [Moments.of(part) for part in np.array_split(features, 20)]
+    parts = [Moments.from_features(part) for part in np.array_split(features, 20)]
     added = functools.reduce(Moments.__add__, parts)
     expected = np.cov(features, rowvar=False)
     np.testing.assert_allclose(added.covariance, expected, rtol=1e-6, atol=1e-8 * expected.max())
@@ -115,36 +117,36 @@ def test_a_small_covariance_survives_beside_a_great_mean():
 
 def test_weights_say_how_often_a_part_is_held():
     parts = [some_features(seed, count, size=5) for seed, count in ((1, 4), (2, 9), (3, 7))]
-    weighted = pooled([Moments.of(part) for part in parts], np.array([2, 0, 3]))
-    repeated = Moments.of(np.concatenate([parts[0]] * 2 + [parts[2]] * 3))
+    weighted = pooled([Moments.from_features(part) for part in parts], np.array([2, 0, 3]))
+    repeated = Moments.from_features(np.concatenate([parts[0]] * 2 + [parts[2]] * 3))
     assert weighted.count == repeated.count == 29
     np.testing.assert_allclose(weighted.mean, repeated.mean, rtol=1e-12)
     np.testing.assert_allclose(weighted.scatter, repeated.scatter, rtol=1e-11, atol=1e-11)
 
 
 def test_no_vectors_add_nothing():
-    none = Moments.of(np.zeros((0, 4), np.float32))
+    none = Moments.from_features(np.zeros((0, 4), np.float32))
     assert none.count == (none + Moments.zero(4)).count == 0
-    some = Moments.of(some_features(7, size=4))
+    some = Moments.from_features(some_features(7, size=4))
     np.testing.assert_array_equal((none + some).scatter, some.scatter)
 
 
 @pytest.mark.parametrize("count", [0, 1])
 def test_fewer_than_2_vectors_have_no_covariance(count):
-    few = Moments.of(np.ones((count, 3)))
+    few = Moments.from_features(np.ones((count, 3)))
     with pytest.raises(ValueError, match=f"found {count} vectors, expected at least 2"):
         _ = few.covariance
     with pytest.raises(ValueError, match="at least 2"):
-        frechet_distance(Moments.of(np.eye(3)), few)
+        frechet_distance(Moments.from_features(np.eye(3)), few)
 
 
 def test_other_shapes_sizes_and_numbers_are_refused():
     with pytest.raises(ValueError, match=r"found shape \(2, 3, 4\)"):
-        Moments.of(np.zeros((2, 3, 4)))
+        Moments.from_features(np.zeros((2, 3, 4)))
     with pytest.raises(ValueError, match="not finite"):
-        Moments.of(np.array([[1.0, np.nan], [0.0, 1.0]]))
+        Moments.from_features(np.array([[1.0, np.nan], [0.0, 1.0]]))
     with pytest.raises(ValueError, match=r"sizes \[1, 3\]"):
-        Moments.of(np.ones((4, 1))) + Moments.of(np.ones((4, 3)))
+        Moments.from_features(np.ones((4, 1))) + Moments.from_features(np.ones((4, 3)))
     with pytest.raises(ValueError, match="sizes 1 and 3"):
         distance(np.ones((4, 1)), np.ones((4, 3)))
 

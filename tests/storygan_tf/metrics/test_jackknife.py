@@ -7,7 +7,7 @@ import pytest
 import scipy.stats
 
 from storygan_tf.metrics.frechet import Moments, frechet_distance
-from storygan_tf.metrics.jackknife import group_difference_interval, group_interval, student
+from storygan_tf.metrics.jackknife import group_difference_interval, group_interval, student_quantile
 
 
 def some_groups(seed, count=20, stories=10, size=8, shift=0.5):
@@ -17,16 +17,16 @@ def some_groups(seed, count=20, stories=10, size=8, shift=0.5):
 
 
 def moments_of(features):
-    return [tuple(Moments.of(part) for part in group) for group in zip(*features, strict=True)]
+    return [tuple(Moments.from_features(part) for part in group) for group in zip(*features, strict=True)]
 
 
 def distance_of(generated, true):
-    return frechet_distance(*(Moments.of(part.reshape(-1, part.shape[-1])) for part in (generated, true)))
+    return frechet_distance(*(Moments.from_features(part.reshape(-1, part.shape[-1])) for part in (generated, true)))
 
 
 @pytest.mark.parametrize("freedom", [1, 2, 5, 6, 9, 19, 100])
 def test_students_t(freedom):
-    assert student(freedom) == pytest.approx(scipy.stats.t.ppf(0.975, freedom), abs=1e-3)
+    assert student_quantile(freedom) == pytest.approx(scipy.stats.t.ppf(0.975, freedom), abs=1e-3)
 
 
 def test_the_interval_is_that_of_the_jackknife_by_hand():

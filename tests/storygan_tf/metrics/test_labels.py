@@ -16,13 +16,13 @@ def some_labels(seed, shape=(50, 7), right=0.8):
 
 
 @pytest.mark.parametrize("right", [0.1, 0.5, 0.97])
-def test_figures_agree_with_scikit_learn(right):
+def test_metrics_agree_with_scikit_learn(right):
     true, predicted = some_labels(1, right=right)
     assert micro_f1(true, predicted) == pytest.approx(f1_score(true, predicted, average="micro"), abs=1e-12)
     assert frame_accuracy(true, predicted) == pytest.approx(accuracy_score(true, predicted), abs=1e-12)
 
 
-def test_figures_by_hand():
+def test_metrics_by_hand():
     true = np.array([[1, 1, 0], [0, 1, 0]])
     predicted = np.array([[1, 0, 1], [0, 1, 0]])
     assert micro_f1(true, predicted) == pytest.approx(2 * 2 / (2 * 2 + 1 + 1))

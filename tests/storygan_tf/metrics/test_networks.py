@@ -1,4 +1,4 @@
-"""Networks as users give them: small ones that keep the contracts of the field's, and many that do not."""
+"""User-supplied networks: small ones that match their descriptions, and many that do not."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def channel_means(*extra, shape=("n", 3, 8, 8), outputs=("y",), dtype=TensorProt
 
 @pytest.fixture
 def describe(tmp_path):
-    """Gives a writer of the JSON beside a network: (network, keys...) -> path; an ONNX model is saved first."""
+    """Returns a function that writes a network's JSON: (network, keys...) -> path. An ONNX model is saved first."""
 
     def write(network, *described: dict, **keys) -> Path:
         if isinstance(network, onnx.ModelProto):
@@ -154,11 +154,11 @@ def test_a_saved_model_and_an_onnx_file_of_the_same_weights_give_the_same_featur
     assert (features.dtype, features.shape) == (np.float32, (5, 2048))
     assert features.std(axis=0).min() > 0.001
     np.testing.assert_allclose(exported.features(frames), features, atol=1e-4)
-    assert saved_model.what == f"SavedModel {like_inception.resolve()}"
-    assert exported.what == "ONNX network.onnx"
+    assert saved_model.description == f"SavedModel {like_inception.resolve()}"
+    assert exported.description == "ONNX network.onnx"
 
 
-def test_fids_pixels_are_made_as_the_field_makes_them():
+def test_the_input_of_fids_network_is_that_of_published_evaluations():
     """64x64 by Pillow, 299x299 by an independent bilinear filter without antialias, then -1..1."""
     spec = NetworkSpec("x", **INCEPTION, layout="nchw")
     frames = frames_of(2, 96, 128)
@@ -212,7 +212,7 @@ def like_r2plus1d(shape=("n", 3, 16, 112, 112), transposed=()) -> onnx.ModelProt
     return onnx_model(nodes, {"x": list(shape)}, weights)
 
 
-def test_a_story_network_sees_16_frames_of_four_normalised_at_112(describe):
+def test_the_input_of_a_story_network_is_16_normalized_frames_of_size_112(describe):
     """Against the same network worked out in NumPy from frames prepared by hand."""
     stories = frames_of(3, 4, 64, 64)
     network = load_network(describe(like_r2plus1d(), R2PLUS1D, output_size=512))
@@ -240,22 +240,22 @@ def test_every_layout_of_stories_gives_the_same_features(describe, layout, shape
 
 
 @pytest.mark.parametrize(
-    ("frames", "given", "seen"),
+    ("frames", "available", "chosen"),
     [(3, 8, [0, 4, 7]), (4, 4, [0, 1, 2, 3]), (5, 2, [0, 0, 0, 1, 1]), (None, 4, [0, 1, 2, 3]), (None, 2, [0, 1])],
 )
-def test_frames_of_a_story_are_drawn_evenly(describe, frames, given, seen):
-    """The network tells the brightness of each frame that it sees."""
+def test_frames_of_a_story_are_drawn_evenly(describe, frames, available, chosen):
+    """The network returns the brightness of each frame of its input."""
     brightness = onnx_model(
         [("ReduceMean", ["x"], ["y"], {"axes": [1, 3, 4], "keepdims": 0})], {"x": ["n", 3, "t", 8, 8]}
     )
-    story = np.arange(given, dtype=np.uint8)[np.newaxis, :, np.newaxis, np.newaxis, np.newaxis]
-    stories = np.broadcast_to(story, (1, given, 64, 64, 3))
-    keys = {"kind": "stories", "input_size": 8, "value_range": [0, 255], "layout": "ncthw", "output_size": len(seen)}
+    story = np.arange(available, dtype=np.uint8)[np.newaxis, :, np.newaxis, np.newaxis, np.newaxis]
+    stories = np.broadcast_to(story, (1, available, 64, 64, 3))
+    keys = {"kind": "stories", "input_size": 8, "value_range": [0, 255], "layout": "ncthw", "output_size": len(chosen)}
     path = describe(brightness, keys, **({} if frames is None else {"frames": frames}))
-    np.testing.assert_allclose(load_network(path).features(stories), [seen], atol=1e-4)
+    np.testing.assert_allclose(load_network(path).features(stories), [chosen], atol=1e-4)
 
 
-def test_a_story_network_that_needs_16_frames_says_so_where_the_json_does_not(describe):
+def test_a_story_network_of_16_frames_is_refused_if_the_json_does_not_say_so(describe):
     keys = {key: value for key, value in R2PLUS1D.items() if key != "frames"}
     refused(
         describe(like_r2plus1d(), keys, output_size=512), "[?, 3, 16, 112, 112]", "[n, 3, t, 112, 112]", "frames any"
@@ -301,9 +301,9 @@ def test_a_classifier_as_a_saved_model(describe, tmp_path):
     np.testing.assert_array_equal(saved_model.labels(frames), exported.labels(frames))
 
 
-def test_only_a_classifier_tells_labels(describe):
+def test_only_a_classifier_detects_labels(describe):
     network = load_network(describe(channel_means(), SMALL))
-    with pytest.raises(ModelError, match=r"no classifier.*'labels' and 'scores'"):
+    with pytest.raises(ModelError, match=r"not a classifier.*'labels' and 'scores'"):
         network.labels(frames_of(1, 64, 64))
 
 
@@ -325,18 +325,18 @@ def test_the_json_may_lie_inside_the_saved_model(like_inception, tmp_path, descr
     folder = shutil.copytree(like_inception, tmp_path / "model")
     inside = folder / "network.json"
     inside.write_text(json.dumps(INCEPTION | {"network": ".", "layout": "nhwc"}))
-    network, beside = load_network(inside), load_network(describe(like_inception, INCEPTION, layout="nhwc"))
-    assert network.sha256 == beside.sha256
-    np.testing.assert_array_equal(network.features(frames_of(1, 64, 64)), beside.features(frames_of(1, 64, 64)))
+    network, outside = load_network(inside), load_network(describe(like_inception, INCEPTION, layout="nhwc"))
+    assert network.sha256 == outside.sha256
+    np.testing.assert_array_equal(network.features(frames_of(1, 64, 64)), outside.features(frames_of(1, 64, 64)))
 
 
 def test_a_hub_handle_from_a_filled_cache(like_inception, describe, tmp_path, monkeypatch):
-    """As on a machine that reaches no hub: the cache names a module by the SHA-1 of its handle."""
+    """As on a machine without access to the hub: the cache names a module by the SHA-1 of its handle."""
     monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path))
     shutil.copytree(like_inception, tmp_path / hashlib.sha1(HANDLE.encode()).hexdigest())
     network = load_network(describe(HANDLE, INCEPTION, layout="nhwc"))
     local = load_network(describe(like_inception, INCEPTION, layout="nhwc"))
-    assert (network.what, network.sha256) == (HANDLE, local.sha256)
+    assert (network.description, network.sha256) == (HANDLE, local.sha256)
     np.testing.assert_array_equal(network.features(frames_of(2, 64, 64)), local.features(frames_of(2, 64, 64)))
 
 
@@ -396,7 +396,7 @@ def test_the_hash_is_of_the_weights_and_the_json_not_of_their_place(describe, tm
     assert len({known, *others}) == 4
 
 
-def test_the_hash_of_a_saved_model_knows_every_file(like_inception, tmp_path, describe):
+def test_the_hash_of_a_saved_model_depends_on_every_file(like_inception, tmp_path, describe):
     folder = shutil.copytree(like_inception, tmp_path / "model")
     path = describe("model", INCEPTION, layout="nhwc")
     known = load_network(path).sha256
@@ -472,7 +472,7 @@ def test_a_json_without_keys(tmp_path):
 
 
 @pytest.mark.parametrize(("name", "found"), [("no.onnx", "nothing"), ("weights.pth", "another kind")])
-def test_no_network_where_the_json_says(describe, tmp_path, name, found):
+def test_a_missing_network_is_an_error(describe, tmp_path, name, found):
     (tmp_path / "weights.pth").write_bytes(b"weights")
     refused(describe(name, SMALL), found, name, "SavedModel folder or an .onnx file")
 
@@ -486,7 +486,7 @@ def test_a_corrupt_onnx_file(describe, tmp_path, harm):
     file = tmp_path / "network.onnx"
     whole = file.read_bytes()
     file.write_bytes({"empty": b"", "cut": whole[: len(whole) // 2], "other": b"no network at all"}[harm])
-    refused(path, "network.onnx", "cannot be loaded", "whole ONNX file")
+    refused(path, "network.onnx", "cannot be loaded", "complete ONNX file")
 
 
 def test_onnx_weights_in_another_file_are_refused_even_where_they_could_be_found(describe, tmp_path, monkeypatch):
@@ -606,7 +606,7 @@ def test_no_such_signature(describe, like_inception):
     refused(path, "found the signatures ['serving_default']", "did you mean 'serving_default'")
 
 
-def test_a_saved_model_that_cannot_be_asked(describe, tmp_path):
+def test_a_saved_model_without_functions_is_refused(describe, tmp_path):
     tf.saved_model.save(tf.Module(), str(tmp_path / "model"))
     refused(describe("model", SMALL), "found the signatures none", "serving_default or default")
 

@@ -88,7 +88,7 @@ def test_diversity_is_the_mean_absolute_difference_of_each_story():
     np.testing.assert_array_equal(diversity(black, black + np.uint8(255)), [255.0] * 3)
 
 
-def test_a_storys_figures_do_not_depend_on_its_batch():
+def test_a_storys_sums_do_not_depend_on_its_batch():
     true, frames, mask = some_frames(1), some_frames(2), some_mask(3)
     alone = slice(1, 2)
     for figure in (object_error_sums, sharpness_sums):

@@ -107,7 +107,7 @@ def test_bilinear_in_numbers_worked_out_by_hand():
 
 
 def test_bilinear_does_not_antialias_and_the_others_do():
-    """Shrunk to a third, the middle of three pixels stands for all of them, where no filter is widened."""
+    """Shrunk to a third, the result is the middle of three pixels if the filter is not widened."""
     frame = np.zeros((9, 9, 3), np.uint8)
     frame[:, 1::3] = 240
     np.testing.assert_array_equal(resize(frame, 3, "bilinear"), 240)

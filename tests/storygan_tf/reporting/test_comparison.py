@@ -1,4 +1,4 @@
-"""Models side by side: only what compares, baselines once, everything on the page."""
+"""Comparisons: only comparable models, baselines once, everything on the page."""
 
 from __future__ import annotations
 
@@ -14,8 +14,14 @@ from PIL import Image
 from storygan_tf.common.errors import DataError
 from storygan_tf.data.storyboard import FRAME
 from storygan_tf.evaluation import metric_names
-from storygan_tf.evaluation.result import Figure, Judge
-from storygan_tf.reporting.comparison import TERMINAL, ComparedModel, StoryToShow, comparison_table, render_comparison
+from storygan_tf.evaluation.result import Judge, MetricValue
+from storygan_tf.reporting.comparison import (
+    TERMINAL_WIDTH,
+    ComparedModel,
+    StoryToShow,
+    comparison_table,
+    render_comparison,
+)
 
 SENTENCES = ("A red cube.", "A blue ball.", "Rain.", "The end.")
 COLOURS = {"true": 0, "first": 80, "second": 160}
@@ -26,10 +32,10 @@ def frames(grey):
 
 
 def with_row(evaluation, name, **values):
-    """Returns an evaluation with other figures in a row."""
-    changed = {key: Figure(value) for key, value in values.items()}
+    """Returns an evaluation with other metrics in a row."""
+    changed = {key: MetricValue(value) for key, value in values.items()}
     rows = (
-        dataclasses.replace(row, figures={**row.figures, **changed}) if row.name == name else row
+        dataclasses.replace(row, metrics={**row.metrics, **changed}) if row.name == name else row
         for row in evaluation.rows
     )
     return dataclasses.replace(evaluation, rows=tuple(rows))
@@ -69,7 +75,7 @@ def test_the_table_has_each_model_and_the_baselines_once(compared):
 
 def test_the_table_fits_a_terminal_and_names_the_judge_and_the_conditions(compared):
     text = comparison_table(compared)
-    assert max(map(len, text.splitlines())) <= TERMINAL
+    assert max(map(len, text.splitlines())) <= TERMINAL_WIDTH
     assert "48 stories of 4 frames, split test, seed 1" in text
     assert "judge f00df00df00d: domain judge" in text
     assert "absent: FID: no network was given" in text
@@ -86,7 +92,7 @@ def test_the_table_has_columns_that_only_one_model_has(compared):
     assert "absent: FID:" not in text
 
 
-def test_untrusted_figures_are_marked(compared):
+def test_untrusted_metrics_are_marked(compared):
     judged = [
         dataclasses.replace(
             entry,
@@ -103,7 +109,7 @@ def test_untrusted_figures_are_marked(compared):
     assert "† Untrusted:" in render_comparison(judged, [])
 
 
-def test_a_baseline_that_differs_is_told_of_each_model(compared):
+def test_a_baseline_that_differs_has_a_row_for_each_model(compared):
     first, second = compared
     same_in_print = dataclasses.replace(
         second, evaluation=with_row(second.evaluation, metric_names.BACKGROUND, frame_accuracy=1e-9)
@@ -133,7 +139,7 @@ def test_a_model_without_labels_has_a_table_too(bare_evaluation):
             {"judges": (Judge(metric_names.LABELS, "another", "ab" * 32),)},
             "judges: found labels f00d.* and labels abab",
         ),
-        ({"skipped_frames": 1}, "first frames not judged: found 0 and 1"),
+        ({"skipped_frames": 1}, "skipped first frames: found 0 and 1"),
         ({"frames": 5}, "frames: found 4 and 5"),
     ],
 )
@@ -189,7 +195,7 @@ def test_frames_that_are_missing_are_named(compared):
         render_comparison(compared, [story])
 
 
-def test_what_the_data_says_is_text(compared):
+def test_values_of_the_data_are_escaped(compared):
     hostile = "<script>alert('a')</script>"
     entry = ComparedModel(hostile, compared[0].evaluation, {hostile: frames(0)})
     html = render_comparison([entry], [StoryToShow(hostile, (hostile,) * 4, frames(0))])

@@ -1,4 +1,4 @@
-"""The model card says what a model is and how it was judged, and its example works as written."""
+"""The model card describes the model and its evaluation, and its example works as written."""
 
 from __future__ import annotations
 
@@ -33,23 +33,30 @@ def tables(text):
     return [[[cell.strip() for cell in row] for row in rows if set(row) != {"---"}] for rows in split]
 
 
-def test_it_tells_what_the_model_is_and_how_it_was_trained(rich_evaluation):
+def test_it_describes_the_model_and_its_training(rich_evaluation):
     text = card(rich_evaluation)
     assert text.startswith("# StoryGAN quick\n")
-    for told in ("(embedded)", "exactly 4 sentences", "it knows 1 words", "seed 1", "- train: 360", "- labels: cube,"):
-        assert told in text
+    for expected in (
+        "(embedded)",
+        "exactly 4 sentences",
+        "it knows 1 words",
+        "seed 1",
+        "- train: 360",
+        "- labels: cube,",
+    ):
+        assert expected in text
     phases = tables(text)[0]
     assert [row[0] for row in phases[1:]] == [
         phase["name"].replace("_", r"\_") for phase in SETTINGS["training"]["phases"]
     ]
 
 
-def test_its_figures_stand_beside_the_baselines_with_intervals(rich_evaluation):
+def test_it_has_metrics_of_model_and_baselines_with_intervals(rich_evaluation):
     rows = {row[0]: row[1:] for row in tables(card(rich_evaluation))[1]}
-    assert rows["figure"] == ["model", "served model", "true frames", "random story", "background"]
+    assert rows["metric"] == ["model", "served model", "true frames", "random story", "background"]
     assert rows["SSIM, higher is better"][:3] == ["0.812 (0.801 to 0.823)", "0.800 (0.789 to 0.811)", "1.000"]
     assert rows["diversity, higher is better"][2:] == ["absent"] * 3
-    assert len(rows) == 1 + len(rich_evaluation.rows[0].figures)
+    assert len(rows) == 1 + len(rich_evaluation.rows[0].metrics)
 
 
 def test_every_table_has_as_many_cells_in_each_row(rich_evaluation, bare_evaluation):
@@ -58,18 +65,18 @@ def test_every_table_has_as_many_cells_in_each_row(rich_evaluation, bare_evaluat
             assert len({len(row) for row in table}) == 1
 
 
-def test_it_tells_judges_verdict_and_lineage(rich_evaluation, failed_check):
+def test_it_has_judges_verdict_and_lineage(rich_evaluation, failed_check):
     text = card(dataclasses.replace(rich_evaluation, checks=(failed_check,)))
     assert f"SHA-256 `{'f00d' * 16}`" in text
     assert "**Not blessed.** Label F1 0.512 against 0.466" in text
     assert r"- Failed: min\_f1\_over\_random: Label F1" in text
     assert r"| run\_id | 20240501 |" in text
     assert "| code.trainer | c0de |" in text
-    assert "0.123456" not in text, "figures have a section of their own"
+    assert "0.123456" not in text, "metrics have a section of their own"
     assert "**Blessed.**" in card(rich_evaluation)
 
 
-def test_untrusted_figures_are_marked(rich_evaluation):
+def test_untrusted_metrics_are_marked(rich_evaluation):
     judge = dataclasses.replace(rich_evaluation.judges[0], trusted=False)
     text = card(dataclasses.replace(rich_evaluation, judges=(judge,)))
     assert "| label F1 †, higher is better | 0.512 (0.471 to 0.551) † |" in text
@@ -78,27 +85,27 @@ def test_untrusted_figures_are_marked(rich_evaluation):
     assert "†" not in card(rich_evaluation)
 
 
-def test_what_is_not_there_is_told(bare_evaluation):
+def test_missing_parts_are_mentioned(bare_evaluation):
     text = card(bare_evaluation, {}, {}, {})
     assert text.startswith("# StoryGAN\n")
-    for told in (
-        "the figures are of pixels alone",
+    for expected in (
+        "the metrics are computed from pixels alone",
         "- label F1: the data has no labels",
-        "Its settings were not told.",
-        "Its lineage was not told.",
+        "Its settings are unknown.",
+        "Its lineage is unknown.",
         '    "A sentence.",\n' * 4,
     ):
-        assert told in text
+        assert expected in text
 
 
-def test_what_the_data_says_is_text(rich_evaluation):
+def test_values_of_the_data_are_escaped(rich_evaluation):
     hostile = "<script>x</script> **bold** [a](http://example.org) | cell\n# heading\n```\n$x$"
     evaluation = dataclasses.replace(
         rich_evaluation,
         label_names=(hostile,),
         absent={"fid": hostile},
         checks=(Check(hostile, 1.0, 0.0, True, hostile),),
-        rows=tuple(dataclasses.replace(row, what=hostile, given=hostile) for row in rich_evaluation.rows),
+        rows=tuple(dataclasses.replace(row, description=hostile, drawn_from=hostile) for row in rich_evaluation.rows),
         split=hostile,
     )
     text = card(evaluation, {**SETTINGS, "preset": hostile}, {"run_id": hostile}, {**INFO, "encoder": hostile})
@@ -126,7 +133,7 @@ def export():
 
 
 def test_the_way_to_load_it_works_as_written(rich_evaluation, export, tmp_path):
-    # The one signature that the example asks: all of them take long to save.
+    # Only the signature of the example is saved, because saving all of them takes long.
     tf.saved_model.save(export, str(tmp_path), signatures={"generate": export.signatures()["generate"]})
     (code,) = re.findall(r"```python\n(.*?)^```", card(rich_evaluation), re.DOTALL | re.MULTILINE)
     assert '"path/of/this/version"' in code
@@ -136,5 +143,5 @@ def test_the_way_to_load_it_works_as_written(rich_evaluation, export, tmp_path):
     assert [picture[:4] for picture in names["pictures"]] == [b"\x89PNG"] * 4
 
 
-def test_every_signature_of_the_export_is_told(rich_evaluation, export):
+def test_every_signature_of_the_export_is_documented(rich_evaluation, export):
     assert set(re.findall(r"^\| `(\w+)` \|", card(rich_evaluation), re.MULTILINE)) == set(export.signatures())

@@ -1,4 +1,4 @@
-"""The report is whole in one file, says what was found, and lets nothing in the data speak as HTML."""
+"""The report is one complete file, has all results, and escapes all values."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import pytest
 
 from storygan_tf.config.presets import load
 from storygan_tf.evaluation import metric_names
-from storygan_tf.evaluation.result import Check, Confusion, Figure
+from storygan_tf.evaluation.result import Check, Confusion, MetricValue
 from storygan_tf.reporting import charts
-from storygan_tf.reporting.report import MOST_REJECTS, PUBLISHED, ReportContent, render_report
+from storygan_tf.reporting.report import MAX_REJECTS, PUBLISHED, ReportContent, render_report
 
 PNG = b"\x89PNG a picture"
 HISTORY = [
@@ -77,7 +77,7 @@ def test_it_is_one_file_without_scripts_and_every_element_is_closed(rich_evaluat
     assert found.open == []
 
 
-def test_it_says_that_the_model_is_blessed_and_how_it_stands_to_each_threshold(rich_evaluation):
+def test_a_blessed_model_has_its_results_for_each_threshold(rich_evaluation):
     found = page(rich_evaluation)
     assert "Blessed." in found.text
     assert "Not blessed" not in found.text
@@ -89,7 +89,7 @@ def test_it_says_that_the_model_is_blessed_and_how_it_stands_to_each_threshold(r
     assert "†" not in found.text
 
 
-def test_it_says_why_a_model_is_not_blessed_and_by_how_much_it_missed(rich_evaluation, failed_check):
+def test_a_model_that_is_not_blessed_has_the_reason_and_the_missing_amount(rich_evaluation, failed_check):
     found = page(dataclasses.replace(rich_evaluation, checks=(failed_check,)))
     assert "Not blessed: not pushed." in found.text
     assert found.row("Failed")[1:] == [
@@ -100,21 +100,21 @@ def test_it_says_why_a_model_is_not_blessed_and_by_how_much_it_missed(rich_evalu
     ]
 
 
-def test_a_missed_upper_bound_is_told_without_a_sign(rich_evaluation):
+def test_the_missing_amount_of_an_upper_bound_has_no_sign(rich_evaluation):
     check = Check("max_fid_rise", 12.5, 0.0, False, "FID rose.")
     assert page(dataclasses.replace(rich_evaluation, checks=(check,))).row("Failed")[2:] == ["12.5", "0", "12.5"]
 
 
 @pytest.mark.parametrize("checks", [(), (Check("min_f1_over_floor", None, 0.0, None, "Label F1: absent."),)])
-def test_where_no_threshold_applies_it_says_so(rich_evaluation, checks):
+def test_a_report_without_applicable_thresholds_says_so(rich_evaluation, checks):
     text = page(dataclasses.replace(rich_evaluation, checks=checks)).text
     assert "Not blessed: not pushed." in text
     assert "No threshold applies" in text
 
 
-def test_every_row_has_its_figures_with_intervals(rich_evaluation):
+def test_every_row_has_its_metrics_with_intervals(rich_evaluation):
     found = page(rich_evaluation)
-    assert found.row("figure") == ["figure", "model", "served model", "true frames", "random story", "background"]
+    assert found.row("metric") == ["metric", "model", "served model", "true frames", "random story", "background"]
     assert found.row("SSIM") == [
         "SSIM higher is better",
         "0.8120.801 to 0.823",
@@ -128,9 +128,9 @@ def test_every_row_has_its_figures_with_intervals(rich_evaluation):
     assert found.row("diversity")[1:] == ["2.142.00 to 2.30", "1.911.80 to 2.10", "absent", "absent", "absent"]
 
 
-def test_every_row_says_what_it_was_drawn_from_and_on_what_and_by_whom_it_was_judged(rich_evaluation):
+def test_every_row_has_its_inputs_its_stories_and_its_judges(rich_evaluation):
     found = page(dataclasses.replace(rich_evaluation, skipped_frames=1))
-    what = "48 stories of 4 frames of the test split, the first 1 of each story not judged"
+    what = "48 stories of 4 frames of the test split, without the first 1 of each story"
     assert found.row("model") == ["model", "the model", "text", what, "f00df00df00d"]
     assert found.row("background")[2:] == ["-", what, "f00df00df00d"]
     assert found.row("domain judge")[1:] == [
@@ -141,10 +141,10 @@ def test_every_row_says_what_it_was_drawn_from_and_on_what_and_by_whom_it_was_ju
     ]
 
 
-def test_figures_of_an_untrusted_judge_are_marked_and_others_are_not(rich_evaluation):
+def test_metrics_of_an_untrusted_judge_are_marked_and_others_are_not(rich_evaluation):
     judge = dataclasses.replace(rich_evaluation.judges[0], trusted=False)
     found = page(dataclasses.replace(rich_evaluation, judges=(judge,)), boards=BOARDS)
-    assert "† Untrusted: on the true test frames these figures' judge does not reach 0.95." in found.text
+    assert "† Untrusted: the judge of these metrics does not reach 0.95 on the true test frames." in found.text
     assert "their thresholds do not apply" in found.text
     assert found.row("label F1 †")[1] == "0.512 †0.471 to 0.551"
     for title in ("placed objects †", "FID (domain) †"):
@@ -152,18 +152,18 @@ def test_figures_of_an_untrusted_judge_are_marked_and_others_are_not(rich_evalua
     for title in ("SSIM", "object error"):
         assert not any("†" in cell for cell in found.row(title))
     assert "ranked by label F1 †." in found.text
-    assert "F1 † of each label alone" in found.text
-    assert "that the judge sees there †." in found.text
+    assert "F1 † of each single label" in found.text
+    assert "that the judge detects †." in found.text
 
 
-def test_without_labels_figures_are_absent_with_the_reason(bare_evaluation):
+def test_without_labels_metrics_are_absent_with_the_reason(bare_evaluation):
     found = page(bare_evaluation)
     assert "label F1: the data has no labels" in found.text
     assert "placed objects: the data does not tell where objects are" in found.text
-    for heading in ("Labels one by one", "What is taken for what", "The judges"):
+    for heading in ("Single labels", "Confused attributes", "Judges"):
         assert heading not in found.text
     assert found.row("model")[-1] == "none"
-    assert found.row("figure") == ["figure", "model", "true frames", "random story", "background"]
+    assert found.row("metric") == ["metric", "model", "true frames", "random story", "background"]
 
 
 def test_storyboards_come_with_the_value_that_ranks_them(rich_evaluation, bare_evaluation):
@@ -172,10 +172,10 @@ def test_storyboards_come_with_the_value_that_ranks_them(rich_evaluation, bare_e
     assert re.search(r"Best s000041: 0.911, s000017: 0.874 Worst s000003: 0.111", found.text)
     assert "ranked by SSIM." in page(bare_evaluation, boards={"best": PNG}).text
     assert page(bare_evaluation, boards={"best": PNG}).tags.count("img") == 1
-    assert "No storyboard was given." in page(bare_evaluation).text
+    assert "There are no storyboards." in page(bare_evaluation).text
 
 
-def test_a_label_is_drawn_beside_its_ceiling(rich_evaluation):
+def test_a_label_has_bars_for_the_model_and_the_ceiling(rich_evaluation):
     first = charts.label_bars(rich_evaluation)[0]
     assert first.name == "cube"
     assert [(bar.name, bar.text) for bar in first.bars] == [
@@ -187,24 +187,24 @@ def test_a_label_is_drawn_beside_its_ceiling(rich_evaluation):
     assert '<span class="bar served_model"><i style="width: 56.0%"></i>0.80</span>' in html
 
 
-def test_a_confusion_counts_objects_and_tells_what_is_right():
+def test_a_heatmap_has_fractions_of_lines_and_of_right_objects():
     confusion = Confusion(("red", "blue"), {"model": ((3, 1), (0, 0))})
-    heat = charts.heat(confusion, "model")
+    heat = charts.heatmap(confusion, "model")
     assert heat.lines == (((3, 0.75), (1, 0.25)), ((0, 0.0), (0, 0.0)))
     assert heat.right == 0.75
-    assert charts.heat(confusion, "real_frames") is None
-    assert charts.heat(Confusion(("red",), {"model": ((0,),)}), "model").right is None
+    assert charts.heatmap(confusion, "real_frames") is None
+    assert charts.heatmap(Confusion(("red",), {"model": ((0,),)}), "model").right is None
 
 
-def test_confusions_of_the_model_stand_beside_the_ceiling(rich_evaluation):
+def test_the_ceiling_has_heatmaps_too(rich_evaluation):
     text = page(rich_evaluation).text
     assert text.count("The model: ") == text.count("The true frames (ceiling): ") == 2
     assert "The model: 76% right" in text
 
 
-def test_published_figures_stand_apart_from_the_rows(rich_evaluation):
+def test_published_metrics_are_not_among_the_rows(rich_evaluation):
     html = render_report(ReportContent(rich_evaluation))
-    rows, published = html.split("<h2>Published figures of the field</h2>")
+    rows, published = html.split("<h2>Published metrics of other systems</h2>")
     for system, fid, f1, accuracy in PUBLISHED:
         assert f"{fid:.2f}" not in rows
         cells = "".join(f'<td class="number">{value:.2f}</td>' for value in (fid, f1, accuracy))
@@ -213,19 +213,19 @@ def test_published_figures_stand_apart_from_the_rows(rich_evaluation):
 
 
 def test_data_and_rejects_are_counted_and_only_the_first_are_listed(rich_evaluation):
-    rejects = [{"story_id": f"s{number}", "file": "a.png", "reason": "missing"} for number in range(MOST_REJECTS + 5)]
+    rejects = [{"story_id": f"s{number}", "file": "a.png", "reason": "missing"} for number in range(MAX_REJECTS + 5)]
     found = page(rich_evaluation, counts=COUNTS, rejects=rejects)
     assert found.row("set aside: image is missing")[1] == "3"
     assert found.row("in split train")[1] == "40"
-    assert [row[0] for row in found.rows if row[1:] == ["a.png", "missing"]] == [f"s{n}" for n in range(MOST_REJECTS)]
-    assert f"({MOST_REJECTS} of {MOST_REJECTS + 5})" in found.text
+    assert [row[0] for row in found.rows if row[1:] == ["a.png", "missing"]] == [f"s{n}" for n in range(MAX_REJECTS)]
+    assert f"({MAX_REJECTS} of {MAX_REJECTS + 5})" in found.text
 
 
-def test_anomalies_are_told_with_split_and_feature_and_their_absence_too(rich_evaluation):
+def test_anomalies_are_listed_and_their_absence_is_reported(rich_evaluation):
     anomaly = {"split": "test", "feature": "<label>", "found": "The Linfty distance is 0.4.", "stops": False}
     found = page(rich_evaluation, anomalies=[anomaly])
     assert found.row("test") == ["test", "<label>", "The Linfty distance is 0.4."]
-    assert "found the stories as expected" in page(rich_evaluation, anomalies=[]).text
+    assert "found no anomalies" in page(rich_evaluation, anomalies=[]).text
     assert "Data Validation" not in page(rich_evaluation).text
 
 
@@ -238,21 +238,25 @@ def test_statistics_are_single_values_or_bars():
     assert charts.statistics({"none": {"a": 0}})[1][0].bars[0].share == 0
 
 
-def test_of_many_bars_the_greatest_are_shown_in_their_order(rich_evaluation):
+def test_of_many_bars_the_greatest_are_kept_in_their_order(rich_evaluation):
     many = {f"w{number}": number % 40 + 1 for number in range(40)}
     (group,) = charts.statistics({"words": many})[1]
-    assert [bar.name for bar in group.bars] == [f"w{number}" for number in range(40 - charts.MOST_BARS, 40)]
-    assert f"and {40 - charts.MOST_BARS} more" in page(rich_evaluation, statistics={"words": many}).text
+    assert [bar.name for bar in group.bars] == [f"w{number}" for number in range(40 - charts.MAX_BARS, 40)]
+    assert f"and {40 - charts.MAX_BARS} more" in page(rich_evaluation, statistics={"words": many}).text
 
 
-def test_what_the_data_says_is_text(rich_evaluation):
+def test_values_of_the_data_are_escaped(rich_evaluation):
     hostile = "<script>alert('a')</script><img src=http://example.org/x.png>\"'"
     evaluation = dataclasses.replace(
         rich_evaluation,
-        rows=tuple(dataclasses.replace(row, what=hostile, given=hostile) for row in rich_evaluation.rows),
+        rows=tuple(dataclasses.replace(row, description=hostile, drawn_from=hostile) for row in rich_evaluation.rows),
         absent={hostile: hostile},
         checks=(Check(hostile, 1.0, 0.0, True, hostile),),
-        judges=(dataclasses.replace(rich_evaluation.judges[0], what=hostile, sha256=hostile, held_out={hostile: 1.0}),),
+        judges=(
+            dataclasses.replace(
+                rich_evaluation.judges[0], description=hostile, sha256=hostile, held_out={hostile: 1.0}
+            ),
+        ),
         label_names=(hostile,),
         label_f1={hostile: {metric_names.MODEL: 0.5}},
         confusions={hostile: Confusion((hostile,), {metric_names.MODEL: ((1,),)})},
@@ -278,42 +282,42 @@ def test_what_the_data_says_is_text(rich_evaluation):
     assert found.open == []
 
 
-def test_settings_go_by_their_dotted_names_and_quick_is_told_honestly(rich_evaluation):
+def test_settings_have_dotted_names_and_quick_has_a_note(rich_evaluation):
     settings = {"preset": "quick", "training": {"phases": [{"name": "warm_up", "epochs": 3}]}, "data": {"steps": []}}
     text = page(rich_evaluation, settings=settings).text
-    for told in ("training.phases.warm_up.epochs", "data.steps", "soft blobs", "4 settings"):
-        assert told in text
+    for expected in ("training.phases.warm_up.epochs", "data.steps", "soft blobs", "4 settings"):
+        assert expected in text
     assert "soft blobs" not in page(rich_evaluation, settings={"preset": "paper"}).text
-    assert "No settings were given." in page(rich_evaluation).text
+    assert "The settings are unknown." in page(rich_evaluation).text
 
 
-def test_commands_and_lineage_are_there_to_repeat_it(rich_evaluation):
+def test_a_report_has_commands_and_lineage(rich_evaluation):
     lineage = {"run_id": "20240501", "code": {"trainer": "c0de"}, "settings": {"training": {"seed": 77}}}
     found = page(rich_evaluation, commands={"repeat": "storygan run --data D --out R"}, lineage=lineage)
     assert "storygan run --data D --out R" in found.text
     assert found.row("run_id") == ["run_id", "20240501"]
     assert found.row("code.trainer") == ["code.trainer", "c0de"]
     assert "training.seed" not in found.text, "settings have a section of their own"
-    assert "No lineage was given." in page(rich_evaluation).text
+    assert "The lineage is unknown." in page(rich_evaluation).text
 
 
-def test_a_figure_is_drawn_where_its_value_lies(rich_evaluation):
+def test_a_dot_is_drawn_at_its_value(rich_evaluation):
     drawings = charts.dot_charts(charts.sources(rich_evaluation), rich_evaluation)
     ssim = next(chart for chart in drawings if chart.line.name == "ssim")
     model, served, real, random, background = ssim.dots
     assert served.x < model.x < background.x < real.x
     assert random.low < random.x < random.high
-    assert real.low == real.x == real.high, "a figure without an interval is a dot alone"
+    assert real.low == real.x == real.high, "a metric without an interval is a dot alone"
     share = (model.x - random.low) / (real.x - random.low)
     assert share == pytest.approx((0.8123 - 0.77) / (1.0 - 0.77))
-    assert [chart.line.name for chart in drawings] == list(rich_evaluation.rows[0].figures)
+    assert [chart.line.name for chart in drawings] == list(rich_evaluation.rows[0].metrics)
 
 
-def test_a_figure_of_one_row_is_not_drawn_and_equal_figures_are(rich_evaluation):
+def test_a_metric_of_one_row_has_no_chart_and_equal_values_have_one(rich_evaluation):
     model, served = rich_evaluation.rows[:2]
     rows = (
-        dataclasses.replace(model, figures={"ssim": Figure(0.5), "diversity": Figure(1.0)}),
-        dataclasses.replace(served, figures={"ssim": Figure(0.5)}),
+        dataclasses.replace(model, metrics={"ssim": MetricValue(0.5), "diversity": MetricValue(1.0)}),
+        dataclasses.replace(served, metrics={"ssim": MetricValue(0.5)}),
     )
     evaluation = dataclasses.replace(rich_evaluation, rows=rows)
     (chart,) = charts.dot_charts(charts.sources(evaluation), evaluation)
@@ -322,8 +326,8 @@ def test_a_figure_of_one_row_is_not_drawn_and_equal_figures_are(rich_evaluation)
 
 
 def test_a_value_that_rounds_to_nothing_has_no_sign():
-    assert charts.digits("ssim", -0.0001) == "0.000"
-    assert charts.digits("ssim", -0.1) == "-0.100"
+    assert charts.format_value("ssim", -0.0001) == "0.000"
+    assert charts.format_value("ssim", -0.1) == "-0.100"
 
 
 def test_a_curve_for_each_loss_over_all_epochs():
@@ -345,7 +349,7 @@ def test_losses_that_are_not_finite_are_left_out_and_one_epoch_is_enough(rich_ev
     assert "No history of losses was given." in page(rich_evaluation).text
 
 
-def test_the_settings_of_every_preset_can_be_told(rich_evaluation):
+def test_the_settings_of_every_preset_can_be_reported(rich_evaluation):
     for name in ("paper", "quick"):
         settings = dataclasses.asdict(load(name))
         assert "training.phases.adversarial.epochs" in page(rich_evaluation, settings=settings).text

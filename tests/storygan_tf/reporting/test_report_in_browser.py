@@ -1,4 +1,4 @@
-"""The pages in a real browser: every picture is there, nothing goes wrong, and nothing is asked of the network."""
+"""The pages in a real browser: every image loads, there are no errors, and no requests to the network."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ FLAGS = (
     "--remote-debugging-pipe",
 )
 
-PATIENCE = 60
-"""Seconds that an answer of the browser may take."""
+PATIENCE = 120
+"""Most seconds to wait for an answer of the browser."""
 
 CONNECT = """
 import os, sys
@@ -58,7 +58,7 @@ FACTS = """new Promise(done => setTimeout(() => done({
     headings: [...document.querySelectorAll("h2")].map(heading => heading.textContent),
     width: document.documentElement.scrollWidth - document.documentElement.clientWidth,
 }), 300))"""
-"""What is asked of a page, a moment after it is loaded, so that late requests are seen."""
+"""Script that returns facts about a page, a moment after it has loaded, so that late requests are noticed."""
 
 
 class Browser:
@@ -116,7 +116,7 @@ class Browser:
             self.events.append(message)
 
     def visit(self, path):
-        """Opens a page; returns `FACTS` of it, and all that went wrong or was asked for meanwhile."""
+        """Opens a page; returns `FACTS` of it, and all errors and requests in the meantime."""
         target = self.ask("Target.createTarget", url="about:blank")["targetId"]
         session = self.ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Network", "Runtime", "Log"):
@@ -130,7 +130,7 @@ class Browser:
 
 
 def complaints(event, page):
-    """Yields what a page must not do: log, throw, fail to load, or ask for anything that is not inside it."""
+    """Yields errors, log messages and requests for anything outside the page."""
     method, given = event["method"], event["params"]
     if method == "Network.requestWillBeSent" and not given["request"]["url"].startswith(("data:", page)):
         yield f"request: {given['request']['url']}"
@@ -162,7 +162,7 @@ def board(name):
     return buffer.getvalue()
 
 
-def test_a_full_report_is_whole_and_silent(browser, rich_evaluation, failed_check, tmp_path):
+def test_a_full_report_has_no_errors(browser, rich_evaluation, failed_check, tmp_path):
     untrusted = dataclasses.replace(rich_evaluation.judges[0], trusted=False)
     content = ReportContent(
         dataclasses.replace(rich_evaluation, checks=(*rich_evaluation.checks, failed_check), judges=(untrusted,)),
@@ -182,21 +182,21 @@ def test_a_full_report_is_whole_and_silent(browser, rich_evaluation, failed_chec
     assert len(facts["images"]) == len(BOARDS)
     assert min(facts["images"]) > 600
     assert facts["headings"] == [
-        "Figures",
+        "Metrics",
         "Test stories",
-        "Labels one by one",
-        "What is taken for what",
+        "Single labels",
+        "Confused attributes",
         "Training",
         "Data",
-        "Published figures of the field",
-        "How to repeat it",
+        "Published metrics of other systems",
+        "How to repeat this run",
         "Settings",
         "Lineage",
     ]
     assert facts["width"] == 0, "the page is wider than 1000 pixels"
 
 
-def test_a_comparison_is_whole_and_silent(browser, rich_evaluation, tmp_path):
+def test_a_comparison_has_no_errors(browser, rich_evaluation, tmp_path):
     compared = [
         ComparedModel(name, rich_evaluation, {f"s{n}": frames(n) for n in range(3)})
         for name in ("runs/a" * 20, "b", "c")
@@ -208,17 +208,17 @@ def test_a_comparison_is_whole_and_silent(browser, rich_evaluation, tmp_path):
     assert wrong == []
     assert len(facts["images"]) == 3
     assert min(facts["images"]) > 600
-    assert facts["headings"] == ["Figures", "Stories"]
+    assert facts["headings"] == ["Metrics", "Stories"]
     assert facts["width"] == 0, "the page is wider than 1000 pixels"
 
 
-def test_a_page_that_is_not_whole_would_be_noticed(browser, tmp_path):
+def test_errors_of_a_page_are_noticed(browser, tmp_path):
     path = tmp_path / "broken.html"
     path.write_text(
-        "<img src='missing.png'><link rel=stylesheet href='http://figures.invalid/a.css'>"
+        "<img src='missing.png'><link rel=stylesheet href='http://metrics.invalid/a.css'>"
         "<script>console.log('hello'); undefined_function()</script>"
     )
     facts, wrong = browser.visit(path)
     assert facts["images"] == [0]
-    for expected in ("missing.png", "figures.invalid", "failed:", "hello", "exception: Uncaught"):
+    for expected in ("missing.png", "metrics.invalid", "failed:", "hello", "exception: Uncaught"):
         assert any(expected in text for text in wrong), expected

@@ -65,14 +65,14 @@ def background(stories):
 
 @pytest.fixture(scope="session")
 def passes():
-    """What the training of `judge` told of its progress."""
+    """The progress that the training of `judge` reported."""
     return []
 
 
 @pytest.fixture(scope="session")
 def judge(stories, background, passes):
-    tell = lambda done, total: passes.append((done, total))  # noqa: E731
-    return train_judge(stories.images, stories.labels, LABELS, stories.objects, background, 1, 12, tell)
+    report = lambda done, total: passes.append((done, total))  # noqa: E731
+    return train_judge(stories.images, stories.labels, LABELS, stories.objects, background, 1, 12, report)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""The frozen judge of `blocks`: small, right on stories it never saw, and blind to the empty table."""
+"""The frozen judge of `blocks` is small, right on new stories, and detects nothing in the empty background."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from storygan_tf.data.blocks import clevr
 from storygan_tf.data.datasets import open_dataset
 from storygan_tf.data.datasets.story import load_frame
 from storygan_tf.evaluation.judge.judge import BLOCKS, load_judge
-from storygan_tf.evaluation.judge.judge_training import judge_figures
+from storygan_tf.evaluation.judge.judge_training import judge_metrics
 
 MAX_BYTES = 2 * 10**6
 
@@ -25,8 +25,8 @@ def test_it_is_at_most_two_megabytes():
     assert sum(path.stat().st_size for path in files) <= MAX_BYTES
 
 
-def test_it_tells_what_blocks_stories_are_labelled_with(judge):
-    assert judge.what == "the frozen judge of blocks"
+def test_it_detects_the_labels_and_attributes_of_blocks(judge):
+    assert judge.description == "the frozen judge of blocks"
     assert judge.label_names == tuple(sorted(clevr.LABELS))
     assert judge.attributes == {
         "shape": tuple(sorted(clevr.SHAPES)),
@@ -37,14 +37,14 @@ def test_it_tells_what_blocks_stories_are_labelled_with(judge):
     assert judge.held_out["placed_accuracy"] > 0.95
 
 
-def test_it_sees_nothing_on_the_empty_table(judge):
+def test_it_detects_nothing_on_the_empty_background(judge):
     background = judge.networks.labels.background.numpy()
-    assert not judge.look(background[np.newaxis])[0].any()
+    assert not judge.judge_frames(background[np.newaxis])[0].any()
     grain = np.random.default_rng(1).normal(0, 5, (20, *background.shape))
-    assert judge.look((background + grain).clip(0, 255).astype(np.uint8))[0].mean() < 0.01
+    assert judge.judge_frames((background + grain).clip(0, 255).astype(np.uint8))[0].mean() < 0.01
 
 
-def test_it_judges_fresh_stories_right_and_the_background_not_at_all(judge, tmp_path):
+def test_it_is_right_on_new_stories_and_detects_nothing_in_the_background(judge, tmp_path):
     pytest.importorskip("mitsuba", reason="the extra `render` is not installed")
     from storygan_tf.data.blocks.render import render_blocks
 
@@ -54,10 +54,10 @@ def test_it_judges_fresh_stories_right_and_the_background_not_at_all(judge, tmp_
     images = np.stack([[load_frame(path) for path in story.images] for story in stories])
     labels = np.array([[[name in frame for name in judge.label_names] for frame in story.labels] for story in stories])
     objects = [story.objects for story in stories]
-    figures = judge_figures(judge, images, labels, objects)
-    assert figures["label_f1"] >= 0.95
-    assert figures["placed_accuracy"] >= 0.9
+    metrics = judge_metrics(judge, images, labels, objects)
+    assert metrics["label_f1"] >= 0.95
+    assert metrics["placed_accuracy"] >= 0.9
     empty = np.broadcast_to(judge.networks.labels.background.numpy(), images.shape)
-    floor = judge_figures(judge, empty, labels, objects)
+    floor = judge_metrics(judge, empty, labels, objects)
     assert floor["label_f1"] < 0.01
     assert floor["placed_accuracy"] < 0.15

@@ -1,4 +1,4 @@
-"""A judge is the same after it was saved, asks nothing but TensorFlow, and is refused where it was changed."""
+"""A judge is the same after it was saved, needs only TensorFlow, and is refused if it was changed."""
 
 from __future__ import annotations
 
@@ -39,15 +39,21 @@ def places(others):
 
 def test_it_is_the_same_after_it_was_saved(judge, saved, others, places):
     loaded = load_judge(saved)
-    for name in ("what", "sha256", "label_names", "attributes", "held_out"):
+    for name in ("description", "sha256", "label_names", "attributes", "held_out"):
         assert getattr(loaded, name) == getattr(judge, name)
     assert list(loaded.attributes) == list(judge.attributes)
     frames = others.images.reshape(-1, 64, 64, 3)
-    for found, expected in zip(loaded.look(frames), judge.look(frames), strict=True):
+    for found, expected in zip(loaded.judge_frames(frames), judge.judge_frames(frames), strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-5)
-    told = loaded.objects(frames, *places)
-    for name, expected in judge.objects(frames, *places).items():
-        np.testing.assert_array_equal(told[name], expected)
+    classified = loaded.classify_objects(frames, *places)
+    for name, expected in judge.classify_objects(frames, *places).items():
+        np.testing.assert_array_equal(classified[name], expected)
+
+
+def test_judge_json_keeps_its_keys(judge):
+    values = json.loads(judge.to_json())
+    assert values.keys() == {"what", "label_names", "attributes", "held_out", "sha256"}
+    assert values["what"] == judge.description
 
 
 def test_a_loaded_judge_can_be_saved_elsewhere(saved, tmp_path, others):
@@ -55,7 +61,9 @@ def test_a_loaded_judge_can_be_saved_elsewhere(saved, tmp_path, others):
     save_judge(first, tmp_path / "below" / "copy")
     second = load_judge(tmp_path / "below" / "copy")
     assert second.sha256 == first.sha256
-    np.testing.assert_allclose(second.look(others.images[0])[1], first.look(others.images[0])[1], rtol=1e-5)
+    np.testing.assert_allclose(
+        second.judge_frames(others.images[0])[1], first.judge_frames(others.images[0])[1], rtol=1e-5
+    )
 
 
 def test_a_judge_without_places_is_the_same_after_it_was_saved(quick_judge, tmp_path, others):
@@ -63,15 +71,17 @@ def test_a_judge_without_places_is_the_same_after_it_was_saved(quick_judge, tmp_
     save_judge(judge, tmp_path / "judge")
     loaded = load_judge(tmp_path / "judge")
     assert (loaded.sha256, loaded.attributes) == (judge.sha256, {})
-    np.testing.assert_allclose(loaded.look(others.images[0])[1], judge.look(others.images[0])[1], rtol=1e-5)
+    np.testing.assert_allclose(
+        loaded.judge_frames(others.images[0])[1], judge.judge_frames(others.images[0])[1], rtol=1e-5
+    )
 
 
-def test_tensorflow_alone_can_ask_it(judge, saved, others, tmp_path):
+def test_it_runs_on_tensorflow_alone(judge, saved, others, tmp_path):
     frames = others.images[:3, 2]
     np.save(tmp_path / "frames.npy", frames)
     answers = tmp_path / "answers.npz"
     subprocess.run([sys.executable, "-c", ASK, saved, tmp_path / "frames.npy", answers], cwd=tmp_path, check=True)
-    labels, features = judge.look(frames)
+    labels, features = judge.judge_frames(frames)
     with np.load(answers) as found:
         np.testing.assert_array_equal(found["logits"] > 0, labels)
         np.testing.assert_allclose(found["features"], features, rtol=1e-4, atol=1e-5)
@@ -89,25 +99,31 @@ def test_a_folder_is_replaced_as_a_whole(saved, judge, tmp_path):
 
 def test_a_frame_is_judged_alike_alone_and_among_others(judge, others, places):
     frames = np.concatenate([others.images.reshape(-1, 64, 64, 3)] * 2)
-    labels, features = judge.look(frames)
+    labels, features = judge.judge_frames(frames)
     assert (labels.shape, labels.dtype, features.shape) == ((240, 4), bool, (240, 96))
-    alone = judge.look(frames[133:134])
+    alone = judge.judge_frames(frames[133:134])
     np.testing.assert_array_equal(alone[0][0], labels[133])
     np.testing.assert_allclose(alone[1][0], features[133], rtol=1e-4, atol=1e-5)
     points, frame_of = places
-    many = judge.objects(frames, np.concatenate([points, points]), np.concatenate([frame_of, frame_of + 120]))
-    for told in many.values():
-        assert (told.shape, told.dtype) == ((240,), np.int64)
-        np.testing.assert_array_equal(told[:120], told[120:])
-    assert judge.objects(frames, points[77:78], frame_of[77:78]) == {name: told[77] for name, told in many.items()}
+    many = judge.classify_objects(frames, np.concatenate([points, points]), np.concatenate([frame_of, frame_of + 120]))
+    for classified in many.values():
+        assert (classified.shape, classified.dtype) == ((240,), np.int64)
+        np.testing.assert_array_equal(classified[:120], classified[120:])
+    assert judge.classify_objects(frames, points[77:78], frame_of[77:78]) == {
+        name: classified[77] for name, classified in many.items()
+    }
 
 
-def test_nothing_is_judged_as_nothing(judge):
+def test_no_frames_have_no_results(judge):
     none = np.zeros((0, 64, 64, 3), np.uint8)
-    labels, features = judge.look(none)
+    labels, features = judge.judge_frames(none)
     assert (labels.shape, features.shape) == ((0, 4), (0, 96))
-    told = judge.objects(none, np.zeros((0, 2), np.float32), np.zeros(0, np.int64))
-    assert {name: indices.shape for name, indices in told.items()} == {"shape": (0,), "colour": (0,), "size": (0,)}
+    classified = judge.classify_objects(none, np.zeros((0, 2), np.float32), np.zeros(0, np.int64))
+    assert {name: indices.shape for name, indices in classified.items()} == {
+        "shape": (0,),
+        "colour": (0,),
+        "size": (0,),
+    }
 
 
 @pytest.mark.parametrize(
@@ -116,14 +132,14 @@ def test_nothing_is_judged_as_nothing(judge):
 )
 def test_frames_of_another_type_or_shape_are_refused(judge, frames):
     with pytest.raises(ValueError, match=r"expected uint8 \[n, 64, 64, 3\]"):
-        judge.look(frames)
+        judge.judge_frames(frames)
     with pytest.raises(ValueError, match=r"expected uint8 \[n, 64, 64, 3\]"):
-        judge.objects(frames, np.zeros((1, 2), np.float32), np.zeros(1, np.int64))
+        judge.classify_objects(frames, np.zeros((1, 2), np.float32), np.zeros(1, np.int64))
 
 
-def test_as_many_places_as_frames_are_asked_for(judge, others):
+def test_another_number_of_places_than_frames_is_an_error(judge, others):
     with pytest.raises(ValueError, match=r"found \[2, 2\], expected \[3, 2\]"):
-        judge.objects(others.images[0], np.zeros((2, 2), np.float32), np.zeros(3, np.int64))
+        judge.classify_objects(others.images[0], np.zeros((2, 2), np.float32), np.zeros(3, np.int64))
 
 
 def spoil(name, change):
@@ -161,7 +177,7 @@ def test_weights_of_another_judge_are_refused(saved, quick_judge, tmp_path):
 
 
 @pytest.mark.parametrize("place", ["nothing", "file"])
-def test_what_is_no_folder_is_refused_by_its_path(tmp_path, place):
+def test_a_path_that_is_not_a_folder_is_refused(tmp_path, place):
     (tmp_path / "file").write_text("")
     with pytest.raises(ModelError, match=f"judge {tmp_path / place}: is no usable judge"):
         load_judge(tmp_path / place)
@@ -173,7 +189,7 @@ def test_a_place_that_cannot_be_written_is_named(judge, tmp_path):
         save_judge(judge, tmp_path / "file" / "judge")
 
 
-def test_either_a_judge_or_why_there_is_none_is_read(saved, judge, tmp_path):
+def test_a_folder_holds_a_judge_or_the_reason_why_there_is_none(saved, judge, tmp_path):
     found, reason = read_judge(saved)
     assert (found.sha256, reason) == (judge.sha256, "")
     save_missing_reason("the data has no labels", tmp_path / "none")

@@ -1,4 +1,4 @@
-"""Which judge a data set gets: the frozen one, a trained one, a given one, or none with the reason."""
+"""The judge of a data set: the frozen one, a trained one, a configured one, or none with the reason."""
 
 from __future__ import annotations
 
@@ -31,24 +31,24 @@ def frozen():
     return load_judge(BLOCKS)
 
 
-def test_blocks_gets_the_frozen_judge(choose, write_examples, frozen):
+def test_the_judge_of_blocks_is_the_frozen_one(choose, write_examples, frozen):
     examples = write_examples(source=BLOCKS_SOURCE, labels=False)
     judge, _ = choose(examples)
     assert judge.sha256 == frozen.sha256
-    assert judge.what == frozen.what == "the frozen judge of blocks"
+    assert judge.description == frozen.description == "the frozen judge of blocks"
 
 
 @pytest.mark.slow
-def test_blocks_with_other_labels_gets_one_trained(choose, write_examples):
+def test_a_judge_is_trained_for_blocks_with_other_labels(choose, write_examples):
     judge, _ = choose(write_examples(source=BLOCKS_SOURCE))
     assert judge.label_names == ("blue", "green", "red", "large")
 
 
-def test_other_data_gets_one_trained_as_the_settings_say(choose, write_examples):
+def test_a_judge_of_other_data_is_trained_as_configured(choose, write_examples):
     passes, examples = [], write_examples(count=12)
-    judge, reason = choose(examples, lambda *told: passes.append(told), classifier_stories=9, classifier_epochs=2)
+    judge, reason = choose(examples, lambda *counts: passes.append(counts), classifier_stories=9, classifier_epochs=2)
     assert reason == ""
-    assert judge.what == "trained on 24 frames of the data set's training stories"
+    assert judge.description == "trained on 24 frames of the data set's training stories"
     assert judge.held_out.keys() == {"label_f1", "frame_accuracy", "placed_accuracy", "training_frames"}
     assert passes == [(1, 2), (2, 2)]
     other, _ = choose(examples, classifier_stories=9, classifier_epochs=2, seed=2)
@@ -56,29 +56,31 @@ def test_other_data_gets_one_trained_as_the_settings_say(choose, write_examples)
 
 
 @pytest.mark.slow
-def test_one_is_trained_on_blocks_where_that_is_asked(choose, write_examples):
+def test_a_judge_is_trained_on_blocks_if_configured(choose, write_examples):
     judge, _ = choose(write_examples(source=BLOCKS_SOURCE, labels=False), judge="train")
-    assert judge.what.startswith("trained on")
+    assert judge.description.startswith("trained on")
     assert judge.attributes["shape"] == ("disc", "square")
 
 
-def test_a_given_judge_is_taken_as_it_is(choose, write_examples, judge, tmp_path):
+def test_a_configured_judge_is_not_changed(choose, write_examples, judge, tmp_path):
     save_judge(judge, tmp_path / "given")
     examples = write_examples()
     found, _ = choose(examples, judge=str(tmp_path / "given"))
     assert found.sha256 == judge.sha256
-    assert found.what == f"given by evaluation.judge: {judge.what}"
+    assert found.description == f"given by evaluation.judge: {judge.description}"
     (tmp_path / "out").rename(tmp_path / "again")
-    assert choose(examples, judge=str(tmp_path / "again"))[0].what == found.what
+    assert choose(examples, judge=str(tmp_path / "again"))[0].description == found.description
 
 
-def test_a_given_judge_of_other_labels_is_refused(choose, write_examples):
-    with pytest.raises(ModelError, match=r"evaluation.judge .*blocks: tells the labels \['blue', 'brown', ") as caught:
+def test_a_configured_judge_of_other_labels_is_refused(choose, write_examples):
+    with pytest.raises(
+        ModelError, match=r"evaluation.judge .*blocks: detects the labels \['blue', 'brown', "
+    ) as caught:
         choose(write_examples(), judge=str(BLOCKS))
     assert "expected those of the data: ['blue', 'green', 'red', 'large']" in str(caught.value)
 
 
-def test_a_given_judge_of_labels_may_judge_data_without(choose, write_examples, frozen):
+def test_a_configured_judge_of_labels_may_judge_data_without_labels(choose, write_examples, frozen):
     assert choose(write_examples(labels=False), judge=str(BLOCKS))[0].sha256 == frozen.sha256
 
 
@@ -95,7 +97,7 @@ def test_a_path_without_a_judge_is_refused(choose, write_examples, tmp_path):
         ({}, {"classifier_stories": 5}, "5 training stories are too few to train a judge (at least 8)"),
     ],
 )
-def test_where_none_can_be_trained_the_reason_is_left(choose, write_examples, examples, settings, reason):
+def test_the_reason_why_no_judge_can_be_trained_is_saved(choose, write_examples, examples, settings, reason):
     assert choose(write_examples(**examples), **settings) == (None, reason)
 
 
@@ -104,6 +106,6 @@ def test_labels_or_objects_are_enough(choose, write_examples):
     assert (judge.label_names, judge.attributes) == (("blue", "green", "red", "large"), {})
 
 
-def test_examples_without_training_stories_are_told(choose, tmp_path):
+def test_examples_without_training_stories_are_an_error(choose, tmp_path):
     with pytest.raises(DataError, match="found no records of split 'train'"):
         choose(str(tmp_path))

@@ -1,4 +1,4 @@
-"""What the networks are made of, against independent implementations."""
+"""The parts of the networks, compared with independent implementations."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import tensorflow as tf
 from scipy.ndimage import map_coordinates
 from scipy.special import logsumexp
 
-from storygan_tf.evaluation.judge.fitting import Course, LabelFit, ObjectFit
+from storygan_tf.evaluation.judge.fitting import FitSettings, LabelFit, ObjectFit
 from storygan_tf.evaluation.judge.network import CROP, LabelNetwork, ObjectNetwork, crops, soft_maximum
-from storygan_tf.evaluation.judge.placed import PlacedObjects
+from storygan_tf.evaluation.judge.placed_objects import PlacedObjects
 
 RANDOM = np.random.default_rng(3)
 FRAMES = RANDOM.integers(0, 256, (6, 64, 64, 3), dtype=np.uint8)
@@ -59,17 +59,17 @@ def test_the_soft_maximum_is_the_log_of_the_mean_exponential():
 
 @pytest.fixture
 def course():
-    return Course(BACKGROUND, epochs=2, seed=4, random=np.random.default_rng(4))
+    return FitSettings(BACKGROUND, epochs=2, seed=4, random=np.random.default_rng(4))
 
 
 def difference():
     return (FRAMES.astype(np.float32) - BACKGROUND) / 64
 
 
-def test_the_label_network_that_is_kept_is_the_one_that_was_trained(course):
+def test_the_saved_label_network_is_the_trained_one(course):
     fit = LabelFit(FRAMES, RANDOM.integers(0, 2, (6, 5)).astype(np.float32), course)
-    fit.epoch()
-    fit.epoch()
+    fit.run_epoch()
+    fit.run_epoch()
     logits, features = LabelNetwork(fit.layers(), BACKGROUND)(FRAMES)
     maps = fit._network(difference(), training=False).numpy()
     hidden = tf.keras.Sequential(fit._network.layers[:-1])(difference(), training=False).numpy()
@@ -77,11 +77,11 @@ def test_the_label_network_that_is_kept_is_the_one_that_was_trained(course):
     np.testing.assert_allclose(features, hidden.max(axis=(1, 2)), rtol=1e-4, atol=1e-4)
 
 
-def test_the_object_network_that_is_kept_is_the_one_that_was_trained(course):
+def test_the_saved_object_network_is_the_trained_one(course):
     values = np.stack([RANDOM.integers(0, size, 6) for size in (2, 3)], axis=1)
     fit = ObjectFit(FRAMES, PlacedObjects(PLACES, np.arange(6), values), [2, 3], course)
-    fit.epoch()
-    fit.epoch()
+    fit.run_epoch()
+    fit.run_epoch()
     expected = fit._network(crops_by_scipy(difference(), PLACES), training=False)
     found = ObjectNetwork(fit.layers(), BACKGROUND)(FRAMES, PLACES)
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)

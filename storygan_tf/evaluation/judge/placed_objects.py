@@ -1,4 +1,4 @@
-"""Objects with their places: what an object network is trained on, and what it is asked about."""
+"""Objects with their places in frames: the inputs and targets of an object network."""
 
 from __future__ import annotations
 
@@ -9,14 +9,21 @@ from typing import Any
 import numpy as np
 
 Objects = Sequence[Sequence[Sequence[Mapping[str, Any]]]]
-"""[stories] of T lists of {shape, colour, size, x, y} each, x and y in pixels of the 64x64 frame."""
+"""For each story and frame a list of objects {shape, colour, size, x, y}, with x and y in pixels of the 64x64 frame."""
 
 ATTRIBUTES = ("shape", "colour", "size")
-"""What is told of placed objects, where the data says it of every object."""
+"""Attributes of objects that a judge can classify."""
 
 
 def attributes_of(objects: Objects) -> dict[str, tuple[str, ...]]:
-    """Returns the attributes that every object has, with all values that they take, sorted; empty without objects."""
+    """Returns the attributes that every object has.
+
+    Args:
+        objects: the objects of all frames.
+
+    Returns:
+        For each of `ATTRIBUTES` that every object has, all its values, sorted; empty if there are no objects.
+    """
     items = [item for story in objects for frame in story for item in frame]
     shared = [name for name in ATTRIBUTES if items and all(name in item for item in items)]
     return {name: tuple(sorted({item[name] for item in items})) for name in shared}
@@ -24,12 +31,13 @@ def attributes_of(objects: Objects) -> dict[str, tuple[str, ...]]:
 
 @dataclasses.dataclass(frozen=True)
 class PlacedObjects:
-    """The objects of all frames, one after the other.
+    """The objects of all frames as arrays, in the order of the frames.
 
     Attributes:
         places: float32 `[m, 2]`, x and y in pixels.
-        frame_of: int64 `[m]`, their frames, counted over all stories.
-        values: int64 `[m, attributes]`, indices into an attribute's values; -1 for a value that is not among them.
+        frame_of: int64 `[m]`, index of each object's frame among the frames of all stories.
+        values: int64 `[m, attributes]`, index of each object's value among the attribute's values; -1 for an unknown
+            value.
     """
 
     places: np.ndarray
@@ -37,12 +45,12 @@ class PlacedObjects:
     values: np.ndarray
 
     @classmethod
-    def of(cls, objects: Objects, attributes: Mapping[str, tuple[str, ...]]) -> PlacedObjects:
-        """Lists the objects of stories.
+    def from_stories(cls, objects: Objects, attributes: Mapping[str, tuple[str, ...]]) -> PlacedObjects:
+        """Returns the objects of stories as arrays.
 
         Args:
-            objects: of all frames.
-            attributes: attribute -> its values, such as a judge's.
+            objects: the objects of all frames.
+            attributes: values of each attribute, such as those of a judge.
         """
         frames = [frame for story in objects for frame in story]
         items = [(index, item) for index, frame in enumerate(frames) for item in frame]
