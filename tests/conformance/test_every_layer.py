@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 from storygan_tf.models.context_encoder import ContextEncoder
-from storygan_tf.models.discriminators import ImageDiscriminator, ImageTrunk, StoryDiscriminator
+from storygan_tf.models.image_discriminator import ImageDiscriminator, ImageTrunk, StoryDiscriminator
 from storygan_tf.models.image_generator import ImageGenerator
 from storygan_tf.models.layers.text2gist import Text2Gist
 from storygan_tf.models.layers.upsample_conv import UpsampleConv2D

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from storygan_tf.models.context_encoder import ContextEncoder
-from storygan_tf.models.discriminators import ImageDiscriminator, StoryDiscriminator
+from storygan_tf.models.image_discriminator import ImageDiscriminator, StoryDiscriminator
 from storygan_tf.models.layers.dynamic_filter import dynamic_filter
 from storygan_tf.models.layers.text2gist import Text2Gist
 from storygan_tf.models.noise import Noise
