@@ -13,7 +13,8 @@ import tensorflow as tf
 
 from storygan_tf.config.schema import PhaseConfig
 from storygan_tf.models import losses
-from storygan_tf.models.image_discriminator import ImageDiscriminator, StoryDiscriminator
+from storygan_tf.models.image_discriminator import ImageDiscriminator
+from storygan_tf.models.story_discriminator import StoryDiscriminator
 from storygan_tf.models.story_generator import GeneratorOutput
 
 PICTURE_LOSSES = ("kl", "l1", "l2")

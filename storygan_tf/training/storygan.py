@@ -12,8 +12,9 @@ import tensorflow as tf
 from storygan_tf.common.errors import ConfigError
 from storygan_tf.config.schema import IMAGE_SIZE, PhaseConfig, StoryGANConfig, from_dict
 from storygan_tf.data.batch_types import Batch, to_float, to_uint8
-from storygan_tf.models.image_discriminator import ImageDiscriminator, StoryDiscriminator
+from storygan_tf.models.image_discriminator import ImageDiscriminator
 from storygan_tf.models.image_generator import ImageGenerator
+from storygan_tf.models.story_discriminator import StoryDiscriminator
 from storygan_tf.models.story_generator import GeneratorOutput, StoryGenerator
 from storygan_tf.training.learning_rates import rate_over_phase
 from storygan_tf.training.objectives import PICTURE_LOSSES, Objective, picture_objective, reported_names

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from storygan_tf.config.schema import IMAGE_SIZE
 from storygan_tf.data.batch_types import Batch, to_float
-from storygan_tf.models.image_discriminator import normalise_kernels
+from storygan_tf.models.layers.spectral_conv import normalise_kernels
 from storygan_tf.models.story_generator import Context, GeneratorOutput
 from storygan_tf.training import objectives
 from storygan_tf.training.objectives import SingleFrames, StoryFrames

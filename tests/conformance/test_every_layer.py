@@ -12,10 +12,12 @@ import pytest
 import tensorflow as tf
 
 from storygan_tf.models.context_encoder import ContextEncoder
-from storygan_tf.models.image_discriminator import ImageDiscriminator, ImageTrunk, StoryDiscriminator
+from storygan_tf.models.image_discriminator import ImageDiscriminator
 from storygan_tf.models.image_generator import ImageGenerator
+from storygan_tf.models.image_trunk import ImageTrunk
 from storygan_tf.models.layers.text2gist import Text2Gist
 from storygan_tf.models.layers.upsample_conv import UpsampleConv2D
+from storygan_tf.models.story_discriminator import StoryDiscriminator
 from storygan_tf.models.story_encoder import StoryEncoder
 from storygan_tf.models.story_generator import StoryGenerator
 from storygan_tf.training.storygan import StoryGAN

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from storygan_tf.config.schema import PhaseConfig
 from storygan_tf.data.training_input import training_dataset
-from storygan_tf.models.image_discriminator import normalise_kernels
+from storygan_tf.models.layers.spectral_conv import normalise_kernels
 from storygan_tf.training.storygan import StoryGAN
 
 PHASE = PhaseConfig(image_batch=4, story_batch=4)

@@ -8,7 +8,8 @@ import pytest
 import tensorflow as tf
 
 from storygan_tf.config.schema import PhaseConfig
-from storygan_tf.models.image_discriminator import ImageDiscriminator, StoryDiscriminator
+from storygan_tf.models.image_discriminator import ImageDiscriminator
+from storygan_tf.models.story_discriminator import StoryDiscriminator
 from storygan_tf.models.story_generator import GeneratorOutput
 from storygan_tf.training import objectives
 from storygan_tf.training.objectives import Objective, SingleFrames, StoryFrames
