@@ -19,8 +19,7 @@ from storygan_tf.export.signatures import export_storygan, model_info
 from storygan_tf.export.weight_io import assign_weights, weights_of
 from storygan_tf.models.story_generator import StoryGenerator
 from storygan_tf.text.tokenization import words
-from storygan_tf.training.distribution import is_chief, make_strategy, raise_worker_lost
-from storygan_tf.training.step_function import any_worker
+from storygan_tf.training.distribution import any_worker, is_chief, make_strategy, raise_worker_lost
 from storygan_tf.training.trainer import Trainer
 from storygan_tf.training.warm_start import InitialModel
 

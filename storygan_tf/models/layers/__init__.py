@@ -1,1 +1,1 @@
-"""The layers of StoryGAN, one public layer a file."""
+"""Layers and functions that the networks of StoryGAN consist of, one public layer a file."""

@@ -1,4 +1,4 @@
-"""Trainings of a few tiny steps, without graphs: those take longer to make than the steps."""
+"""Trainings of a few tiny steps, run eagerly: to build a graph takes longer than the steps."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ ADVERSARIAL = PhaseConfig(name="adversarial", schedule="joint", image_batch=4, s
 
 
 class KilledError(Exception):
-    """Stands for a kill between two epochs."""
+    """Raised between two epochs in place of a kill."""
 
 
 class Training:
-    """Makes trainers on the same stories."""
+    """Creates trainers on the same stories."""
 
     killed = KilledError
     settings = Settings(model=MODEL, training=TrainConfig(steps_per_epoch=2, phases=(WARM_UP, ADVERSARIAL)))
@@ -41,7 +41,7 @@ class Training:
         self.stories = Stories([f"s{number:02d}" for number in range(24)], [["a", "b"]] * 24, images, vectors, labels)
 
     def phases(self, *phases, **values):
-        """Trains by other phases from here on."""
+        """Sets other phases for the trainers that are created from now on."""
         training = TrainConfig(**{"steps_per_epoch": 2, "phases": phases, **values})
         self.settings = Settings(model=MODEL, training=training)
 
@@ -59,7 +59,7 @@ class Training:
 
     @staticmethod
     def everything(trainer):
-        """All that a training has made, optimizers and averages included."""
+        """Returns the values of all variables of the model and the optimizers."""
         slots = [variable for optimizer in trainer.gan.optimizers for variable in optimizer.variables]
         return [variable.numpy() for variable in (*trainer.gan.weights, *slots)]
 
@@ -70,17 +70,17 @@ class Training:
 
 
 def figures(entry):
-    """An entry of the history without what the machine's speed decides."""
+    """Returns an entry of the history without the keys that depend on the speed of the machine."""
     return {name: entry[name] for name in entry if name not in ("seconds", "stories_per_second", "data_wait")}
 
 
 @pytest.fixture
-def training():
-    return Training()
-
-
-@pytest.fixture(autouse=True)
 def eagerly():
     tf.config.run_functions_eagerly(True)
     yield
     tf.config.run_functions_eagerly(False)
+
+
+@pytest.fixture
+def training(eagerly):
+    return Training()

@@ -14,9 +14,10 @@ import pytest
 import tensorflow as tf
 
 from storygan_tf.common.errors import ConfigError, TrainingError
-from storygan_tf.config.schema import TrainConfig
+from storygan_tf.config.schema import Settings, TrainConfig
 from storygan_tf.training.distribution import (
     _STRATEGIES,
+    check_devices,
     find_worker,
     is_chief,
     is_multi_worker,
@@ -26,7 +27,7 @@ from storygan_tf.training.distribution import (
     worker_directory,
 )
 
-PROGRAM = Path(__file__).with_name("strategy_program.py")
+PROGRAM = Path(__file__).with_name("distribution_program.py")
 ROOT = Path(__file__).parents[3]
 ADDRESSES = ["host-0:2222", "host-1:2222", "host-2:2222"]
 
@@ -166,6 +167,13 @@ def test_without_a_tpu_the_way_to_name_one_is_told(found):
     assert kind == "ConfigError"
     assert "training.strategy=tpu: no TPU 'local' was found" in text
     assert "TPU_NAME" in text
+
+
+def test_xla_on_several_cpu_devices_is_refused():
+    strategy = tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"])
+    check_devices(Settings(), strategy)
+    with pytest.raises(ConfigError, match=r"training\.xla: found true with 2 replicas.*training\.strategy=one-device"):
+        check_devices(Settings().override(["training.xla=true"]), strategy)
 
 
 # One process

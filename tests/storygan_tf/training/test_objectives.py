@@ -33,7 +33,7 @@ FRAMES = SingleFrames(
     h0=normal(N, 8),
     labels=tf.constant(random.integers(0, 2, [N, LABELS], dtype=np.uint8)),
 )
-TALES = StoryFrames(real=normal(N, 2, 64, 64, 3), fake=normal(N, 2, 64, 64, 3), sentences=normal(N, 2, 6))
+STORIES = StoryFrames(real=normal(N, 2, 64, 64, 3), fake=normal(N, 2, 64, 64, 3), sentences=normal(N, 2, 6))
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def image_network() -> ImageDiscriminator:
 @pytest.fixture(scope="module")
 def story_network() -> StoryDiscriminator:
     network = StoryDiscriminator(2, 4)
-    network(TALES.real, TALES.sentences)
+    network(STORIES.real, STORIES.sentences)
     return network
 
 
@@ -138,19 +138,20 @@ def test_a_term_of_weight_zero_is_reported_and_has_no_part_in_the_loss(image_net
 
 
 def test_the_papers_story_discriminator(story_network):
-    real, fake = (sigmoid(story_network(each, TALES.sentences, training=True)) for each in (TALES.real, TALES.fake))
-    found = objectives.story_discriminator_objective(story_network, PhaseConfig(), TALES)
+    images = (STORIES.real, STORIES.fake)
+    real, fake = (sigmoid(story_network(each, STORIES.sentences, training=True)) for each in images)
+    found = objectives.story_discriminator_objective(story_network, PhaseConfig(), STORIES)
     np.testing.assert_allclose(found.loss, -np.log(real) - np.log(1 - fake), rtol=1e-4)
     np.testing.assert_allclose(found.reports["story_accuracy"], ((real > 0.5) + 1.0 * (fake < 0.5)) / 2)
-    drawn = objectives.story_generator_objective(story_network, PhaseConfig(story_weight=3.0), TALES)
+    drawn = objectives.story_generator_objective(story_network, PhaseConfig(story_weight=3.0), STORIES)
     np.testing.assert_allclose(drawn.loss, -3 * np.log(fake), rtol=1e-4)
 
 
 def test_kl_and_pixel_losses_add_up():
-    output = GeneratorOutput(TALES.fake, normal(N, 8), normal(N, 8), normal(N, 8))
+    output = GeneratorOutput(STORIES.fake, normal(N, 8), normal(N, 8), normal(N, 8))
     phase = PhaseConfig(kl_weight=2.0, l1_weight=3.0, l2_weight=5.0)
-    found = objectives.picture_objective(phase, tf.zeros([64, 64, 3]), output, TALES.real)
-    difference = (TALES.fake - TALES.real).numpy().reshape(N, -1)
+    found = objectives.picture_objective(phase, tf.zeros([64, 64, 3]), output, STORIES.real)
+    difference = (STORIES.fake - STORIES.real).numpy().reshape(N, -1)
     l1, l2 = np.abs(difference).mean(axis=1), np.square(difference).mean(axis=1)
     np.testing.assert_allclose(found.reports["l1"], l1, rtol=1e-4)
     np.testing.assert_allclose(found.reports["l2"], l2, rtol=1e-4)
@@ -165,13 +166,13 @@ EVERYTHING = {"label_weight": 1.0, "generator_label_weight": 1.0, "feature_match
 @pytest.mark.parametrize("options", [{}, EVERYTHING], ids=["paper", "everything"])
 def test_what_is_reported_has_the_names_that_are_announced(image_network, story_network, options):
     phase = PhaseConfig(schedule="joint", **options)
-    output = GeneratorOutput(TALES.fake, normal(N, 8), normal(N, 8), normal(N, 8))
+    output = GeneratorOutput(STORIES.fake, normal(N, 8), normal(N, 8), normal(N, 8))
     found = (
         image_discriminator(image_network, **options),
         image_generator(image_network, **options),
-        objectives.story_discriminator_objective(story_network, phase, TALES),
-        objectives.story_generator_objective(story_network, phase, TALES),
-        objectives.picture_objective(phase, tf.zeros([64, 64, 3]), output, TALES.real),
+        objectives.story_discriminator_objective(story_network, phase, STORIES),
+        objectives.story_generator_objective(story_network, phase, STORIES),
+        objectives.picture_objective(phase, tf.zeros([64, 64, 3]), output, STORIES.real),
     )
     reports = [name for objective in found for name in objective.reports]
     assert sorted(reports) == sorted(objectives.reported_names(phase))

@@ -11,9 +11,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from storygan_tf.common.errors import ConfigError
 from storygan_tf.config.schema import PhaseConfig, Settings, TrainConfig
 from storygan_tf.training.callbacks.divergence import picture_variety
-from storygan_tf.training.step_function import check_settings
-from storygan_tf.training.trainer import draw_stories, steps_per_epoch
-from storygan_tf.training.training_state import read_history, stories_per_step
+from storygan_tf.training.trainer import check_label_weights, draw_stories, steps_per_epoch
+from storygan_tf.training.training_state import read_history
 
 # The input pipeline is a graph nevertheless.
 pytestmark = pytest.mark.filterwarnings(
@@ -59,12 +58,6 @@ def test_an_epoch_of_one_step_that_makes_the_graph_has_no_speed(training, tmp_pa
     training.phases(PhaseConfig(name="short", schedule="pixel", story_batch=4, l1_weight=1.0), steps_per_epoch=1)
     training.make(tmp_path).run()
     assert not {"data_wait", "stories_per_second"} & set(read_history(tmp_path)[0])
-
-
-def test_stories_of_a_step():
-    assert stories_per_step(PhaseConfig(schedule="joint", story_batch=5, image_batch=7, generator_steps=2)) == 5
-    assert stories_per_step(PhaseConfig(story_batch=5, story_steps=3)) == 15
-    assert stories_per_step(PhaseConfig(image_batch=7, image_steps=2, story_steps=0)) == 14
 
 
 @pytest.mark.slow
@@ -117,19 +110,11 @@ def test_steps_of_an_epoch_are_as_configured_or_one_pass():
 
 
 @pytest.mark.parametrize("field", ["label_weight", "generator_label_weight"])
-def test_labels_that_the_model_does_not_tell_are_refused(field):
+def test_label_losses_of_a_model_without_labels_are_refused(field):
     settings = Settings().override([f"training.phases.adversarial.{field}=0.5"])
-    strategy = tf.distribute.OneDeviceStrategy("/cpu:0")
     with pytest.raises(ConfigError, match=rf"training\.phases\.adversarial\.{field}: found 0\.5 with model\.labels=0"):
-        check_settings(settings, strategy)
-    check_settings(settings.override(["model.labels=3"]), strategy)
-
-
-def test_xla_on_several_cpu_devices_is_refused():
-    strategy = tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"])
-    check_settings(Settings(), strategy)
-    with pytest.raises(ConfigError, match=r"training\.xla: found true with 2 replicas.*training\.strategy=one-device"):
-        check_settings(Settings().override(["training.xla=true"]), strategy)
+        check_label_weights(settings)
+    check_label_weights(settings.override(["model.labels=3"]))
 
 
 def test_a_phase_of_no_epochs_is_left_out(training, tmp_path):
