@@ -294,7 +294,7 @@ def test_an_export_of_an_older_version_is_told(alone, tmp_path):
     info = json.loads((copy / ASSETS_EXTRA / INFO_FILE).read_text())
     del info["model"], info["labels"]
     (copy / ASSETS_EXTRA / INFO_FILE).write_text(json.dumps(info))
-    with pytest.raises(ModelError, match=r"does not tell model, labels; .* older version"):
+    with pytest.raises(ModelError, match=r"has no model, labels; .* older version"):
         load_initial_model(str(copy))
 
 
