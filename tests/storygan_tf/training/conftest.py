@@ -24,6 +24,25 @@ WARM_UP = PhaseConfig(name="warm_up", schedule="pixel", epochs=2, story_batch=4,
 ADVERSARIAL = PhaseConfig(name="adversarial", schedule="joint", image_batch=4, story_batch=4, decay="linear")
 
 
+@pytest.fixture(scope="session")
+def config() -> StoryGANConfig:
+    """Returns the configuration of a StoryGAN small enough for a test."""
+    return MODEL
+
+
+@pytest.fixture(scope="session")
+def stories() -> Stories:
+    """Returns eight stories of random frames and vectors, without labels."""
+    return random_stories(8)
+
+
+def random_stories(count: int) -> Stories:
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, [count, 2, 64, 64, 3], dtype=np.uint8)
+    vectors, labels = random.normal(size=[count, 2, 6]).astype(np.float32), np.zeros([count, 2, 0], np.uint8)
+    return Stories([f"s{number:02d}" for number in range(count)], [["a", "b"]] * count, images, vectors, labels)
+
+
 class KilledError(Exception):
     """Raised between two epochs in place of a kill."""
 
@@ -35,10 +54,7 @@ class Training:
     settings = Settings(model=MODEL, training=TrainConfig(steps_per_epoch=2, phases=(WARM_UP, ADVERSARIAL)))
 
     def __init__(self) -> None:
-        random = np.random.default_rng(0)
-        images = random.integers(0, 256, [24, 2, 64, 64, 3], dtype=np.uint8)
-        vectors, labels = random.normal(size=[24, 2, 6]).astype(np.float32), np.zeros([24, 2, 0], np.uint8)
-        self.stories = Stories([f"s{number:02d}" for number in range(24)], [["a", "b"]] * 24, images, vectors, labels)
+        self.stories = random_stories(24)
 
     def phases(self, *phases, **values):
         """Sets other phases for the trainers that are created from now on."""

@@ -1,4 +1,4 @@
-"""The objectives of the networks against the same by hand, option by option."""
+"""The objectives of the networks against NumPy, option by option."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def image_generator(network: ImageDiscriminator, **options: float) -> Objective:
 
 
 def real_and_fake(network: ImageDiscriminator) -> list[np.ndarray]:
-    """Returns what the image discriminator makes of true and of drawn frames: probabilities."""
+    """Returns the image discriminator's probabilities of real and of generated frames."""
     images = (FRAMES.real, FRAMES.fake)
     return [sigmoid(network(each, FRAMES.sentences, FRAMES.h0, training=True)) for each in images]
 
@@ -79,7 +79,7 @@ def test_the_papers_image_discriminator(image_network):
     assert len(found.reports) == 2
 
 
-def test_mismatched_pairs_are_true_frames_with_the_next_storys_sentence_and_h0(image_network):
+def test_mismatched_pairs_are_real_frames_with_the_next_storys_sentence_and_h0(image_network):
     real, fake = real_and_fake(image_network)
     order = [1, 2, 3, 4, 0]
     others = [tf.gather(values, order) for values in (FRAMES.sentences, FRAMES.h0)]
@@ -90,10 +90,10 @@ def test_mismatched_pairs_are_true_frames_with_the_next_storys_sentence_and_h0(i
     assert len(found.reports) == 2
 
 
-def test_labels_are_told_of_true_frames_and_weigh_as_the_frame_does(image_network):
+def test_labels_are_those_of_real_frames_and_count_t_times(image_network):
     found = image_discriminator(image_network, label_weight=0.5)
-    told = sigmoid(image_network.classify(image_network.trunk(FRAMES.real, training=True)[-1]))
-    right = np.where(FRAMES.labels == 1, told, 1 - told)
+    probabilities = sigmoid(image_network.classify(image_network.trunk(FRAMES.real, training=True)[-1]))
+    right = np.where(FRAMES.labels == 1, probabilities, 1 - probabilities)
     expected = T * -np.log(right).mean(axis=1)
     np.testing.assert_allclose(found.reports["image_labels"], expected, rtol=1e-4)
     np.testing.assert_allclose(found.loss, found.reports["image_discriminator"] + 0.5 * expected, rtol=1e-4)
@@ -111,10 +111,10 @@ def test_the_papers_generator_against_the_image_discriminator(image_network):
         assert len(found.reports) == 1
 
 
-def test_the_generator_is_told_by_the_labels_of_drawn_frames(image_network):
+def test_the_generator_learns_the_labels_from_generated_frames(image_network):
     found = image_generator(image_network, generator_label_weight=0.4)
-    told = sigmoid(image_network.classify(image_network.trunk(FRAMES.fake, training=True)[-1]))
-    expected = T * -np.log(np.where(FRAMES.labels == 1, told, 1 - told)).mean(axis=1)
+    probabilities = sigmoid(image_network.classify(image_network.trunk(FRAMES.fake, training=True)[-1]))
+    expected = T * -np.log(np.where(FRAMES.labels == 1, probabilities, 1 - probabilities)).mean(axis=1)
     np.testing.assert_allclose(found.reports["generator_labels"], expected, rtol=1e-4)
     np.testing.assert_allclose(found.loss, found.reports["image_generator"] + 0.4 * expected, rtol=1e-4)
 
@@ -164,7 +164,7 @@ EVERYTHING = {"label_weight": 1.0, "generator_label_weight": 1.0, "feature_match
 
 
 @pytest.mark.parametrize("options", [{}, EVERYTHING], ids=["paper", "everything"])
-def test_what_is_reported_has_the_names_that_are_announced(image_network, story_network, options):
+def test_reports_have_the_names_of_reported_names(image_network, story_network, options):
     phase = PhaseConfig(schedule="joint", **options)
     output = GeneratorOutput(STORIES.fake, normal(N, 8), normal(N, 8), normal(N, 8))
     found = (

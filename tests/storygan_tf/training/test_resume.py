@@ -12,7 +12,7 @@ from storygan_tf.training.checkpoints import TrainingCheckpoints
 from storygan_tf.training.trainer import TrainingInterruptedError
 from storygan_tf.training.training_state import read_history
 
-# The input pipeline is a graph nevertheless.
+# TensorFlow warns that the input pipeline is a graph nevertheless.
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Even though the .tf.config.experimental_run_functions_eagerly:UserWarning"
 )

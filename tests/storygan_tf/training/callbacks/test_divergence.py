@@ -21,7 +21,7 @@ from storygan_tf.training.callbacks.divergence import (
 from storygan_tf.training.checkpoints import TrainingCheckpoints
 from storygan_tf.training.training_state import TrainingState, read_history
 
-# The input pipeline is a graph nevertheless.
+# TensorFlow warns that the input pipeline is a graph nevertheless.
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Even though the .tf.config.experimental_run_functions_eagerly:UserWarning"
 )
@@ -110,7 +110,7 @@ def test_what_has_diverged_is_not_saved_within_an_epoch(training, tmp_path):
 
 @pytest.mark.slow
 def test_a_discriminator_that_is_always_right_is_named(training, tmp_path, monkeypatch):
-    """White pictures against a generator that stands still: too easy."""
+    """White pictures against a generator that is not updated are too easy to tell apart."""
     monkeypatch.setattr(divergence, "MIN_JUDGEMENTS", 50)
     training.stories.images[:] = 255
     rates = {"generator_learning_rate": 0.0, "discriminator_learning_rate": 0.05}
