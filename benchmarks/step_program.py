@@ -21,8 +21,8 @@ import numpy as np
 
 from storygan_tf.config.schema import IMAGE_SIZE, Settings, StoryGANConfig
 from storygan_tf.data.training_input import Stories, training_dataset
-from storygan_tf.training.distribution import make_strategy
-from storygan_tf.training.step_function import make_step, precision
+from storygan_tf.training.distribution import make_strategy, precision
+from storygan_tf.training.step_function import make_step
 from storygan_tf.training.storygan import StoryGAN
 
 STORIES = 240

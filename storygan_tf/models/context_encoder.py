@@ -1,4 +1,4 @@
-"""Context encoder: sentences in order, each seen in the light of the story (Li et al., section 3.2; table 2.2)."""
+"""Context encoder: one gist vector per sentence, given the story so far (table 2.2 of `docs/model.md`)."""
 
 from __future__ import annotations
 
@@ -13,21 +13,30 @@ from storygan_tf.models.layers.text2gist import Text2Gist
 
 @keras.saving.register_keras_serializable(package="storygan")
 class ContextEncoder(keras.layers.Layer):
-    """Dense + BN + ReLU on sentence and noise, a GRU over the sentences, then Text2Gist.
+    """Dense + batch normalisation + ReLU on each sentence and its noise, a GRU over the sentences, then Text2Gist.
 
-    Use it between the story encoder and the image generator. The GRU is Cho et al.'s (arXiv:1406.1078,
+    Use it between the story encoder and the image generator. The GRU is the one of Cho et al. (arXiv:1406.1078,
     `reset_after=False`).
 
+    Reference: Li et al., "StoryGAN: A Sequential Conditional GAN for Story Visualization", arXiv:1812.02784,
+    section 3.2.
+
     Args:
-        units: width of the GRU, of Text2Gist's state and of a gist.
+        units: width of the GRU, of the state of Text2Gist and of a gist.
         filter_count: see `Text2Gist`.
         filter_length: see `Text2Gist`.
         gist: see `Text2Gist`.
 
     Input shape: `sentences` float [batch, frames, sentence_size], `noise` float [batch, frames, noise_size],
-    `gru_state` and `story_state` (g_0 and h_0) float [batch, units].
+    `gru_state` (g_0) and `story_state` (h_0) float [batch, units].
 
     Output shape: gists, float [batch, frames, units].
+
+    Example:
+        >>> encoder = ContextEncoder(128)
+        >>> state = tf.zeros([2, 128])
+        >>> encoder(tf.zeros([2, 4, 128]), tf.zeros([2, 4, 100]), state, state).shape
+        TensorShape([2, 4, 128])
     """
 
     def __init__(
@@ -48,7 +57,7 @@ class ContextEncoder(keras.layers.Layer):
         story_state: tf.Tensor,
         training: bool | None = None,
     ) -> tf.Tensor:
-        """Returns gists `o_t`, float [batch, frames, units]."""
+        """Returns the gists `o_t`, float [batch, frames, units]."""
         frames = sentences.shape[1]
         joined = tf.concat([sentences, noise], axis=-1)
         flat = tf.reshape(joined, [-1, joined.shape[-1]])
@@ -58,6 +67,7 @@ class ContextEncoder(keras.layers.Layer):
         return gists
 
     def _gru_over(self, inputs: tf.Tensor, state: tf.Tensor) -> tf.Tensor:
+        """Returns the GRU's states over time: [batch, frames, units], [batch, units] -> [batch, frames, units]."""
         outputs = []
         for features in tf.unstack(inputs, axis=1):
             state, _ = self.gru(features, [state])

@@ -1,4 +1,4 @@
-"""Image generator: one gist vector to one frame (the seed's table 2.4)."""
+"""Image generator: renders one frame from one gist vector (table 2.4 of `docs/model.md`)."""
 
 from __future__ import annotations
 
@@ -13,17 +13,25 @@ from storygan_tf.models.layers.upsample_conv import UpsampleConv2D
 
 @keras.saving.register_keras_serializable(package="storygan")
 class ImageGenerator(keras.layers.Layer):
-    """A 3x3 convolution on a 4x4 map, three upsampling blocks that halve the channels, and one to RGB with tanh.
+    """Renders gist vectors by a 3x3 convolution on a 4x4 map and four upsampling blocks, the last one to RGB.
 
-    Use it to render gists. Every block but the last has batch normalisation and ReLU. Under a policy of
-    `keras.mixed_precision` its convolutions compute in 16 bits; what comes out is float32.
+    Use it on the output of the context encoder. The first three upsampling blocks halve the channels. Every block but
+    the last has batch normalisation and ReLU; the last has tanh. Under a 16-bit policy of `keras.mixed_precision` the
+    convolutions compute in 16 bits and the output is float32.
+
+    Reference: Li et al., "StoryGAN: A Sequential Conditional GAN for Story Visualization", arXiv:1812.02784,
+    section 3.2.
 
     Args:
-        width: channels of the first block; 512 in the seed.
+        width: channels of the first block; 512 in the paper.
 
-    Input shape: float [batch, units], `units` a multiple of 16: read as [4, 4, units / 16].
+    Input shape: `gists` float [batch, units]; `units` is a multiple of 16 and reshaped to [4, 4, units / 16].
 
-    Output shape: float [batch, 64, 64, 3] in [-1, 1].
+    Output shape: float32 [batch, 64, 64, 3] in [-1, 1].
+
+    Example:
+        >>> ImageGenerator(width=64)(tf.zeros([2, 128])).shape
+        TensorShape([2, 64, 64, 3])
     """
 
     def __init__(self, width: int = 512, **kwargs: Any) -> None:
@@ -39,7 +47,7 @@ class ImageGenerator(keras.layers.Layer):
         self.last = UpsampleConv2D(3, name="rgb", dtype=policy)
 
     def call(self, gists: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """Returns frames, float [batch, 64, 64, 3] in [-1, 1]."""
+        """Returns the frames, float32 [batch, 64, 64, 3] in [-1, 1]."""
         features = tf.reshape(gists, [-1, 4, 4, gists.shape[-1] // 16])
         for convolution, norm in zip([self.first, *self.blocks], self.norms, strict=True):
             features = tf.nn.relu(norm(convolution(features), training=training))

@@ -1,6 +1,6 @@
-"""The noise of a story, made of that story's seed alone.
+"""The noise of a story, a function of the story's seed alone.
 
-Pictures therefore depend neither on the batch, nor on the replica, nor on XLA, and a resumed training repeats.
+Generated frames therefore do not depend on the batch, the replica or XLA, and a resumed training repeats exactly.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from storygan_tf.config.schema import StoryGANConfig
 
 
 class Noise(NamedTuple):
-    """What is random in a story.
+    """The noise of a batch of stories; standard normal.
 
     Attributes:
-        story: float32 [batch, context_size], epsilon of `h0 = mu + sigma * epsilon`.
+        story: float32 [batch, context_size], epsilon in `h0 = mu + sigma * epsilon`.
         state: float32 [batch, context_size], the GRU's initial state g_0.
-        sentences: float32 [batch, frames, noise_size], joined to the sentence vectors.
+        sentences: float32 [batch, frames, noise_size], concatenated with the sentence vectors.
     """
 
     story: tf.Tensor
@@ -28,11 +28,11 @@ class Noise(NamedTuple):
 
 
 def story_noise(seeds: tf.Tensor, config: StoryGANConfig) -> Noise:
-    """Draws standard normal noise for each story of a batch.
+    """Returns the noise of each story of a batch.
 
     Args:
-        seeds: int64 [batch], a story's seed each.
-        config: gives the sizes.
+        seeds: int64 [batch], one seed per story.
+        config: sizes of the noise.
     """
     sizes = [config.context_size, config.context_size, config.frames * config.noise_size]
     signature = tf.TensorSpec([sum(sizes)], tf.float32)
@@ -42,16 +42,17 @@ def story_noise(seeds: tf.Tensor, config: StoryGANConfig) -> Noise:
 
 
 def _normal(seed: tf.Tensor, size: int) -> tf.Tensor:
-    """Returns float32 [size] of one int64 seed: Philox (Salmon et al., SC 2011) and Box and Muller (1958).
+    """Returns standard normal numbers: int64 scalar `seed` -> float32 [size].
 
-    `tf.random.stateless_normal` gives other numbers under XLA than without, whatever its algorithm: both make the same
-    Philox bits, but other floats of them. So the floats are made here.
+    Random bits come from Philox (Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", SC 2011), which gives
+    the same bits with and without XLA. `tf.random.stateless_normal` converts these bits to different numbers under XLA,
+    so the transform of Box and Muller (1958) is applied here.
     """
     half = (size + 1) // 2
     bits = tf.random.stateless_uniform(
         [2, half], tf.stack([seed, 0]), minval=None, maxval=None, dtype=tf.uint32, alg="philox"
     )
-    # 24 bits are what a float32 holds; the half keeps 0 away from the logarithm.
+    # A float32 has 24 bits of precision. Adding 0.5 keeps the argument of the logarithm above 0.
     uniform = (tf.cast(tf.bitwise.right_shift(bits, tf.constant(8, tf.uint32)), tf.float32) + 0.5) / 2.0**24
     radius, angle = tf.sqrt(-2.0 * tf.math.log(uniform[0])), 2.0 * np.pi * uniform[1]
     return tf.concat([radius * tf.cos(angle), radius * tf.sin(angle)], axis=0)[:size]

@@ -1,4 +1,4 @@
-"""The generator of StoryGAN: story encoder, context encoder and image generator in a row."""
+"""The generator of StoryGAN: story encoder, context encoder and image generator in sequence."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from storygan_tf.models.story_encoder import StoryEncoder
 
 
 class Context(NamedTuple):
-    """A story before it is painted.
+    """The recurrent part's output for a batch of stories, before frames are rendered.
 
     Attributes:
-        gists: float32 [batch, frames, context_size].
-        mu: float32 [batch, context_size], mean of h0.
-        log_var: float32 [batch, context_size], logarithm of its variance.
-        h0: float32 [batch, context_size].
+        gists: float32 [batch, frames, context_size], one vector per frame.
+        mu: float32 [batch, context_size], mean of `h0`.
+        log_var: float32 [batch, context_size], logarithm of the variance of `h0`.
+        h0: float32 [batch, context_size], initial state of the context encoder.
     """
 
     gists: tf.Tensor
@@ -33,13 +33,13 @@ class Context(NamedTuple):
 
 
 class GeneratorOutput(NamedTuple):
-    """What the generator gives.
+    """Generated stories, with the distribution and the sample of their initial state.
 
     Attributes:
         images: float32 [batch, frames, 64, 64, 3] in [-1, 1].
-        mu: float32 [batch, context_size].
-        log_var: float32 [batch, context_size].
-        h0: float32 [batch, context_size].
+        mu: float32 [batch, context_size], mean of `h0`.
+        log_var: float32 [batch, context_size], logarithm of the variance of `h0`.
+        h0: float32 [batch, context_size], initial state of the context encoder.
     """
 
     images: tf.Tensor
@@ -50,12 +50,18 @@ class GeneratorOutput(NamedTuple):
 
 @keras.saving.register_keras_serializable(package="storygan")
 class StoryGenerator(keras.Model):
-    """A story of T sentence vectors in, T frames out (Li et al., section 3).
+    """Generates one frame for each sentence vector of a story.
+
+    Use it alone to draw stories with trained weights; `storygan_tf.training.storygan.StoryGAN` trains it.
+
+    Reference: Li et al., "StoryGAN: A Sequential Conditional GAN for Story Visualization", arXiv:1812.02784, section 3.
 
     Args:
         config: sizes of the networks.
 
-    Input shape: `sentences` float [batch, frames, sentence_size].
+    Input shape: `sentences` float32 [batch, frames, sentence_size].
+
+    Output shape: `GeneratorOutput`, whose images are float32 [batch, frames, 64, 64, 3] in [-1, 1].
 
     Example:
         >>> generator = StoryGenerator(StoryGANConfig(generator_width=64))
@@ -80,13 +86,16 @@ class StoryGenerator(keras.Model):
         noise: Noise | None = None,
         seed: tf.Tensor | None = None,
     ) -> GeneratorOutput:
-        """Draws stories.
+        """Returns generated stories.
 
         Args:
             sentences: float32 [batch, frames, sentence_size].
-            training: whether batch normalisation takes the batch's statistics.
-            noise: the noise itself; else it is made of `seed`.
-            seed: int64 [batch]; zeros where neither is given.
+            training: whether batch normalisation uses the statistics of the batch.
+            noise: the noise; by default it is drawn from `seed`.
+            seed: int64 [batch], the seed of each story's noise; zeros by default.
+
+        Raises:
+            ValueError: if `sentences` has another shape than the configuration says.
         """
         context = self.encode(sentences, training, noise, seed)
         gists = tf.reshape(context.gists, [-1, self.config.context_size])
@@ -101,7 +110,7 @@ class StoryGenerator(keras.Model):
         noise: Noise | None = None,
         seed: tf.Tensor | None = None,
     ) -> Context:
-        """The recurrent part alone; arguments as in `call`."""
+        """Returns the output of the recurrent part alone; the arguments are those of `call`."""
         self._check_shape(sentences)
         if noise is None:
             seed = tf.zeros([tf.shape(sentences)[0]], tf.int64) if seed is None else seed
@@ -112,6 +121,7 @@ class StoryGenerator(keras.Model):
         return Context(gists, mu, log_var, h0)
 
     def _check_shape(self, sentences: tf.Tensor) -> None:
+        """Raises ValueError if `sentences` is not [batch, frames, sentence_size] of the configuration."""
         expected = (self.config.frames, self.config.sentence_size)
         if sentences.shape.rank != 3 or tuple(sentences.shape[1:]) != expected:
             raise ValueError(
@@ -119,10 +129,10 @@ class StoryGenerator(keras.Model):
             )
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the configuration as plain values."""
+        """Returns the arguments of `__init__`, the configuration as a dictionary of plain values."""
         return {"config": dataclasses.asdict(self.config), "name": self.name}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> StoryGenerator:
-        """Builds a generator from what `get_config` gave."""
+        """Returns a new generator from the output of `get_config`."""
         return cls(from_dict(StoryGANConfig, config["config"]), name=config["name"])

@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or not there: written aside, renamed, verified by hash when read."""
+"""Checkpoints that are either complete or absent: written under another name, renamed, and verified by hash."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _WITHIN = "within_epoch"
 
 
 class Checkpoint(NamedTuple):
-    """A whole checkpoint.
+    """A complete checkpoint.
 
     Attributes:
-        path: its folder, named by its number.
-        state: what was saved beside the variables.
+        path: its directory, whose name is the number of the checkpoint.
+        state: the plain values that were saved with the variables.
     """
 
     path: Path
@@ -30,11 +30,11 @@ class Checkpoint(NamedTuple):
 
 
 class CheckpointStore:
-    """A folder of numbered checkpoints, of which the newest are kept.
+    """A directory of numbered checkpoints, of which only the newest are kept.
 
     Args:
-        directory: made where it is not there.
-        keep: how many.
+        directory: the directory; created if it does not exist.
+        keep: number of checkpoints to keep.
     """
 
     def __init__(self, directory: Path, keep: int = 2) -> None:
@@ -43,30 +43,38 @@ class CheckpointStore:
         directory.mkdir(parents=True, exist_ok=True)
 
     def save(self, trackable: tf.Module, number: int, state: dict[str, Any]) -> Path:
-        """Saves everything that `trackable` tracks, and `state`, as checkpoint `number`.
+        """Saves a checkpoint, replacing one of the same number, and removes old ones.
+
+        Args:
+            trackable: the object whose variables are saved.
+            number: number of the checkpoint.
+            state: plain values to save with the variables.
+
+        Returns:
+            The directory of the checkpoint.
 
         Raises:
-            TrainingError: where the disk is full or not writable; older checkpoints stay as they were.
+            TrainingError: if the disk is full or not writable; older checkpoints are left unchanged.
         """
-        target, aside = self.directory / f"{number:09d}", self.directory / f"writing-{number:09d}"
+        target, partial = self.directory / f"{number:09d}", self.directory / f"writing-{number:09d}"
         try:
-            shutil.rmtree(aside, ignore_errors=True)
-            aside.mkdir()
-            tf.train.Checkpoint(trained=trackable).write(str(aside / "weights"))
-            (aside / _STATE).write_text(json.dumps({"state": state, "sha256": _hashes(aside, state)}, indent=1))
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir()
+            tf.train.Checkpoint(trained=trackable).write(str(partial / "weights"))
+            (partial / _STATE).write_text(json.dumps({"state": state, "sha256": _hashes(partial, state)}, indent=1))
             shutil.rmtree(target, ignore_errors=True)
-            aside.replace(target)
+            partial.replace(target)
         except (OSError, tf.errors.OpError) as error:
-            shutil.rmtree(aside, ignore_errors=True)
+            shutil.rmtree(partial, ignore_errors=True)
             raise TrainingError(
-                f"checkpoint {target}: could not be written ({error}). Free some space or give another place; the "
-                "same command goes on from the last whole checkpoint."
+                f"checkpoint {target}: could not be written ({error}). Free some space or choose another directory; "
+                "the same command goes on from the last complete checkpoint."
             ) from error
-        self._forget_old()
+        self._remove_old()
         return target
 
     def newest(self) -> Checkpoint | None:
-        """Returns the newest whole checkpoint, or None; broken ones are named in a warning."""
+        """Returns the newest checkpoint that is complete, or None. Logs a warning for each damaged one."""
         for path in reversed(self._numbered()):
             try:
                 saved = json.loads((path / _STATE).read_text())
@@ -78,10 +86,14 @@ class CheckpointStore:
         return None
 
     def restore(self, trackable: tf.Module, path: Path) -> None:
-        """Restores everything that `trackable` tracks.
+        """Restores all variables of `trackable` from a checkpoint.
+
+        Args:
+            trackable: an object of the same structure as the saved one.
+            path: directory of the checkpoint.
 
         Raises:
-            TrainingError: where the checkpoint holds other variables.
+            TrainingError: if the checkpoint holds other variables.
         """
         try:
             tf.train.Checkpoint(trained=trackable).read(str(path / "weights")).assert_consumed()
@@ -89,7 +101,7 @@ class CheckpointStore:
             raise TrainingError(f"checkpoint {path}: is of another model or schedule ({error}).") from error
 
     def last_number(self) -> int:
-        """Returns the greatest number of a checkpoint, damaged or not; 0 where there is none."""
+        """Returns the greatest number of all checkpoints, including damaged ones; 0 without checkpoints."""
         return max((int(path.name) for path in self._numbered()), default=0)
 
     def clear(self) -> None:
@@ -97,25 +109,25 @@ class CheckpointStore:
         for path in self._numbered():
             shutil.rmtree(path)
 
-    def _forget_old(self) -> None:
+    def _remove_old(self) -> None:
         for old in self._numbered()[: -self.keep]:
             shutil.rmtree(old)
-        for half in self.directory.glob("writing-*"):
-            shutil.rmtree(half)
+        for partial in self.directory.glob("writing-*"):
+            shutil.rmtree(partial)
 
     def _numbered(self) -> list[Path]:
         return sorted(path for path in self.directory.iterdir() if path.name.isdigit())
 
 
 class TrainingCheckpoints:
-    """The checkpoints of a training: of the ends of epochs, and one from within the epoch that is going on.
+    """The checkpoints of a training: those at the end of epochs, and at most one from within the current epoch.
 
-    They are numbered together. A training goes on from the newest of all; one that diverged goes back to the end of an
-    epoch, so that what becomes of it does not depend on when it was saved in between.
+    Both are numbered in one sequence. A training resumes at the newest of all. One that diverged returns to the end of
+    an epoch, so that the result does not depend on when it was saved within an epoch.
 
     Args:
-        directory: made where it is not there; they are read from here.
-        own: where this process writes; elsewhere in all processes but the chief's.
+        directory: directory that checkpoints are read from; created if it does not exist.
+        own: directory that this process writes to, `directory` by default; another one in all workers but the chief.
     """
 
     def __init__(self, directory: Path, own: Path | None = None) -> None:
@@ -123,15 +135,18 @@ class TrainingCheckpoints:
         self._own_epochs, self._own_within = _stores(own or directory)
 
     def save(self, trackable: tf.Module, state: dict[str, Any], *, within: bool = False) -> Path:
-        """Saves everything that `trackable` tracks, and `state`.
+        """Saves a checkpoint under the next number. One at the end of an epoch removes those within the epoch.
 
         Args:
             trackable: the model.
-            state: of the training.
-            within: whether an epoch is going on.
+            state: the state of the training, as plain values.
+            within: whether the current epoch is not completed.
+
+        Returns:
+            The directory of the checkpoint.
 
         Raises:
-            TrainingError: see `CheckpointStore.save`.
+            TrainingError: if the disk is full or not writable.
         """
         number = 1 + max(self._own_epochs.last_number(), self._own_within.last_number())
         if within:
@@ -141,16 +156,16 @@ class TrainingCheckpoints:
         return path
 
     def newest(self) -> Checkpoint | None:
-        """Returns the newest whole checkpoint, or None."""
-        found = [checkpoint for checkpoint in (self._epochs.newest(), self._within.newest()) if checkpoint]
-        return max(found, key=lambda checkpoint: int(checkpoint.path.name), default=None)
+        """Returns the newest complete checkpoint, or None."""
+        checkpoints = [checkpoint for checkpoint in (self._epochs.newest(), self._within.newest()) if checkpoint]
+        return max(checkpoints, key=lambda checkpoint: int(checkpoint.path.name), default=None)
 
     def newest_epoch(self) -> Checkpoint | None:
-        """Returns the newest whole checkpoint of an epoch's end, or None."""
+        """Returns the newest complete checkpoint at the end of an epoch, or None."""
         return self._epochs.newest()
 
     def restore(self, trackable: tf.Module, path: Path) -> None:
-        """Restores everything that `trackable` tracks; see `CheckpointStore.restore`."""
+        """Restores all variables of `trackable` from a checkpoint; see `CheckpointStore.restore`."""
         self._epochs.restore(trackable, path)
 
 
@@ -159,7 +174,7 @@ def _stores(directory: Path) -> tuple[CheckpointStore, CheckpointStore]:
 
 
 def _hashes(directory: Path, state: dict[str, Any]) -> dict[str, str]:
-    """Returns the SHA-256 of each file that holds variables, and of the state."""
+    """Returns file name -> SHA-256 for all files of a checkpoint; for the state file, the hash of `state`."""
     files = sorted(path for path in directory.iterdir() if path.name != _STATE)
     contents = {path.name: path.read_bytes() for path in files}
     contents[_STATE] = json.dumps(state, sort_keys=True).encode()

@@ -1,7 +1,7 @@
-"""Which devices a training runs on, which process is the chief, and which part of a batch is whose (`docs/devices.md`).
+"""Devices and workers of a training: strategies, the chief, numeric precision, agreement between workers.
 
-With several workers everything that reads variables is done by all of them together, in the same order, and the chief
-alone leaves something behind: the others work in a temporary folder.
+See `docs/devices.md`. With several workers, all of them run everything that reads variables, in the same order. Only
+the files of the chief are kept; the other workers write to temporary directories.
 """
 
 from __future__ import annotations
@@ -9,43 +9,47 @@ from __future__ import annotations
 import atexit
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import shutil
 import signal
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import keras
 import tensorflow as tf
 
+from storygan_tf.common.compat import collective_error_cause, is_lost_worker_error
 from storygan_tf.common.errors import ConfigError, TrainingError
+from storygan_tf.config.schema import Settings
 
 TF_CONFIG = "TF_CONFIG"
-"""The environment variable in which a worker finds the others."""
+"""The environment variable that describes the workers of a cluster."""
 
 TPU_NAME = "TPU_NAME"
 """The environment variable that names a TPU which is not in this machine."""
 
 _EXAMPLE = '{"cluster": {"worker": ["host-0:2222", "host-1:2222"]}, "task": {"type": "worker", "index": 0}}'
 _JOBS = ("chief", "worker")
-_AGAIN = "Start all workers again with the same commands: they go on from the last checkpoint."
+_START_AGAIN = "Start all workers again with the same commands: they continue from the last checkpoint."
 
 
 class WorkerLostError(TrainingError):
-    """Another worker does not answer; all are to be started again."""
+    """Another worker ended or does not answer. All workers must be started again."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Worker:
-    """The place of this process among the workers.
+    """The workers of a cluster, and which of them this process is.
 
     Attributes:
         cluster: job (`chief`, `worker`) -> addresses `host:port` of its processes.
-        job: of this process.
-        index: of this process in its job.
+        job: job of this process.
+        index: index of this process within its job.
     """
 
     cluster: dict[str, list[str]]
@@ -54,25 +58,28 @@ class Worker:
 
     @property
     def count(self) -> int:
-        """All workers, the chief among them."""
+        """Number of workers, including the chief."""
         return sum(len(addresses) for addresses in self.cluster.values())
 
     @property
     def number(self) -> int:
-        """Of this process among all workers, the chief's is 0."""
+        """Number of this process among all workers; the chief has 0."""
         return self.index + (len(self.cluster.get("chief", ())) if self.job == "worker" else 0)
 
     @property
     def chief(self) -> str:
-        """Address of the chief: the process of job `chief`, else worker 0."""
+        """Address of the chief: the process of job `chief` if there is one, else worker 0."""
         return (self.cluster.get("chief") or self.cluster["worker"])[0]
 
 
 def find_worker(environment: Mapping[str, str] = os.environ) -> Worker | None:
-    """Reads `TF_CONFIG`; returns None where it is not set.
+    """Returns the worker that `TF_CONFIG` describes, or None if it is not set.
+
+    Args:
+        environment: environment variables.
 
     Raises:
-        ConfigError: where it does not say who the workers are and which of them this process is.
+        ConfigError: if `TF_CONFIG` does not describe all workers and which of them this process is.
     """
     text = environment.get(TF_CONFIG, "")
     if not text:
@@ -83,23 +90,23 @@ def find_worker(environment: Mapping[str, str] = os.environ) -> Worker | None:
         worker = Worker({job: list(cluster[job]) for job in cluster}, task["type"], int(task["index"]))
     except (ValueError, KeyError, TypeError) as error:
         raise _bad_tf_config(text, f"{type(error).__name__}: {error}") from error
-    problem = _problem(worker)
+    problem = _find_problem(worker)
     if problem:
         raise _bad_tf_config(text, problem)
     return worker
 
 
-def _problem(worker: Worker) -> str:
-    """Returns what is wrong with the place of a worker, empty where nothing is."""
+def _find_problem(worker: Worker) -> str:
+    """Returns what is wrong with the description of a worker, or an empty string."""
     unknown = sorted(set(worker.cluster) - set(_JOBS))
     if unknown:
-        return f"jobs {', '.join(unknown)} are not known here, only {' and '.join(_JOBS)}"
+        return f"jobs {', '.join(unknown)} are not known, only {' and '.join(_JOBS)}"
     if len(worker.cluster.get("chief", ())) > 1:
         return "there is more than one chief"
     addresses = worker.cluster.get(worker.job, [])
     if not 0 <= worker.index < len(addresses):
         return f"cluster has no task {worker.job!r} {worker.index}"
-    wrong = [address for all_of in worker.cluster.values() for address in all_of if not _is_address(address)]
+    wrong = [address for job in worker.cluster.values() for address in job if not _is_address(address)]
     return f"{wrong[0]!r} is no host:port" if wrong else ""
 
 
@@ -109,39 +116,42 @@ def _is_address(text: Any) -> bool:
 
 def _bad_tf_config(found: str, why: str) -> ConfigError:
     return ConfigError(
-        f"{TF_CONFIG}: found {found[:200]!r} ({why}), expected JSON that names all workers and which of them this is, "
-        f"such as {TF_CONFIG}='{_EXAMPLE}' in the first of two."
+        f"{TF_CONFIG}: found {found[:200]!r} ({why}), expected JSON that names all workers and which of them this "
+        f"process is, such as {TF_CONFIG}='{_EXAMPLE}' for the first of two."
     )
 
 
 def make_strategy(name: str) -> tf.distribute.Strategy:
-    """Returns the strategy that `TrainConfig.strategy` names; to be called once, before TensorFlow computes anything.
+    """Returns the strategy that `TrainConfig.strategy` names.
+
+    Call it once in a process, before TensorFlow computes anything.
 
     Args:
-        name: `one-device`: the first GPU, else the CPU. `mirrored`: all GPUs, or without any all logical CPUs.
-            `multi-worker`: all devices of all workers that `TF_CONFIG` names. `tpu`: the TPU of this machine, or the
-            one that `TPU_NAME` names. `auto`: `multi-worker` where `TF_CONFIG` names several, `mirrored` where there
+        name: `one-device`: the first GPU, else the CPU. `mirrored`: all GPUs, or all logical CPUs if there is no GPU.
+            `multi-worker`: all devices of all workers that `TF_CONFIG` names. `tpu`: the TPU that `TPU_NAME` names, or
+            the TPU of this machine. `auto`: `multi-worker` if `TF_CONFIG` names several workers, `mirrored` if there
             are several GPUs, else `one-device`.
 
     Raises:
-        ConfigError: where workers or TPU cannot be found.
-        TrainingError: where TensorFlow has computed before, and cannot be joined to other workers any more.
-        WorkerLostError: where other workers end while they are being joined, or do not come for too long.
+        ConfigError: if `TF_CONFIG` is missing or wrong, or no TPU is found.
+        TrainingError: if TensorFlow has computed something before, so that workers cannot connect any more.
+        WorkerLostError: if another worker ends, or does not answer, while the workers connect.
     """
     grow_memory()
     if name == "auto":
-        name = _chosen()
+        name = _automatic_name()
     return _STRATEGIES[name]()
 
 
 def grow_memory() -> None:
-    """Lets TensorFlow take a GPU's memory bit by bit, unless the GPU is in use already."""
+    """Makes TensorFlow allocate GPU memory as it is needed. Has no effect on a GPU that is already in use."""
     for gpu in tf.config.list_physical_devices("GPU"):
         with contextlib.suppress(RuntimeError):
             tf.config.experimental.set_memory_growth(gpu, True)
 
 
-def _chosen() -> str:
+def _automatic_name() -> str:
+    """Returns the strategy that `auto` stands for on this machine."""
     worker = find_worker()
     if worker and worker.count > 1:
         return "multi-worker"
@@ -161,25 +171,29 @@ def _multi_worker() -> tf.distribute.Strategy:
     if find_worker() is None:
         raise ConfigError(
             f"training.strategy=multi-worker: {TF_CONFIG} is not set; expected JSON that names all workers and which "
-            f"of them this is, such as {TF_CONFIG}='{_EXAMPLE}' in the first of two."
+            f"of them this process is, such as {TF_CONFIG}='{_EXAMPLE}' for the first of two."
         )
     try:
-        with _own_signals():
+        with _preserved_signal_handlers():
             return tf.distribute.MultiWorkerMirroredStrategy()
     except tf.errors.OpError as error:
-        raise WorkerLostError(f"the workers could not be joined ({_first_lines(error)}). {_AGAIN}") from error
+        raise WorkerLostError(
+            f"the workers could not connect ({collective_error_cause(error)}). {_START_AGAIN}"
+        ) from error
     except RuntimeError as error:
         raise TrainingError(
-            f"training.strategy=multi-worker: the workers cannot be joined ({error}). TensorFlow must be joined before "
-            "it computes anything: use `storygan train`, which does so first, in a process of its own."
+            f"training.strategy=multi-worker: the workers cannot connect ({error}). They must connect before "
+            "TensorFlow computes anything: use `storygan train`, which does so first, in a process of its own."
         ) from error
 
 
 @contextlib.contextmanager
-def _own_signals() -> Iterator[None]:
-    """Lets SIGINT end the process while it waits for other workers, and takes SIGTERM back from TensorFlow afterwards.
+def _preserved_signal_handlers() -> Iterator[None]:
+    """Lets SIGINT end the process inside the context, and restores the handlers of SIGINT and SIGTERM afterwards.
 
-    While it waits TensorFlow lets no code of Python run, and it takes SIGTERM for a notice that nobody asks it for.
+    While TensorFlow waits for other workers no Python code runs, so that Python's handler of SIGINT would not be
+    called. TensorFlow also installs a handler of SIGTERM of its own, as a notice of preemption, which this package does
+    not use.
     """
     main = threading.current_thread() is threading.main_thread()
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)} if main else {}
@@ -200,8 +214,8 @@ def _tpu() -> tf.distribute.Strategy:
         tf.tpu.experimental.initialize_tpu_system(resolver)
     except (ValueError, RuntimeError, tf.errors.OpError) as error:
         raise ConfigError(
-            f"training.strategy=tpu: no TPU {name!r} was found ({str(error)[:200]}). Expected one in this machine, or "
-            f"{TPU_NAME} in the environment to name one; else choose another strategy."
+            f"training.strategy=tpu: no TPU {name!r} was found ({str(error)[:200]}); expected a TPU in this machine, "
+            f"or the environment variable {TPU_NAME} with the name of one. Otherwise set another strategy."
         ) from error
     return tf.distribute.TPUStrategy(resolver)
 
@@ -215,12 +229,12 @@ _STRATEGIES: dict[str, Callable[[], tf.distribute.Strategy]] = {
 
 
 def is_multi_worker(strategy: tf.distribute.Strategy) -> bool:
-    """Returns whether other processes take part."""
+    """Returns whether the strategy spans several processes."""
     return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
-    """Returns whether this process is the one that leaves something behind."""
+    """Returns whether this process is the one whose files are kept. A single process always is."""
     if not is_multi_worker(strategy):
         return True
     resolver = strategy.cluster_resolver
@@ -229,7 +243,10 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
 
 
 def worker_directory(strategy: tf.distribute.Strategy, work_dir: Path) -> Path:
-    """Returns where this process writes: the chief into `work_dir`, any other into a folder that goes with it."""
+    """Returns the directory that this process writes to: `work_dir` for the chief, else a temporary directory.
+
+    The temporary directory is removed when the process ends.
+    """
     if is_chief(strategy):
         return work_dir
     folder = tempfile.mkdtemp(prefix="storygan-worker-")
@@ -238,9 +255,10 @@ def worker_directory(strategy: tf.distribute.Strategy, work_dir: Path) -> Path:
 
 
 def local_replica_ids(context: tf.distribute.InputContext) -> range:
-    """Returns the numbers of the replicas, among all of the strategy, that an input pipeline is for.
+    """Returns the numbers, among all replicas of the strategy, of the replicas that an input pipeline feeds.
 
-    For `Strategy.distribute_datasets_from_function`, and `mine` of `storygan_tf.data.training_input.training_dataset`.
+    Use it in the function given to `Strategy.distribute_datasets_from_function`, as the argument `mine` of
+    `storygan_tf.data.training_input.training_dataset`.
     """
     count = context.num_replicas_in_sync // context.num_input_pipelines
     return range(context.input_pipeline_id * count, (context.input_pipeline_id + 1) * count)
@@ -248,21 +266,92 @@ def local_replica_ids(context: tf.distribute.InputContext) -> range:
 
 @contextlib.contextmanager
 def raise_worker_lost(strategy: tf.distribute.Strategy) -> Iterator[None]:
-    """Turns what TensorFlow raises where another worker is gone into WorkerLostError."""
+    """Raises WorkerLostError in place of the error that TensorFlow raises when another worker ended."""
     try:
         yield
     except tf.errors.OpError as error:
-        if not is_multi_worker(strategy) or not _of_workers(error):
+        if not is_multi_worker(strategy) or not is_lost_worker_error(error):
             raise
-        raise WorkerLostError(f"another worker ended or does not answer ({_first_lines(error)}). {_AGAIN}") from error
+        cause = collective_error_cause(error)
+        raise WorkerLostError(f"another worker ended or does not answer ({cause}). {_START_AGAIN}") from error
 
 
-def _of_workers(error: tf.errors.OpError) -> bool:
-    kinds = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError)
-    return isinstance(error, kinds) or "Collective ops is aborted" in str(error.message)
+def check_devices(settings: Settings, strategy: tf.distribute.Strategy) -> None:
+    """Checks that the devices of a strategy support the training settings.
+
+    Raises:
+        ConfigError: if XLA is enabled on several CPU devices.
+    """
+    replicas = strategy.num_replicas_in_sync
+    if settings.training.xla and replicas > 1 and any("CPU" in name for name in strategy.extended.worker_devices):
+        raise ConfigError(
+            f"training.xla: found true with {replicas} replicas on CPU devices, expected one device, GPUs or TPUs: "
+            "TensorFlow does not compile steps for several CPU devices. Set training.xla=false or "
+            "training.strategy=one-device."
+        )
 
 
-def _first_lines(error: tf.errors.OpError) -> str:
-    """Returns the cause alone: TensorFlow's message says where in the program it was met, too."""
-    text = str(error.message).partition("Collective ops is aborted by: ")
-    return " ".join((text[2] or text[0]).split())[:200]
+@contextlib.contextmanager
+def precision(strategy: tf.distribute.Strategy, *, mixed: bool) -> Iterator[None]:
+    """Sets the precision of the layers that are created in this context.
+
+    Args:
+        strategy: its devices decide which 16-bit type is used: float16 if all are GPUs, else bfloat16.
+        mixed: whether layers compute in 16 bits; if false, the global policy is left as it is.
+    """
+    before = keras.mixed_precision.global_policy()
+    gpus = all("GPU" in name for name in strategy.extended.worker_devices)
+    try:
+        if mixed:
+            keras.mixed_precision.set_global_policy("mixed_float16" if gpus else "mixed_bfloat16")
+        yield
+    finally:
+        keras.mixed_precision.set_global_policy(before)
+
+
+def any_worker(strategy: tf.distribute.Strategy, flags: Sequence[bool]) -> list[bool]:
+    """Returns for each flag whether it is true on any worker.
+
+    All workers must call it at the same point, with the same number of flags.
+    """
+    return [count > 0 for count in _sum_over_replicas(strategy, [float(flag) for flag in flags])]
+
+
+def check_same_on_workers(strategy: tf.distribute.Strategy, name: str, number: int) -> None:
+    """Waits for all workers and checks that they have the same number.
+
+    Args:
+        strategy: the strategy.
+        name: what the number counts, for the error message.
+        number: the number of this worker.
+
+    Raises:
+        TrainingError: if the workers have different numbers.
+    """
+    count, total, squares = _sum_over_replicas(strategy, [1.0, float(number), float(number) ** 2])
+    if count * squares != total**2:
+        raise TrainingError(
+            f"workers found different numbers of {name} (here {number}, {total / count:g} on average), expected the "
+            "same. Give all of them the same folder, shared between them."
+        )
+
+
+def _sum_over_replicas(strategy: tf.distribute.Strategy, values: list[float]) -> list[float]:
+    """Returns the sums over all replicas of all workers, or the values themselves if there is only one worker."""
+    if not is_multi_worker(strategy):
+        return values
+    return [float(total) for total in _make_sum(strategy)(tf.constant(values, tf.float64))]
+
+
+@functools.lru_cache(maxsize=1)
+def _make_sum(strategy: tf.distribute.Strategy) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Returns a function that sums a tensor over all replicas.
+
+    It is compiled to a graph: it runs after every step, and the graph takes a tenth of the time.
+    """
+
+    @tf.function
+    def add(values: tf.Tensor) -> tf.Tensor:
+        return strategy.reduce("SUM", strategy.run(lambda own: own, args=(values,)), axis=None)
+
+    return add

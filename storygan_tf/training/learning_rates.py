@@ -1,4 +1,4 @@
-"""Learning rates over a phase of training."""
+"""Learning rate schedules over a phase of training."""
 
 from __future__ import annotations
 
@@ -10,16 +10,22 @@ import tensorflow as tf
 from storygan_tf.config.schema import PhaseConfig
 
 HALVING_EPOCHS = 20
-"""Epochs between two halvings, the released code's."""
+"""Epochs between two halvings of the learning rate, as in the code that the paper's authors released."""
 
 
 @keras.saving.register_keras_serializable(package="storygan")
 class LinearTail(keras.optimizers.schedules.LearningRateSchedule):
-    """Constant for the first half of `updates`, then a straight line to 0.
+    """A learning rate that is constant for the first half of the updates and then falls linearly to 0.
+
+    Use it for a phase with `decay: linear`.
 
     Args:
-        rate: of the first half.
-        updates: optimizer updates in the phase.
+        rate: learning rate of the first half.
+        updates: number of optimizer updates in the phase.
+
+    Example:
+        >>> float(LinearTail(1.0, updates=100)(75))
+        0.5
     """
 
     def __init__(self, rate: float, updates: int) -> None:
@@ -27,7 +33,7 @@ class LinearTail(keras.optimizers.schedules.LearningRateSchedule):
         self.updates = updates
 
     def __call__(self, step: tf.Tensor) -> tf.Tensor:
-        """Returns the learning rate at update `step`, a float scalar."""
+        """Returns the learning rate at update `step`: integer scalar -> float32 scalar in [0, rate]."""
         left = 1.0 - tf.cast(step, tf.float32) / float(self.updates)
         return self.rate * tf.clip_by_value(2.0 * left, 0.0, 1.0)
 
@@ -39,12 +45,12 @@ class LinearTail(keras.optimizers.schedules.LearningRateSchedule):
 def rate_over_phase(
     phase: PhaseConfig, rate: float, updates: int
 ) -> float | keras.optimizers.schedules.LearningRateSchedule:
-    """Returns an optimizer's learning rate over a phase.
+    """Returns the learning rate of an optimizer over a phase: a number, or a schedule as `phase.decay` says.
 
     Args:
-        phase: its configuration.
-        rate: of its beginning.
-        updates: that the optimizer makes in it.
+        phase: the phase.
+        rate: learning rate at the beginning of the phase.
+        updates: number of updates of this optimizer in the phase.
     """
     if phase.decay == "linear":
         return LinearTail(rate, updates)

@@ -1,7 +1,9 @@
-"""What each network is to minimise in a phase: losses of one update, weighted, and what is reported of it.
+"""The objective that each network minimises in a phase: the weighted losses of one update, and what is reported.
 
-Everything is one number a story or frame, so that replicas can be averaged exactly. In the image discriminator's
-game one frame stands for a story's T: its terms are T times that frame's, an unbiased sum over the frames.
+Losses and reports have one value per story or frame, so that they can be averaged exactly over replicas. The
+objectives of the image discriminator and of the generator against it use one uniformly drawn frame of each story and
+multiply its loss by T, which is an unbiased estimate of the paper's sum over the T frames (Li et al.,
+arXiv:1812.02784, section 3).
 """
 
 from __future__ import annotations
@@ -13,19 +15,20 @@ import tensorflow as tf
 
 from storygan_tf.config.schema import PhaseConfig
 from storygan_tf.models import losses
-from storygan_tf.models.discriminators import ImageDiscriminator, StoryDiscriminator
+from storygan_tf.models.image_discriminator import ImageDiscriminator
+from storygan_tf.models.story_discriminator import StoryDiscriminator
 from storygan_tf.models.story_generator import GeneratorOutput
 
 PICTURE_LOSSES = ("kl", "l1", "l2")
-"""What `picture_objective` reports."""
+"""Names of the losses that `picture_objective` reports."""
 
 
 class Objective(NamedTuple):
-    """Losses of an update.
+    """The objective of one update.
 
     Attributes:
-        loss: float32 [N], weighted and added up.
-        reports: float32 [N] each, without their weights in the phase, by name.
+        loss: float32 [N], the weighted sum of the terms.
+        reports: name -> float32 [N], the terms without their weights in the phase.
     """
 
     loss: tf.Tensor
@@ -33,14 +36,14 @@ class Objective(NamedTuple):
 
 
 class SingleFrames(NamedTuple):
-    """One frame a story, true and drawn, and what it is to show.
+    """One frame of each story, real and generated, and the condition that it is scored with.
 
     Attributes:
-        real: float32 [N, 64, 64, 3].
-        fake: float32 [N, 64, 64, 3].
-        sentences: float32 [N, sentence_size].
-        h0: float32 [N, context_size].
-        labels: uint8 [N, labels].
+        real: float32 [N, 64, 64, 3] in [-1, 1].
+        fake: float32 [N, 64, 64, 3] in [-1, 1].
+        sentences: float32 [N, sentence_size], the sentence of the frame.
+        h0: float32 [N, context_size], the initial state of the story.
+        labels: uint8 [N, labels], 0 or 1, the labels of the real frame.
     """
 
     real: tf.Tensor
@@ -51,11 +54,11 @@ class SingleFrames(NamedTuple):
 
 
 class StoryFrames(NamedTuple):
-    """Whole stories, true and drawn.
+    """Whole stories, real and generated.
 
     Attributes:
-        real: float32 [batch, frames, 64, 64, 3].
-        fake: float32 [batch, frames, 64, 64, 3].
+        real: float32 [batch, frames, 64, 64, 3] in [-1, 1].
+        fake: float32 [batch, frames, 64, 64, 3] in [-1, 1].
         sentences: float32 [batch, frames, sentence_size].
     """
 
@@ -65,7 +68,7 @@ class StoryFrames(NamedTuple):
 
 
 def reported_names(phase: PhaseConfig) -> tuple[str, ...]:
-    """Returns the names of all losses of a phase, and of the discriminators' accuracies."""
+    """Returns the names of everything that a phase reports: its losses, and the accuracies of the discriminators."""
     if phase.schedule == "pixel":
         return PICTURE_LOSSES
     joint = phase.schedule == "joint"
@@ -77,14 +80,19 @@ def reported_names(phase: PhaseConfig) -> tuple[str, ...]:
         "feature_matching": phase.feature_matching_weight,
         "image_accuracy": True,
     }
-    names = [name for name, wanted in image.items() if wanted and (joint or phase.image_steps)]
+    names = [name for name, is_reported in image.items() if is_reported and (joint or phase.image_steps)]
     if joint or phase.story_steps:
         names += ["story_discriminator", "story_generator", "story_accuracy"]
     return (*names, *PICTURE_LOSSES)
 
 
 def _add_up(terms: dict[str, tuple[float, tf.Tensor]], **reports: tf.Tensor) -> Objective:
-    """Returns the objective of terms, by name and weight; `reports`, and terms of weight 0, are reported only."""
+    """Returns the weighted sum of terms as an objective.
+
+    Args:
+        terms: name -> weight and float32 [N]. A term of weight 0 is reported and not added.
+        **reports: float32 [N], further values to report.
+    """
     values = {name: values for name, (_, values) in terms.items()}
     weighted = [weight * values for weight, values in terms.values() if weight]
     loss = tf.add_n(weighted) if weighted else tf.zeros_like(next(iter(values.values())))
@@ -94,13 +102,15 @@ def _add_up(terms: dict[str, tuple[float, tf.Tensor]], **reports: tf.Tensor) -> 
 def image_discriminator_objective(
     network: ImageDiscriminator, phase: PhaseConfig, count: int, frames: SingleFrames
 ) -> Objective:
-    """Scores true, mismatched and drawn frames; the trunk sees each true and each drawn frame once.
+    """Returns the objective of the image discriminator on real, mismatched and generated frames.
+
+    Each real and each generated frame passes the trunk once.
 
     Args:
         network: the image discriminator.
-        phase: which terms there are.
-        count: T.
-        frames: no gradient goes back to them.
+        phase: selects and weights the terms.
+        count: frames of a story, T.
+        frames: the frames; the caller must not differentiate with respect to them.
     """
     real = network.trunk(frames.real, training=True)[-1]
     real_logits = network.score(real, frames.sentences, frames.h0, training=True)
@@ -108,7 +118,7 @@ def image_discriminator_objective(
     fake_logits = network.score(fake, frames.sentences, frames.h0, training=True)
     mismatched_logits = None
     if phase.mismatched:
-        others = of_next_story(frames.sentences), of_next_story(frames.h0)
+        others = roll_stories(frames.sentences), roll_stories(frames.h0)
         mismatched_logits = network.score(real, *others, training=True)
     adversarial = losses.discriminator_loss(real_logits, fake_logits, mismatched_logits)
     terms = {"image_discriminator": (1.0, count * adversarial)}
@@ -120,15 +130,16 @@ def image_discriminator_objective(
 def image_generator_objective(
     network: ImageDiscriminator, phase: PhaseConfig, count: int, frames: SingleFrames, real_maps: Sequence[tf.Tensor]
 ) -> Objective:
-    """Scores drawn frames for the generator's sake, by one pass of the trunk.
+    """Returns the objective of the generator against the image discriminator, by one pass of the trunk.
 
     Args:
         network: the image discriminator.
-        phase: which terms there are.
-        count: T.
-        frames: the drawn ones carry the gradient.
-        real_maps: the trunk's maps of the true frames, for feature matching; a mean over the frames as the pixel losses
-            are, not T times as much.
+        phase: selects and weights the terms.
+        count: frames of a story, T.
+        frames: the frames; the gradient flows through the generated ones.
+        real_maps: the trunk's feature maps of the real frames, float32 [N, height, width, channels] each, for feature
+            matching; may be empty without it. This term is a mean over frames, as the pixel losses are, and is not
+            multiplied by T.
     """
     maps = network.trunk(frames.fake, training=True)
     logits = network.score(maps[-1], frames.sentences, frames.h0, training=True)
@@ -143,28 +154,29 @@ def image_generator_objective(
     return _add_up(terms)
 
 
-def story_discriminator_objective(network: StoryDiscriminator, phase: PhaseConfig, tales: StoryFrames) -> Objective:
-    """Scores true and drawn stories; no gradient goes back to them."""
-    real_logits = network(tales.real, tales.sentences, training=True)
-    fake_logits = network(tales.fake, tales.sentences, training=True)
+def story_discriminator_objective(network: StoryDiscriminator, phase: PhaseConfig, stories: StoryFrames) -> Objective:
+    """Returns the objective of the story discriminator on real and generated stories."""
+    real_logits = network(stories.real, stories.sentences, training=True)
+    fake_logits = network(stories.fake, stories.sentences, training=True)
     terms = {"story_discriminator": (1.0, losses.discriminator_loss(real_logits, fake_logits))}
     return _add_up(terms, story_accuracy=losses.accuracy(real_logits, fake_logits))
 
 
-def story_generator_objective(network: StoryDiscriminator, phase: PhaseConfig, tales: StoryFrames) -> Objective:
-    """Scores drawn stories for the generator's sake."""
-    logits = network(tales.fake, tales.sentences, training=True)
+def story_generator_objective(network: StoryDiscriminator, phase: PhaseConfig, stories: StoryFrames) -> Objective:
+    """Returns the objective of the generator against the story discriminator."""
+    logits = network(stories.fake, stories.sentences, training=True)
     return _add_up({"story_generator": (phase.story_weight, losses.generator_loss(logits, phase.generator_loss))})
 
 
 def picture_objective(phase: PhaseConfig, background: tf.Tensor, output: GeneratorOutput, real: tf.Tensor) -> Objective:
-    """KL and the pixel losses against the true frames, which need no discriminator.
+    """Returns the objective of the generator that needs no discriminator: KL and the pixel losses.
 
     Args:
-        phase: their weights.
-        background: float32 [64, 64, 3] in [-1, 1].
-        output: what the generator drew.
-        real: float32 [batch, frames, 64, 64, 3] in [-1, 1].
+        phase: the weights of the terms.
+        background: float32 [64, 64, 3] in [-1, 1], median of the training frames; used if `phase.object_weight` is
+            not 1.
+        output: output of the generator.
+        real: float32 [batch, frames, 64, 64, 3] in [-1, 1], the real frames.
     """
     weights = losses.object_weights(real, background, phase.object_weight) if phase.object_weight != 1 else 1.0
     return _add_up(
@@ -176,8 +188,12 @@ def picture_objective(phase: PhaseConfig, background: tf.Tensor, output: Generat
     )
 
 
-def of_next_story(values: tf.Tensor) -> tf.Tensor:
-    """Returns for each row that of the next story in the global batch, of the last row that of the first."""
+def roll_stories(values: tf.Tensor) -> tf.Tensor:
+    """Returns for each story the value of the next story in the global batch; for the last story that of the first.
+
+    Args:
+        values: float [N, ...], this replica's part of the batch. No gradient flows back to it from other replicas.
+    """
     strategy = tf.distribute.get_strategy()
     if strategy.num_replicas_in_sync == 1:
         return tf.roll(values, -1, axis=0)

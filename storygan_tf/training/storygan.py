@@ -1,4 +1,4 @@
-"""StoryGAN: one generator, two discriminators, and a phase's schedule as a Keras `train_step`."""
+"""The StoryGAN model: a generator and two discriminators, trained by the schedule of a phase in `train_step`."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from storygan_tf.common.errors import ConfigError
 from storygan_tf.config.parsing import from_dict
 from storygan_tf.config.schema import IMAGE_SIZE, PhaseConfig, StoryGANConfig
 from storygan_tf.data.batch_types import Batch, to_float, to_uint8
-from storygan_tf.models.discriminators import ImageDiscriminator, StoryDiscriminator
+from storygan_tf.models.image_discriminator import ImageDiscriminator
 from storygan_tf.models.image_generator import ImageGenerator
+from storygan_tf.models.story_discriminator import StoryDiscriminator
 from storygan_tf.models.story_generator import GeneratorOutput, StoryGenerator
 from storygan_tf.training.learning_rates import rate_over_phase
 from storygan_tf.training.objectives import PICTURE_LOSSES, Objective, picture_objective, reported_names
@@ -25,7 +26,7 @@ __all__ = ["Batch", "Optimizers", "StoryGAN", "make_optimizers", "to_float", "to
 
 
 class Optimizers(NamedTuple):
-    """One Adam (Kingma and Ba, arXiv:1412.6980) for each network."""
+    """The Adam optimizers (Kingma and Ba, arXiv:1412.6980) of the three networks, in the order of `networks`."""
 
     generator: keras.optimizers.Optimizer
     image_discriminator: keras.optimizers.Optimizer
@@ -35,9 +36,15 @@ class Optimizers(NamedTuple):
 def make_generator(
     config: StoryGANConfig, name: str, policy: keras.mixed_precision.Policy | None = None
 ) -> StoryGenerator:
-    """Returns a generator whose image generator computes by `policy`, and the recurrent part in float32 always.
+    """Returns a generator whose image generator computes by a mixed-precision policy.
 
-    The recurrent part is a hundredth of the work, and its noise, KL divergence and states want all digits.
+    The recurrent part always computes in float32: it is a hundredth of the work, and its noise, KL divergence and
+    states need the full precision.
+
+    Args:
+        config: sizes of the networks.
+        name: name of the generator.
+        policy: policy of the image generator; float32 by default.
     """
     before = keras.mixed_precision.global_policy()
     keras.mixed_precision.set_global_policy("float32")
@@ -54,9 +61,9 @@ def make_optimizers(phase: PhaseConfig, steps: int, *, scaled: bool = False) -> 
     """Returns the optimizers of a phase.
 
     Args:
-        phase: its configuration.
-        steps: its outer steps.
-        scaled: whether losses are scaled so that their gradients fit into float16 (Micikevicius et al.,
+        phase: the phase.
+        steps: number of outer steps in the phase, over which the learning rates may fall.
+        scaled: whether the losses are scaled so that their gradients fit into float16 (Micikevicius et al.,
             arXiv:1710.03740).
     """
     generator, image, story = {
@@ -79,12 +86,20 @@ def make_optimizers(phase: PhaseConfig, steps: int, *, scaled: bool = False) -> 
 
 @keras.saving.register_keras_serializable(package="storygan")
 class StoryGAN(keras.Model):
-    """StoryGAN (Li et al., "StoryGAN: A Sequential Conditional GAN for Story Visualization", CVPR 2019).
+    """StoryGAN: a generator of image sequences with an image discriminator and a story discriminator.
 
-    An outer step of the `algorithm1` schedule is `image_steps` image updates, then `story_steps` story updates, each on
-    mini-batches of its own: a discriminator first, then the generator. The KL divergence and, where wanted, pixel
-    losses join the story update, so that one outer step sums to the paper's objective. The `joint` schedule updates
-    both discriminators, then the generator on all terms together; `pixel` updates the generator alone.
+    Use it to train a generator with `fit`, one phase after another, and to draw stories by calling it.
+
+    The schedule of the phase defines an outer step (`train_schedules`):
+
+    - `algorithm1`, the paper's Algorithm 1: `image_steps` image updates, then `story_steps` story updates, each on a
+      mini-batch of its own. An update trains a discriminator first, then the generator. The KL divergence and the
+      pixel losses, if any, belong to the story update, so that one outer step sums to the paper's objective.
+    - `joint`: one update of both discriminators, then `generator_steps` updates of the generator on all losses.
+    - `pixel`: the generator alone, on KL and the pixel losses.
+
+    Reference: Li et al., "StoryGAN: A Sequential Conditional GAN for Story Visualization", CVPR 2019,
+    arXiv:1812.02784.
 
     Args:
         config: sizes of the networks.
@@ -93,19 +108,24 @@ class StoryGAN(keras.Model):
         generator: `StoryGenerator`.
         image_discriminator: `ImageDiscriminator`.
         story_discriminator: `StoryDiscriminator`.
-        averaged: `StoryGenerator`, the moving average of the generator where the phase has one (`PhaseConfig.average`);
-            always there, so that checkpoints of all phases hold the same, and in float32 under every policy.
+        averaged: `StoryGenerator`, the moving average of the generator if the phase has one (`PhaseConfig.average`). It
+            always exists, so that the checkpoints of all phases hold the same variables, and is float32 under every
+            policy.
+        background: float32 variable [64, 64, 3] in [-1, 1], median of the training frames; NaN until `compile` sets
+            it.
 
-    Call: as the generator.
+    Input shape: `sentences` float32 [batch, frames, sentence_size].
+
+    Output shape: `GeneratorOutput`, whose images are float32 [batch, frames, 64, 64, 3] in [-1, 1].
 
     Example:
         >>> gan = StoryGAN(StoryGANConfig(generator_width=64, discriminator_width=8))
         >>> gan.compile(PhaseConfig(), steps=100)
-        >>> # gan.fit(data set of {"image": (Batch, ...), "story": (Batch, ...)})
+        >>> gan.fit(dataset)  # of {"image": (Batch, ...), "story": (Batch, ...)}, see `training_dataset`
     """
 
     def __init__(self, config: StoryGANConfig, **kwargs: Any) -> None:
-        super().__init__(dtype="float32", **kwargs)  # Else sentence vectors would lose digits under a 16-bit policy.
+        super().__init__(dtype="float32", **kwargs)  # A 16-bit policy would round sentence vectors.
         self.config = config
         self.generator = make_generator(config, "generator", keras.mixed_precision.global_policy())
         self.image_discriminator = ImageDiscriminator(
@@ -121,7 +141,7 @@ class StoryGAN(keras.Model):
         self._build_networks()
 
     def _build_networks(self) -> None:
-        """Makes all weights now, so that optimizers, checkpoints and `jit_compile` find them."""
+        """Creates all weights, which optimizers, checkpoints and `jit_compile` need before the first step."""
         sentences = tf.zeros([1, self.config.frames, self.config.sentence_size])
         output = self.generator(sentences)
         self.image_discriminator(output.images[:, 0], sentences[:, 0], output.h0)
@@ -134,7 +154,7 @@ class StoryGAN(keras.Model):
     def call(
         self, sentences: tf.Tensor, training: bool | None = None, seed: tf.Tensor | None = None
     ) -> GeneratorOutput:
-        """Draws stories; see `StoryGenerator.call`."""
+        """Draws stories; see `StoryGenerator.call` for arguments and outputs."""
         return self.generator(sentences, training=training, seed=seed)
 
     def compile(
@@ -144,21 +164,21 @@ class StoryGAN(keras.Model):
         background: np.ndarray | None = None,
         **kwargs: Any,
     ) -> None:
-        """Sets the losses, schedule and fresh optimizers of a phase of training; the moving average starts anew.
+        """Configures the model for a phase of training: losses, schedule, new optimizers and a new moving average.
 
         Args:
-            phase: its configuration.
-            steps: outer steps that it lasts (learning rates may fall over them).
-            background: uint8 [64, 64, 3], median of the training frames; needed where `phase.object_weight` is not 1.
-            **kwargs: for `keras.Model.compile`, such as `jit_compile`.
+            phase: the phase.
+            steps: number of outer steps in the phase, over which the learning rates may fall.
+            background: uint8 [64, 64, 3], median of the training frames; required if `phase.object_weight` is not 1.
+            **kwargs: arguments of `keras.Model.compile`, such as `jit_compile`.
 
         Raises:
-            ConfigError: where the phase wants labels of a model without.
+            ConfigError: if the phase has label losses and the model has no labels.
         """
         if max(phase.label_weight, phase.generator_label_weight) and not self.config.labels:
             raise ConfigError(
                 f"training.phases.{phase.name}.label_weight: found {phase.label_weight} (and generator_label_weight "
-                f"{phase.generator_label_weight}), expected 0 for a model that tells no labels (model.labels is 0)."
+                f"{phase.generator_label_weight}), expected 0 for a model without labels (model.labels is 0)."
             )
         optimizers = make_optimizers(phase, steps, scaled=self._scaled)
         super().compile(optimizer=optimizers.generator, **kwargs)
@@ -173,53 +193,69 @@ class StoryGAN(keras.Model):
 
     @property
     def networks(self) -> tuple[keras.Model, keras.Model, keras.Model]:
-        """Generator, image discriminator, story discriminator: the order of `Optimizers`."""
+        """The generator, the image discriminator and the story discriminator."""
         return self.generator, self.image_discriminator, self.story_discriminator
 
     @property
     def drawn_generator(self) -> StoryGenerator:
-        """What is evaluated and exported: the moving average where the phase has one, else the generator."""
+        """The generator to evaluate and export: the moving average if the phase has one, else the trained generator."""
         return self.averaged if getattr(self, "phase", PhaseConfig()).average else self.generator
 
     @property
     def _scaled(self) -> bool:
+        """Whether losses must be scaled, because gradients are computed in float16."""
         return self.image_discriminator.compute_dtype == "float16"
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
-        """The losses of the current phase, averaged over an epoch."""
+        """The running means of the losses of the current phase; empty before `compile`."""
         return list(self.trackers.values()) if hasattr(self, "trackers") else []
 
     def train_step(self, data: Data) -> dict[str, tf.Tensor]:
-        """Makes one outer step.
+        """Runs one outer step.
 
         Args:
-            data: `image` and `story`: the mini-batches of this step's updates, one for each; this replica's part.
+            data: this replica's part of the mini-batches; see `train_schedules.Data`.
 
         Returns:
-            What `reported_names` lists, averaged over the epoch so far.
+            The values that `objectives.reported_names` lists, float32 scalars averaged over the epoch so far.
         """
         SCHEDULES[self.phase.schedule](self, data)
         return {name: tracker.result() for name, tracker in self.trackers.items()}
 
     def test_step(self, data: Data) -> dict[str, tf.Tensor]:
-        """Reports the generator's losses on stories, with moving statistics and without an update."""
+        """Returns the generator's KL and pixel losses in inference mode, without an update.
+
+        Args:
+            data: this replica's part of the mini-batches; those under `story` are used.
+
+        Returns:
+            `kl`, `l1` and `l2`, float32 scalars averaged over the evaluation so far.
+        """
         for batch in data["story"]:
             output = self.generator(batch["vectors"], training=False, seed=batch["seed"])
             self.report(picture_objective(self.phase, self.background, output, to_float(batch["images"])))
         return {name: self.trackers[name].result() for name in PICTURE_LOSSES}
 
     def report(self, objective: Objective) -> tf.Tensor:
-        """Keeps what there is to report, and returns the loss, averaged over the global batch, a scalar.
+        """Adds the reports of an objective to the running means and returns its loss.
 
-        Replicas' gradients are summed.
+        Returns:
+            float32 scalar: this replica's share of the mean over the global batch. The gradients of all replicas are
+            summed.
         """
         for name, values in objective.reports.items():
             self.trackers[name].update_state(values)
         return tf.reduce_mean(objective.loss) / tf.distribute.get_strategy().num_replicas_in_sync
 
     def update_network(self, tape: tf.GradientTape, loss: tf.Tensor, name: str) -> None:
-        """Updates one network, called by its name, with its optimizer."""
+        """Updates the weights of a network by one optimizer step, and the moving average if it is the generator.
+
+        Args:
+            tape: the tape that recorded `loss`.
+            loss: float32 scalar, see `report`.
+            name: attribute name of the network: `generator`, `image_discriminator` or `story_discriminator`.
+        """
         variables = getattr(self, name).trainable_variables
         optimizer = getattr(self.optimizers, name)
         if self._scaled:
@@ -233,10 +269,10 @@ class StoryGAN(keras.Model):
             update_average(self.averaged, self.generator, self.phase.average, optimizer.iterations - 1)
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the configuration as plain values."""
+        """Returns the arguments of `__init__`, the configuration as a dictionary of plain values."""
         return {"config": dataclasses.asdict(self.config), "name": self.name}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> StoryGAN:
-        """Builds a StoryGAN from what `get_config` gave."""
+        """Returns a new StoryGAN from the output of `get_config`."""
         return cls(from_dict(StoryGANConfig, config["config"]), name=config["name"])

@@ -1,4 +1,4 @@
-"""A training from records to export: the same in the pipeline and in `storygan train`, on one worker or many."""
+"""The whole training from records to export, as the pipeline and `storygan train` run it, on one worker or several."""
 
 from __future__ import annotations
 
@@ -19,16 +19,15 @@ from storygan_tf.export.signatures import export_storygan, model_info
 from storygan_tf.export.weight_io import assign_weights, weights_of
 from storygan_tf.models.story_generator import StoryGenerator
 from storygan_tf.text.tokenization import words
-from storygan_tf.training.distribution import is_chief, make_strategy, raise_worker_lost
-from storygan_tf.training.step_function import any_worker
+from storygan_tf.training.distribution import any_worker, is_chief, make_strategy, raise_worker_lost
 from storygan_tf.training.trainer import Trainer
 from storygan_tf.training.warm_start import InitialModel
 
 EXAMPLE_STORIES = 3
-"""Test stories that an export offers to draw."""
+"""Number of test stories whose sentences an export contains as examples."""
 
 ENDED = "ended.json"
-"""In a working folder: that training and export are done, and the name of the export's folder."""
+"""Name of the file in a working directory that marks a completed training and names its export."""
 
 
 def train_and_export(
@@ -43,50 +42,51 @@ def train_and_export(
     initial: InitialModel | None = None,
     strategy: tf.distribute.Strategy | None = None,
 ) -> None:
-    """Trains a StoryGAN on records, or goes on with it, and exports its generator.
+    """Trains a StoryGAN on records, or resumes its training, and exports its generator.
 
-    With several workers all of them call this with the same arguments; the chief alone writes, and the others return
-    when it has. Signals are handled while it trains: see `Trainer.run`.
+    With several workers, all of them call this with the same arguments. Only the chief writes; the others return after
+    it has written. See `Trainer.run` for the handling of signals.
 
     Args:
         settings: `preset`, `model`, `training`, `data.encoder` and `data.max_sentence_length` are used.
         train_files: gzipped TFRecords of the training stories, as Transform writes them.
-        test_files: of the test stories, which are drawn now and then.
-        vectorizer: called once the training has ended, by the chief alone; gives what the export takes along to make
-            vectors of sentences: a loaded SavedModel, strings [n] -> float32 [n, sentence_size]. None exports nothing.
-        work_dir: for what the training resumes from, its history and logs; a folder for these settings and records
-            alone, shared between workers.
+        test_files: gzipped TFRecords of the test stories, some of which are drawn after each epoch.
+        vectorizer: function that loads the vectorizer to include in the export: a SavedModel, strings [n] -> float32
+            [n, sentence_size]. The chief calls it after the training. None for no export.
+        work_dir: working directory for checkpoints, history and logs, shared by all workers. It must belong to these
+            settings and records alone.
         serving_dir: the version directory to export to.
-        label_names: names of the stories' labels, for the export to tell.
-        initial: the model to start from; None for a fresh start.
-        strategy: by default what `training.strategy` names.
+        label_names: names of the stories' labels, which the export reports.
+        initial: the model to start from; None to start with random weights.
+        strategy: by default the one that `training.strategy` names.
 
     Raises:
-        ConfigError: for settings that do not fit together, the devices or the initial model.
-        DataError: for records that cannot be used.
-        ModelError: where the initial model cannot be used, or the export cannot be written.
+        ConfigError: if the settings contradict each other, the devices or the initial model.
+        DataError: if the records cannot be used.
+        ModelError: if the initial model cannot be used, or the export cannot be written.
         TrainingInterruptedError: after SIGTERM or SIGINT, once the training is saved.
-        WorkerLostError: where another worker is gone.
-        TrainingError: see `Trainer.run`; and where workers were not given the same.
+        WorkerLostError: if another worker ended or does not answer.
+        TrainingError: if `Trainer.run` raises it, or workers were given different settings or stories.
     """
     strategy = strategy or make_strategy(settings.training.strategy)
     ended = work_dir / ENDED
     with raise_worker_lost(strategy):
         train = read_stories(train_files, settings.model)
-        shown = settings.training.storyboard_stories
-        tests = read_stories(test_files, settings.model, limit=max(EXAMPLE_STORIES, shown))
+        board_count = settings.training.storyboard_stories
+        tests = read_stories(test_files, settings.model, limit=max(EXAMPLE_STORIES, board_count))
         _check_same(strategy, settings, train)
         if initial:
             initial.check(settings, label_names)
             initial.check_vectors(train)
-        first = initial.apply if initial else None
-        gan = Trainer(settings, train, tests.first(shown), work_dir, initial=first, strategy=strategy).run()
+        set_weights = initial.apply if initial else None
+        boards = tests.first(board_count)
+        gan = Trainer(settings, train, boards, work_dir, initial=set_weights, strategy=strategy).run()
         generator = undistributed(gan.drawn_generator)
         if is_chief(strategy):
             ended.unlink(missing_ok=True)
             if vectorizer:
-                told = initial.lineage_entry() if initial else None
-                info = model_info(settings, tests.sentences[:EXAMPLE_STORIES], known_words(train), label_names, told)
+                entry = initial.lineage_entry() if initial else None
+                info = model_info(settings, tests.sentences[:EXAMPLE_STORIES], known_words(train), label_names, entry)
                 export_storygan(generator, vectorizer(), info, serving_dir, settings.data.max_sentence_length)
             name = Path(serving_dir).name if vectorizer else ""
             write_atomically(ended, json.dumps({"export": name}).encode())
@@ -94,21 +94,28 @@ def train_and_export(
 
 
 def read_completion(work_dir: Path) -> str | None:
-    """Returns the name of the folder that a training was exported to, empty where to none; None before it has ended."""
+    """Returns the name of the version directory that a completed training was exported to.
+
+    Args:
+        work_dir: the working directory.
+
+    Returns:
+        The name; empty for a training without export, None for a training that is not completed.
+    """
     with contextlib.suppress(OSError, ValueError, KeyError):
         return str(json.loads((work_dir / ENDED).read_text())["export"])
     return None
 
 
 def known_words(stories: Stories) -> list[str]:
-    """Returns the words of the stories' sentences, sorted."""
+    """Returns the distinct words of all sentences, sorted."""
     return sorted({word for story in stories.sentences for sentence in story for word in words(sentence)})
 
 
 def undistributed(generator: StoryGenerator) -> StoryGenerator:
-    """Returns a generator of the same weights that computes in float32 and belongs to no strategy.
+    """Returns a copy of a generator that computes in float32 and does not belong to a strategy.
 
-    All workers must call it together: reading statistics takes all of them.
+    All workers must call it at the same point, because reading moving statistics takes all of them.
     """
     weights = weights_of(generator)
     copy = StoryGenerator(generator.config, name=generator.name)
@@ -118,13 +125,17 @@ def undistributed(generator: StoryGenerator) -> StoryGenerator:
 
 
 def _check_same(strategy: tf.distribute.Strategy, settings: Settings, stories: Stories) -> None:
-    """Waits for all workers, and makes sure that they train the same: else they would wait for each other forever."""
+    """Waits for all workers and checks that they train on the same: otherwise they would wait for each other forever.
+
+    Raises:
+        TrainingError: if workers have different settings or stories.
+    """
     digest = hashlib.sha256(settings.to_json("model", "training").encode())
     digest.update("\n".join(stories.ids).encode())
     digest.update(stories.vectors.tobytes())
-    ones = np.unpackbits(np.frombuffer(digest.digest()[:8], np.uint8)).astype(bool)
-    seen = np.array(any_worker(strategy, [*ones, *~ones])).reshape(2, -1)
-    if seen.all(axis=0).any():
+    bits = np.unpackbits(np.frombuffer(digest.digest()[:8], np.uint8)).astype(bool)
+    set_anywhere, unset_anywhere = np.array(any_worker(strategy, [*bits, *~bits])).reshape(2, -1)
+    if (set_anywhere & unset_anywhere).any():
         raise TrainingError(
             "workers were given different settings or stories, expected the same. Start all of them with the same "
             "command, on the same files."
@@ -132,7 +143,11 @@ def _check_same(strategy: tf.distribute.Strategy, settings: Settings, stories: S
 
 
 def _wait_for_chief(strategy: tf.distribute.Strategy, ended: Path) -> None:
-    """Returns when the chief has exported, whoever ends first; the chief does not depend on the others any more."""
+    """Waits until the chief has written `ended`. An error of a worker that has ended already is ignored.
+
+    Raises:
+        tf.errors.OpError: on a worker, if the chief ended before it has written `ended`.
+    """
     try:
         any_worker(strategy, [False])
     except tf.errors.OpError:

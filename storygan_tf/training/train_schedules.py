@@ -1,80 +1,109 @@
-"""The updates that an outer step of each schedule is made of.
+"""The training schedules: which updates an outer step consists of.
 
-Passes of a `joint` step with g generator updates, beside their gradients: g of the generator (the first serves the
-discriminators' update, too); of each discriminator 2 for its own update, on true and on drawn frames, and g on drawn
-ones for the generator's; with feature matching 1 more of the image discriminator's trunk on true frames. Drawn frames
-pass again after the discriminators' update because the weights have changed. Mismatched pairs, labels and feature
-matching share the trunk's maps.
+A `joint` step with g generator updates runs these forward passes:
+
+- g passes of the generator. The first also serves the update of the discriminators.
+- 2 passes of each discriminator for its own update, on real and on generated frames.
+- g passes of each discriminator on generated frames for the updates of the generator. Generated frames pass again after
+  the update of the discriminators because the weights have changed.
+- With feature matching, 1 more pass of the image discriminator's trunk on real frames.
+
+Mismatched pairs, labels and feature matching share the feature maps of the trunk.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import tensorflow as tf
 
-from storygan_tf.config.schema import IMAGE_SIZE
+from storygan_tf.config.schema import IMAGE_SIZE, PhaseConfig, StoryGANConfig
 from storygan_tf.data.batch_types import Batch, to_float
-from storygan_tf.models.discriminators import normalise_kernels
-from storygan_tf.models.story_generator import Context, GeneratorOutput
+from storygan_tf.models.image_discriminator import ImageDiscriminator
+from storygan_tf.models.layers.spectral_conv import normalise_kernels
+from storygan_tf.models.story_discriminator import StoryDiscriminator
+from storygan_tf.models.story_generator import Context, GeneratorOutput, StoryGenerator
 from storygan_tf.training import objectives
-from storygan_tf.training.objectives import SingleFrames, StoryFrames
-
-if TYPE_CHECKING:
-    from storygan_tf.training.storygan import StoryGAN
+from storygan_tf.training.objectives import Objective, SingleFrames, StoryFrames
 
 Data = Mapping[str, tuple[Batch, ...]]
-"""`image` and `story`: the mini-batches of an outer step, one for each update; this replica's part."""
+"""The mini-batches of an outer step under the keys `image` and `story`, one for each update; this replica's part."""
 
 
-def pixel_step(gan: StoryGAN, data: Data) -> None:
-    """Updates the generator alone, by pixel losses and KL."""
+class TrainableGAN(Protocol):
+    """What the schedules need of a model; `StoryGAN` provides it once it is compiled for a phase.
+
+    Attributes:
+        config: sizes of the networks.
+        phase: the current phase.
+        generator: the generator.
+        image_discriminator: the image discriminator.
+        story_discriminator: the story discriminator.
+        background: float32 [64, 64, 3] in [-1, 1], median of the training frames; NaN if it was not set.
+    """
+
+    config: StoryGANConfig
+    phase: PhaseConfig
+    generator: StoryGenerator
+    image_discriminator: ImageDiscriminator
+    story_discriminator: StoryDiscriminator
+    background: tf.Variable
+
+    def report(self, objective: Objective) -> tf.Tensor:
+        """Records the reports of an objective and returns its loss for this replica, a float32 scalar."""
+
+    def update_network(self, tape: tf.GradientTape, loss: tf.Tensor, name: str) -> None:
+        """Updates the weights of the network of this attribute name by one optimizer step on `loss`."""
+
+
+def pixel_step(gan: TrainableGAN, data: Data) -> None:
+    """Updates the generator on the pixel losses and KL, once for each story mini-batch."""
     for batch in data["story"]:
         pixel_update(gan, batch)
 
 
-def algorithm1_step(gan: StoryGAN, data: Data) -> None:
-    """Makes the image updates, then the story updates, of the paper's Algorithm 1."""
+def algorithm1_step(gan: TrainableGAN, data: Data) -> None:
+    """Runs the image updates, then the story updates, of the paper's Algorithm 1."""
     for batch in data["image"]:
         image_update(gan, batch)
     for batch in data["story"]:
         story_update(gan, batch)
 
 
-def joint_step(gan: StoryGAN, data: Data) -> None:
-    """Updates both discriminators once, then the generator `generator_steps` times on all terms together.
+def joint_step(gan: TrainableGAN, data: Data) -> None:
+    """Updates both discriminators once, then the generator `generator_steps` times on the sum of all its losses.
 
-    Each of the generator's updates has noise of its own.
+    Each update of the generator draws with different noise.
     """
-    (image,), (story,) = data["image"], data["story"]
+    (image_batch,), (story_batch,) = data["image"], data["story"]
     real_maps: Sequence[tf.Tensor] = ()
     for number in range(gan.phase.generator_steps):
         with tf.GradientTape() as tape:
-            frames, tales, output = _draw_together(gan, image, story, number)
+            frames, stories, output = _generate_both(gan, image_batch, story_batch, number)
             if number == 0:
                 with tape.stop_recording():
                     update_image_discriminator(gan, frames)
-                    update_story_discriminator(gan, tales)
+                    update_story_discriminator(gan, stories)
                     real_maps = _real_maps(gan, frames)
-            loss = _image_loss(gan, frames, real_maps) + _story_loss(gan, tales, output, story)
+            loss = _image_loss(gan, frames, real_maps) + _story_loss(gan, stories, output, story_batch)
         gan.update_network(tape, loss, "generator")
 
 
-def pixel_update(gan: StoryGAN, batch: Batch) -> None:
-    """Updates the generator by pixel losses and KL."""
+def pixel_update(gan: TrainableGAN, batch: Batch) -> None:
+    """Updates the generator on the pixel losses and KL of one mini-batch."""
     with tf.GradientTape() as tape:
         output = gan.generator(batch["vectors"], training=True, seed=batch["seed"])
         loss = _picture_loss(gan, output, batch)
     gan.update_network(tape, loss, "generator")
 
 
-def image_update(gan: StoryGAN, batch: Batch) -> None:
-    """Updates the image discriminator, then the generator, on one frame a story: the others are not drawn."""
+def image_update(gan: TrainableGAN, batch: Batch) -> None:
+    """Updates the image discriminator, then the generator, on one frame of each story; only that frame is rendered."""
     with tf.GradientTape() as tape:
         context = gan.generator.encode(batch["vectors"], training=True, seed=batch["seed"])
-        fake = gan.generator.image_generator(_drawn_frame(context.gists, batch), training=True)
-        frames = _frames(fake, context.h0, batch)
+        fake = gan.generator.image_generator(_select_frame(context.gists, batch), training=True)
+        frames = _single_frames(fake, context.h0, batch)
         with tape.stop_recording():
             update_image_discriminator(gan, frames)
             real_maps = _real_maps(gan, frames)
@@ -82,19 +111,19 @@ def image_update(gan: StoryGAN, batch: Batch) -> None:
     gan.update_network(tape, loss, "generator")
 
 
-def story_update(gan: StoryGAN, batch: Batch) -> None:
-    """Updates the story discriminator, then the generator, on whole stories; KL and pixel losses belong here."""
+def story_update(gan: TrainableGAN, batch: Batch) -> None:
+    """Updates the story discriminator, then the generator, on whole stories; includes KL and the pixel losses."""
     with tf.GradientTape() as tape:
         output = gan.generator(batch["vectors"], training=True, seed=batch["seed"])
-        tales = _tales(output.images, batch)
+        stories = _story_frames(output.images, batch)
         with tape.stop_recording():
-            update_story_discriminator(gan, tales)
-        loss = _story_loss(gan, tales, output, batch)
+            update_story_discriminator(gan, stories)
+        loss = _story_loss(gan, stories, output, batch)
     gan.update_network(tape, loss, "generator")
 
 
-def update_image_discriminator(gan: StoryGAN, frames: SingleFrames) -> None:
-    """Updates the image discriminator; nothing goes back to `frames`."""
+def update_image_discriminator(gan: TrainableGAN, frames: SingleFrames) -> None:
+    """Updates the image discriminator; no gradient flows back to `frames`."""
     with tf.GradientTape() as tape:
         network = gan.image_discriminator
         loss = gan.report(objectives.image_discriminator_objective(network, gan.phase, gan.config.frames, frames))
@@ -102,69 +131,88 @@ def update_image_discriminator(gan: StoryGAN, frames: SingleFrames) -> None:
     normalise_kernels(network)
 
 
-def update_story_discriminator(gan: StoryGAN, tales: StoryFrames) -> None:
-    """Updates the story discriminator; nothing goes back to `tales`."""
+def update_story_discriminator(gan: TrainableGAN, stories: StoryFrames) -> None:
+    """Updates the story discriminator; no gradient flows back to `stories`."""
     with tf.GradientTape() as tape:
-        loss = gan.report(objectives.story_discriminator_objective(gan.story_discriminator, gan.phase, tales))
+        loss = gan.report(objectives.story_discriminator_objective(gan.story_discriminator, gan.phase, stories))
     gan.update_network(tape, loss, "story_discriminator")
     normalise_kernels(gan.story_discriminator)
 
 
-def _draw_together(
-    gan: StoryGAN, image: Batch, story: Batch, number: int
+def _generate_both(
+    gan: TrainableGAN, image_batch: Batch, story_batch: Batch, number: int
 ) -> tuple[SingleFrames, StoryFrames, GeneratorOutput]:
-    """Draws one frame of each story of `image` and all of each of `story` in one pass; `number` makes other noise."""
-    vectors = tf.concat([image["vectors"], story["vectors"]], axis=0)
-    seeds = tf.concat([image["seed"], story["seed"]], axis=0) + number
+    """Generates the frames of both mini-batches in one pass of the generator.
+
+    Args:
+        gan: the model.
+        image_batch: stories of which one frame each is rendered.
+        story_batch: stories of which all frames are rendered.
+        number: is added to the seeds, so that each update of the generator has different noise.
+
+    Returns:
+        The single frames of `image_batch`, the stories of `story_batch`, and the generator's output for `story_batch`.
+    """
+    vectors = tf.concat([image_batch["vectors"], story_batch["vectors"]], axis=0)
+    seeds = tf.concat([image_batch["seed"], story_batch["seed"]], axis=0) + number
     context = gan.generator.encode(vectors, training=True, seed=seeds)
-    count = tf.shape(image["vectors"])[0]
+    count = tf.shape(image_batch["vectors"])[0]
     single, whole = Context(*(part[:count] for part in context)), Context(*(part[count:] for part in context))
-    gists = [_drawn_frame(single.gists, image), tf.reshape(whole.gists, [-1, gan.config.context_size])]
-    drawn = gan.generator.image_generator(tf.concat(gists, axis=0), training=True)
-    images = tf.reshape(drawn[count:], [-1, gan.config.frames, IMAGE_SIZE, IMAGE_SIZE, 3])
+    gists = [_select_frame(single.gists, image_batch), tf.reshape(whole.gists, [-1, gan.config.context_size])]
+    rendered = gan.generator.image_generator(tf.concat(gists, axis=0), training=True)
+    images = tf.reshape(rendered[count:], [-1, gan.config.frames, IMAGE_SIZE, IMAGE_SIZE, 3])
     output = GeneratorOutput(images, whole.mu, whole.log_var, whole.h0)
-    return _frames(drawn[:count], single.h0, image), _tales(images, story), output
+    return _single_frames(rendered[:count], single.h0, image_batch), _story_frames(images, story_batch), output
 
 
-def _drawn_frame(values: tf.Tensor, batch: Batch) -> tf.Tensor:
-    """Returns what belongs to the frame that an image update looks at: [batch, frames, ...] -> [batch, ...]."""
+def _select_frame(values: tf.Tensor, batch: Batch) -> tf.Tensor:
+    """Returns the values of each story's selected frame, `batch["frame"]`: [batch, frames, ...] -> [batch, ...]."""
     return tf.gather(values, batch["frame"], batch_dims=1)
 
 
-def _frames(fake: tf.Tensor, h0: tf.Tensor, batch: Batch) -> SingleFrames:
-    """Returns the true and the drawn frame of each story."""
+def _single_frames(fake: tf.Tensor, h0: tf.Tensor, batch: Batch) -> SingleFrames:
+    """Returns the selected real frame of each story together with the generated one.
+
+    Args:
+        fake: float32 [batch, 64, 64, 3] in [-1, 1], generated frames.
+        h0: float32 [batch, context_size].
+        batch: the stories.
+    """
     return SingleFrames(
-        real=to_float(_drawn_frame(batch["images"], batch)),
+        real=to_float(_select_frame(batch["images"], batch)),
         fake=fake,
-        sentences=_drawn_frame(batch["vectors"], batch),
+        sentences=_select_frame(batch["vectors"], batch),
         h0=h0,
-        labels=_drawn_frame(batch["labels"], batch),
+        labels=_select_frame(batch["labels"], batch),
     )
 
 
-def _tales(fake: tf.Tensor, batch: Batch) -> StoryFrames:
-    """Returns the stories, true and drawn."""
+def _story_frames(fake: tf.Tensor, batch: Batch) -> StoryFrames:
+    """Returns real stories together with generated ones, `fake` float32 [batch, frames, 64, 64, 3] in [-1, 1]."""
     return StoryFrames(to_float(batch["images"]), fake, batch["vectors"])
 
 
-def _real_maps(gan: StoryGAN, frames: SingleFrames) -> Sequence[tf.Tensor]:
-    """Returns the trunk's maps of the true frames, where there is feature matching."""
+def _real_maps(gan: TrainableGAN, frames: SingleFrames) -> Sequence[tf.Tensor]:
+    """Returns the trunk's four feature maps of the real frames, or none if the phase has no feature matching."""
     return gan.image_discriminator.trunk(frames.real, training=True) if gan.phase.feature_matching_weight else ()
 
 
-def _image_loss(gan: StoryGAN, frames: SingleFrames, real_maps: Sequence[tf.Tensor]) -> tf.Tensor:
+def _image_loss(gan: TrainableGAN, frames: SingleFrames, real_maps: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Returns the generator's loss on single frames, a float32 scalar."""
     network, count = gan.image_discriminator, gan.config.frames
     return gan.report(objectives.image_generator_objective(network, gan.phase, count, frames, real_maps))
 
 
-def _story_loss(gan: StoryGAN, tales: StoryFrames, output: GeneratorOutput, batch: Batch) -> tf.Tensor:
-    adversarial = objectives.story_generator_objective(gan.story_discriminator, gan.phase, tales)
+def _story_loss(gan: TrainableGAN, stories: StoryFrames, output: GeneratorOutput, batch: Batch) -> tf.Tensor:
+    """Returns the generator's loss on whole stories, with KL and the pixel losses, a float32 scalar."""
+    adversarial = objectives.story_generator_objective(gan.story_discriminator, gan.phase, stories)
     return gan.report(adversarial) + _picture_loss(gan, output, batch)
 
 
-def _picture_loss(gan: StoryGAN, output: GeneratorOutput, batch: Batch) -> tf.Tensor:
+def _picture_loss(gan: TrainableGAN, output: GeneratorOutput, batch: Batch) -> tf.Tensor:
+    """Returns KL and the pixel losses, weighted and summed, a float32 scalar."""
     return gan.report(objectives.picture_objective(gan.phase, gan.background, output, to_float(batch["images"])))
 
 
 SCHEDULES = {"pixel": pixel_step, "algorithm1": algorithm1_step, "joint": joint_step}
-"""What an outer step of each schedule does."""
+"""The function of an outer step for each value of `PhaseConfig.schedule`."""

@@ -1,12 +1,12 @@
-"""Fits a StoryGAN on stories, phase by phase: checkpoints, resume, divergence, logs.
+"""Trains a StoryGAN phase by phase, with checkpoints, resumption, rollbacks after divergence, and logs.
 
-Everything that a training leaves stands in its working folder: `checkpoints/`, `tensorboard/` and `history.json`. The
-same call on the same folder goes on from the last whole checkpoint, which also holds the optimizers, the averages of
-the epoch's losses and the place in the data: on one CPU device it ends with the weights of a training that was never
-interrupted, bit for bit.
+A training writes to its working directory only: `checkpoints/`, `tensorboard/` and `history.json`. The same call on the
+same directory continues from the newest undamaged checkpoint, which also holds the optimizers, the running means of the
+epoch's losses and the position in the data. On one CPU device the resumed training ends with the weights of an
+uninterrupted one, bit for bit.
 
-A training that diverges goes back to the end of the epoch before. From there it takes half the learning rates, to the
-end of the phase, and data that it has not seen yet: with the same data a CPU would repeat the divergence.
+A training that diverges returns to the end of the previous epoch. It continues with half the learning rates, to the
+end of the phase, and with data that it has not used yet: with the same data a CPU would repeat the divergence.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from storygan_tf.common.errors import TrainingError
+from storygan_tf.common.errors import ConfigError, TrainingError
 from storygan_tf.common.progress import progress
 from storygan_tf.config.schema import PhaseConfig, Settings, TrainConfig
 from storygan_tf.data.background import median_background
@@ -35,20 +35,17 @@ from storygan_tf.training.callbacks.interruption import StopOnSignal, TrainingIn
 from storygan_tf.training.callbacks.training_log import TENSORBOARD, TrainingLog, describe
 from storygan_tf.training.checkpoints import Checkpoint, TrainingCheckpoints
 from storygan_tf.training.distribution import (
+    any_worker,
+    check_devices,
+    check_same_on_workers,
     is_chief,
     local_replica_ids,
     make_strategy,
+    precision,
     raise_worker_lost,
     worker_directory,
 )
-from storygan_tf.training.step_function import (
-    any_worker,
-    check_same_on_workers,
-    check_settings,
-    make_step,
-    precision,
-    sums_of_weights,
-)
+from storygan_tf.training.step_function import make_step
 from storygan_tf.training.storygan import StoryGAN, to_uint8
 from storygan_tf.training.training_state import (
     HISTORY,
@@ -63,33 +60,55 @@ from storygan_tf.training.training_state import (
 __all__ = ["HISTORY", "TENSORBOARD", "Trainer", "TrainingInterruptedError", "draw_stories", "read_history"]
 
 CHECKPOINTS = "checkpoints"
+"""Name of the directory of the checkpoints in a working directory."""
 
 SAVE_SECONDS = 600.0
-"""A checkpoint is also saved within an epoch where the last one is older than this."""
+"""Age of the last checkpoint, in seconds, at which another one is saved within an epoch."""
 
-_CHECK_STEPS = 20
-"""So often it is looked whether losses are finite; on a GPU each look waits for the work that is under way."""
+_STEPS_BETWEEN_CHECKS = 20
+"""Steps between two checks that losses are finite. On a GPU each check waits for the steps that are being computed."""
 
 
 def steps_per_epoch(training: TrainConfig, phase: PhaseConfig, stories: int) -> int:
-    """Returns the outer steps of an epoch: as configured, or one pass over `stories`."""
+    """Returns the number of outer steps in an epoch: `training.steps_per_epoch`, by default one pass over the stories.
+
+    Args:
+        training: the training configuration.
+        phase: the phase.
+        stories: number of training stories.
+    """
     return training.steps_per_epoch or max(1, math.ceil(stories / phase.story_batch))
 
 
+def check_label_weights(settings: Settings) -> None:
+    """Checks all phases before the first one starts: the last one may start hours later.
+
+    Raises:
+        ConfigError: if a phase has label losses and the model has no labels.
+    """
+    for phase in settings.training.phases:
+        for name in ("label_weight", "generator_label_weight"):
+            if getattr(phase, name) and not settings.model.labels:
+                raise ConfigError(
+                    f"training.phases.{phase.name}.{name}: found {getattr(phase, name)} with model.labels=0, expected "
+                    "a model with labels. Set model.labels to their number, or the weight to 0."
+                )
+
+
 class Trainer:
-    """Trains one StoryGAN by its settings.
+    """Trains one StoryGAN according to its settings.
 
     Args:
         settings: `model` and `training` are used.
-        train: stories to train on.
-        boards: test stories that are drawn after each epoch.
-        work_dir: working folder, shared by all workers; made where it is not there.
-        initial: called with a fresh model where there is no checkpoint yet, to give it weights.
-        strategy: by default, what `training.strategy` names.
+        train: the training stories.
+        boards: test stories that are drawn after each epoch; may be empty.
+        work_dir: working directory, shared by all workers; created if it does not exist.
+        initial: function that sets the weights of a new model; called if there is no checkpoint yet.
+        strategy: by default the one that `training.strategy` names.
         save_seconds: see `SAVE_SECONDS`.
 
     Raises:
-        ConfigError: for settings that do not fit together or the devices.
+        ConfigError: if the settings contradict each other or do not fit the devices.
     """
 
     def __init__(
@@ -107,8 +126,9 @@ class Trainer:
         self.train_stories = train
         self.boards = boards
         self.strategy = strategy or make_strategy(settings.training.strategy)
-        check_settings(settings, self.strategy)
-        # Every worker saves, as reading variables takes all of them; only the chief's files count.
+        check_label_weights(settings)
+        check_devices(settings, self.strategy)
+        # Every worker saves, because reading variables takes all of them. Only the chief's files are kept.
         self.own_dir = worker_directory(self.strategy, work_dir)
         self.checkpoints = TrainingCheckpoints(work_dir / CHECKPOINTS, self.own_dir / CHECKPOINTS)
         self.log = TrainingLog(self.own_dir, boards)
@@ -121,32 +141,32 @@ class Trainer:
             self.gan = StoryGAN(settings.model)
 
     def run(self, on_epoch: Callable[[int], None] | None = None) -> StoryGAN:
-        """Trains to the end of the last phase, from the last checkpoint where there is one.
+        """Trains to the end of the last phase, starting at the newest checkpoint if there is one.
 
         Args:
-            on_epoch: called with the number of epochs done after each one's checkpoint.
+            on_epoch: called after the checkpoint of each epoch with the number of completed epochs.
 
         Returns:
             The trained model.
 
         Raises:
-            TrainingInterruptedError: after SIGTERM or SIGINT, once the step is finished and saved.
-            TrainingError: where the training diverges again after the last rollback, or a checkpoint cannot be written
-                or used.
+            TrainingInterruptedError: after SIGTERM or SIGINT, once the current step is completed and saved.
+            TrainingError: if the training diverges and no rollback is left, or a checkpoint cannot be written or used.
+            WorkerLostError: if another worker ended.
         """
         phases = self.settings.training.active_phases
         with contextlib.ExitStack() as stack:
             stop = stack.enter_context(StopOnSignal())
             stack.enter_context(raise_worker_lost(self.strategy))
-            self._begin()
+            self._start()
             advance = stack.enter_context(self._progress())
             while self.state.phase < len(phases):
-                done = len(self.state.history)
-                trouble = self._train_epoch(stop) or self._end_epoch()
-                if trouble:
-                    self._roll_back(trouble)
-                advance(len(self.state.history) - done, describe(self.state.history))
-                if on_epoch and not trouble:
+                epochs_before = len(self.state.history)
+                diverged = self._train_epoch(stop) or self._end_epoch()
+                if diverged:
+                    self._roll_back(diverged)
+                advance(len(self.state.history) - epochs_before, describe(self.state.history))
+                if on_epoch and not diverged:
                     on_epoch(len(self.state.history))
                 if any_worker(self.strategy, [bool(stop.signal)])[0]:
                     raise self._interrupted(stop)
@@ -154,6 +174,7 @@ class Trainer:
 
     @contextlib.contextmanager
     def _progress(self) -> Iterator[Callable[[int, str], None]]:
+        """Yields a function that advances the progress bar by a number of epochs; only the chief shows one."""
         total = sum(phase.epochs for phase in self.settings.training.active_phases)
         if is_chief(self.strategy):
             with progress("training", total, unit="epoch", done=len(self.state.history)) as advance:
@@ -161,22 +182,23 @@ class Trainer:
         else:
             yield lambda parts, note: None
 
-    # Where it stands
+    # Position
 
     def _phase(self) -> PhaseConfig:
-        """Returns the phase that comes next, or the last one, at the learning rates that rollbacks have left it."""
+        """Returns the current phase, or the last one after its end, with learning rates reduced by its rollbacks."""
         phases = self.settings.training.active_phases
-        return self.state.slowed(phases[min(self.state.phase, len(phases) - 1)])
+        return self.state.with_reduced_rates(phases[min(self.state.phase, len(phases) - 1)])
 
     def _steps(self) -> int:
+        """Returns the number of outer steps in an epoch of the current phase."""
         return steps_per_epoch(self.settings.training, self._phase(), len(self.train_stories.ids))
 
-    def _begin(self) -> None:
-        """Takes up the newest checkpoint, or makes the first."""
-        found = self.checkpoints.newest()
-        check_same_on_workers(self.strategy, "checkpoints", int(found.path.name) if found else 0)
-        if found:
-            self._restore(found)
+    def _start(self) -> None:
+        """Restores the newest checkpoint, or saves the first one of a new model."""
+        checkpoint = self.checkpoints.newest()
+        check_same_on_workers(self.strategy, "checkpoints", int(checkpoint.path.name) if checkpoint else 0)
+        if checkpoint:
+            self._restore(checkpoint)
         else:
             if self.initial:
                 with self.strategy.scope():
@@ -186,23 +208,23 @@ class Trainer:
         self.log.write_history(self.state.history)
 
     def _compile(self) -> None:
-        """Makes the optimizers and the step of the phase that comes next."""
+        """Creates the optimizers and the step function of the current phase."""
         phase, xla = self._phase(), self.settings.training.xla
         with self.strategy.scope():
             self.gan.compile(phase, phase.epochs * self._steps(), self.background, jit_compile=xla)
         self._step = make_step(self.gan, self.strategy, xla=xla)
         self._has_graph = False
 
-    def _restore(self, found: Checkpoint, rollbacks: list[Rollback] | None = None) -> None:
-        """Goes back to a checkpoint, with its own rollbacks or the given ones."""
-        self.state = TrainingState.from_json(found.state)
+    def _restore(self, checkpoint: Checkpoint, rollbacks: list[Rollback] | None = None) -> None:
+        """Restores the model and the state from a checkpoint, with other rollbacks than its own if they are given."""
+        self.state = TrainingState.from_json(checkpoint.state)
         if rollbacks is not None:
             self.state.rollbacks = rollbacks
         self._compile()
         phase = self._phase()
         with self.strategy.scope():
-            self.checkpoints.restore(self.gan, found.path)
-            if phase.decay == "constant":  # Then rates are variables, and those of the checkpoint.
+            self.checkpoints.restore(self.gan, checkpoint.path)
+            if phase.decay == "constant":  # Constant rates are variables, which the checkpoint has overwritten.
                 for optimizer, rate in zip(self.gan.optimizers, _rates(phase), strict=True):
                     optimizer.learning_rate = rate
         self._saved_at = time.monotonic()
@@ -214,21 +236,21 @@ class Trainer:
     # An epoch
 
     def _train_epoch(self, stop: StopOnSignal) -> Divergence | None:
-        """Trains to the end of the epoch, or to where losses are no longer finite."""
+        """Trains to the end of the epoch; returns the divergence if losses are not finite before, else None."""
         steps = self._steps()
         if self.state.step == 0:
             self.gan.reset_metrics()
         batches = iter(self._dataset(steps))
         while self.state.step < steps:
-            trouble = self._one_step(batches, steps)
-            if trouble:
-                return trouble
+            diverged = self._train_step(batches, steps)
+            if diverged:
+                return diverged
             if self.state.step < steps:
                 self._save_within(stop)
         return None
 
     def _dataset(self, steps: int) -> Any:
-        """Returns the data of the rest of the epoch."""
+        """Returns the distributed dataset of the remaining steps of the epoch."""
         phase = self._phase()
         make = functools.partial(
             training_dataset,
@@ -243,54 +265,61 @@ class Trainer:
             lambda context: make(replica_ids=local_replica_ids(context))
         )
 
-    def _one_step(self, batches: Iterator[Any], steps: int) -> Divergence | None:
-        began = time.perf_counter()
+    def _train_step(self, batches: Iterator[Any], steps: int) -> Divergence | None:
+        """Runs one outer step; returns the divergence if losses are checked after it and not finite, else None."""
+        start = time.perf_counter()
         batch = next(batches)
-        waited = time.perf_counter() - began
+        waited = time.perf_counter() - start
         self._step(batch)
         self.state.step += 1
-        look = self.state.step % _CHECK_STEPS == 0 or self.state.step == steps
-        trouble = divergence.not_finite(self._losses()) if look else None
-        self.state.clock.add(time.perf_counter() - began, waited, timed=self._has_graph)
+        check = self.state.step % _STEPS_BETWEEN_CHECKS == 0 or self.state.step == steps
+        diverged = divergence.not_finite(self._losses()) if check else None
+        self.state.clock.add(time.perf_counter() - start, waited, timed=self._has_graph)
         self._has_graph = True
-        return trouble
+        return diverged
 
     def _losses(self) -> dict[str, float]:
-        """Returns the losses of the epoch so far."""
+        """Returns the losses by name, averaged over the epoch so far."""
         with self.strategy.scope():
             return {name: float(value) for name, value in self.gan.get_metrics_result().items()}
 
     def _save_within(self, stop: StopOnSignal) -> None:
-        """Saves where it is time to, or a signal came; what has diverged is not worth saving."""
+        """Saves within the epoch if the last checkpoint is too old or a signal was received; not if it has diverged.
+
+        Raises:
+            TrainingInterruptedError: if any worker received a signal.
+        """
         overdue = time.monotonic() - self._saved_at > self.save_seconds
         stopping, overdue = any_worker(self.strategy, [bool(stop.signal), overdue])
-        if (stopping or overdue) and not self._broken():
+        if (stopping or overdue) and not self._not_finite():
             self._save(within=True)
         if stopping:
             raise self._interrupted(stop)
 
-    def _broken(self) -> Divergence | None:
-        """Returns the trouble with losses, weights or optimizers that are not finite, or None."""
+    def _not_finite(self) -> Divergence | None:
+        """Returns the divergence if losses, weights or optimizers are not finite, else None."""
         with self.strategy.scope():
-            return divergence.not_finite(self._losses() | sums_of_weights(self.gan))
+            return divergence.not_finite(self._losses() | divergence.weight_sums(self.gan))
 
     def _interrupted(self, stop: StopOnSignal) -> TrainingInterruptedError:
+        """Returns the error that ends a training after a signal."""
         ended = self.state.phase == len(self.settings.training.active_phases)
-        return TrainingInterruptedError("the last epoch" if ended else self.state.where(self._phase()), stop.signal)
+        position = "the last epoch" if ended else self.state.describe_position(self._phase())
+        return TrainingInterruptedError(position, stop.signal)
 
     def _end_epoch(self) -> Divergence | None:
-        """Records the epoch and goes to the next one, unless the training has diverged."""
+        """Records the epoch, moves on to the next one and saves; returns the divergence instead if there is one."""
         phase, steps = self._phase(), self._steps()
         drawn = draw_stories(self.gan, self.boards.vectors) if self.boards.ids else self.boards.images
         variety = divergence.picture_variety(drawn, self.boards.images)
         entry = make_entry(self.state, phase, steps, self._losses(), variety)
-        trouble = (
-            self._broken()
+        diverged = (
+            self._not_finite()
             or divergence.certain_discriminators(entry["losses"], phase, steps)
             or divergence.mode_collapse(variety, phase, self.state.history)
         )
-        if trouble:
-            return trouble
+        if diverged:
+            return diverged
         self.log.write_epoch(len(self.state.history) + 1, entry, drawn)
         self._advance(entry, phase)
         self._save()
@@ -298,7 +327,7 @@ class Trainer:
         return None
 
     def _advance(self, entry: dict[str, Any], phase: PhaseConfig) -> None:
-        """Goes to the next epoch; where that begins a phase, to its optimizers, which the checkpoint then holds."""
+        """Moves on to the next epoch; if it begins a phase, creates its optimizers, so that checkpoints hold them."""
         state = self.state
         state.history.append(entry)
         state.epoch, state.step, state.clock = state.epoch + 1, 0, Clock()
@@ -309,47 +338,54 @@ class Trainer:
 
     # Divergence
 
-    def _roll_back(self, trouble: Divergence) -> None:
-        """Goes back to the last good checkpoint, with half the learning rates and data that comes later."""
+    def _roll_back(self, diverged: Divergence) -> None:
+        """Restores the newest checkpoint of an epoch, with half the learning rates and later data.
+
+        Raises:
+            TrainingError: if no rollback is left, or there is no checkpoint.
+        """
         phase, state = self._phase(), self.state
-        counted = state.counted(self.settings.training.active_phases)
-        found = self.checkpoints.newest_epoch() if len(counted) < self.settings.training.rollbacks else None
-        if not found:
-            raise self._diverged(trouble, phase, len(counted))
-        before = TrainingState.from_json(found.state)
-        done = state.steps_done(self._steps()) - (before.phase == state.phase) * before.steps_done(self._steps())
+        rollbacks = state.current_rollbacks(self.settings.training.active_phases)
+        checkpoint = self.checkpoints.newest_epoch() if len(rollbacks) < self.settings.training.rollbacks else None
+        if not checkpoint:
+            raise self._diverged(diverged, phase, len(rollbacks))
+        before, steps = TrainingState.from_json(checkpoint.state), self._steps()
+        skipped = state.steps_done(steps) - (before.phase == state.phase) * before.steps_done(steps)
         rates = learning_rates(self.settings.training.active_phases[state.phase])
-        entry = Rollback(phase.name, state.epoch + 1, state.step, trouble.what, done, rates)
-        self._restore(found, [*state.rollbacks, entry])
+        rollback = Rollback(phase.name, state.epoch + 1, state.step, diverged.description, skipped, rates)
+        self._restore(checkpoint, [*state.rollbacks, rollback])
         self._save()
         logging.getLogger(__name__).warning(
-            "training diverged at %s: %s. It goes on from checkpoint %s with learning rates of %g (generator) and %g "
+            "training diverged at %s: %s. It continues from checkpoint %s with learning rates of %g (generator) and %g "
             "(discriminators).",
-            state.where(phase), trouble.what, found.path, *learning_rates(self.state.slowed(phase)),
+            state.describe_position(phase), diverged.description, checkpoint.path,
+            *learning_rates(self.state.with_reduced_rates(phase)),
         )  # fmt: skip
 
-    def _diverged(self, trouble: Divergence, phase: PhaseConfig, rollbacks: int) -> TrainingError:
-        """Returns the error that ends a training which going back does not save."""
+    def _diverged(self, diverged: Divergence, phase: PhaseConfig, rollbacks: int) -> TrainingError:
+        """Returns the error that ends a training that has diverged with no rollback left."""
         generator, discriminator = learning_rates(phase)
         return TrainingError(
-            f"training diverged at {self.state.where(phase)}: {trouble.what}. It had gone back to the last good "
-            f"checkpoint {rollbacks} times (training.rollbacks is {self.settings.training.rollbacks}), each time with "
-            f"half the learning rates: {generator:g} (generator) and {discriminator:g} (discriminators) now. "
-            f"{trouble.advice.format(phase=f'training.phases.{phase.name}')}"
+            f"training diverged at {self.state.describe_position(phase)}: {diverged.description}. It had gone back to "
+            f"the last good checkpoint {rollbacks} times (training.rollbacks is {self.settings.training.rollbacks}), "
+            f"each time with half the learning rates: {generator:g} (generator) and {discriminator:g} (discriminators) "
+            f"now. {diverged.advice.format(phase=f'training.phases.{phase.name}')}"
         )
 
 
 def _rates(phase: PhaseConfig) -> tuple[float, float, float]:
-    """Returns the learning rates in the order of `Optimizers`."""
+    """Returns the learning rates of a phase in the order of `Optimizers`."""
     generator, discriminator = learning_rates(phase)
     return generator, discriminator, discriminator
 
 
 def draw_stories(gan: StoryGAN, vectors: np.ndarray) -> np.ndarray:
-    """Draws stories in inference mode, the story's position as its seed, with averaged weights where there are any.
+    """Returns generated stories, drawn in inference mode with averaged weights if the phase has them.
+
+    The seed of a story is its position in the batch.
 
     Args:
-        gan: a model.
+        gan: the model.
         vectors: float32 [batch, frames, sentence_size].
 
     Returns:

@@ -1,10 +1,10 @@
-"""A training that was asked for by `storygan train`, and where it stands.
+"""The training that `storygan train` runs, and its output directory.
 
 OUT/
     serving_model/storygan/<version>/   the exported model
-    history.json                        an entry an epoch
-    settings.json                       what it was made with
-    work/<key>/                         checkpoints, TensorBoard's curves: what a training goes on from
+    history.json                        one entry per epoch
+    settings.json                       the settings of the training
+    work/<key>/                         working directory: checkpoints to resume from, TensorBoard's event files
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from storygan_tf.training.training_state import HISTORY
 from storygan_tf.training.warm_start import InitialModel
 
 _SETTINGS = ("preset", "model", "training", "data.encoder", "data.max_sentence_length")
-"""Those that the result depends on."""
+"""The settings that the result of a training depends on."""
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainingJob:
-    """A training on prepared stories, into a folder.
+    """A training on prepared stories into an output directory.
 
     Attributes:
-        out: the folder, shared between workers.
-        settings: everything that was configured.
-        prepared: the stories.
-        initial: the model to start from; None for a fresh start.
+        out: the output directory, shared by all workers.
+        settings: the complete settings.
+        prepared: the prepared stories.
+        initial: the model to start from; None to start with random weights.
     """
 
     out: Path
@@ -49,7 +49,7 @@ class TrainingJob:
 
     @functools.cached_property
     def work_dir(self) -> Path:
-        """Named after everything that the result depends on; on which devices it is computed does not count."""
+        """The working directory, named by a hash of everything that the result depends on, except the devices."""
         training = dataclasses.replace(self.settings.training, strategy="auto")
         settings = dataclasses.replace(self.settings, training=training).to_json(*_SETTINGS)
         parts = [settings, self.prepared.fingerprint(), self.initial.fingerprint if self.initial else ""]
@@ -57,18 +57,23 @@ class TrainingJob:
 
     @property
     def model(self) -> Path | None:
-        """The version directory that it was exported to, None where it was not, or not yet."""
+        """The version directory of the exported model; None if the training has not been exported."""
         name = read_completion(self.work_dir)
         version = self.out / BASE_DIRECTORY / name if name else None
         return version if version and (version / "saved_model.pb").is_file() else None
 
     @property
     def ended(self) -> bool:
-        """Whether there is nothing left to do."""
+        """Whether the training is completed and exported, or completed and cannot be exported."""
         return self.model is not None or (read_completion(self.work_dir) == "" and not self.prepared.can_export)
 
     def run(self, strategy: tf.distribute.Strategy, vectorizer: Callable[[], tf.Module] | None) -> None:
-        """Trains, or goes on, and exports; see `train_and_export`."""
+        """Runs or resumes the training, exports the model and copies the history; see `train_and_export`.
+
+        Args:
+            strategy: the strategy to train with.
+            vectorizer: see `train_and_export`.
+        """
         train_and_export(
             self.settings,
             train_files=self.prepared.train,
@@ -85,5 +90,5 @@ class TrainingJob:
 
 
 def _new_version(base: Path) -> Path:
-    """Returns the place of a new version: named by the time, as those that the pipeline pushes, and always newer."""
+    """Returns the path of a new version: the time in seconds, as in the pipeline, and greater than all others."""
     return base / str(max(int(time.time()), int(newest_version(str(base)) or 0) + 1))

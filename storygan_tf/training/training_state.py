@@ -1,4 +1,4 @@
-"""What a training remembers beside its weights: where it stands, what happened, how fast it goes."""
+"""The state of a training in addition to its variables: its position, its rollbacks, its history and its speed."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from typing import Any
 from storygan_tf.config.schema import PhaseConfig
 
 HISTORY = "history.json"
-"""Name of the history in a working folder."""
+"""Name of the history file in a working directory."""
 
 
 @dataclasses.dataclass
 class Clock:
-    """Where the time of an epoch went, over all runs that took part in it.
+    """How long the steps of an epoch took, summed over all runs that trained a part of it.
 
     Attributes:
-        seconds: of all steps.
-        timed_steps: steps without those that made a graph, of which there is one a run.
-        timed_seconds: of these.
-        waited_seconds: of these, in which the step waited for its data. On a GPU, whose work goes on meanwhile, this is
-            more than it cost.
+        seconds: seconds of all steps.
+        timed_steps: number of steps, except the first one of each run, which builds the graph.
+        timed_seconds: seconds of the timed steps.
+        waited_seconds: seconds for which the timed steps waited for their data. A GPU computes in the meantime, so that
+            the training would be faster by less than this without the waiting.
     """
 
     seconds: float = 0.0
@@ -32,7 +32,13 @@ class Clock:
     waited_seconds: float = 0.0
 
     def add(self, seconds: float, waited: float, *, timed: bool) -> None:
-        """Adds a step and the part of it that was spent waiting for data."""
+        """Adds a step.
+
+        Args:
+            seconds: seconds of the step.
+            waited: seconds of these for which it waited for data.
+            timed: whether the step counts for the speed; false for the step that builds the graph.
+        """
         self.seconds += seconds
         if timed:
             self.timed_steps += 1
@@ -40,7 +46,11 @@ class Clock:
             self.waited_seconds += waited
 
     def speed(self, stories: int) -> dict[str, float]:
-        """Returns what an entry of the history says of speed, for steps of so many stories; nothing of no step."""
+        """Returns `stories_per_second` and `data_wait` of a history entry; an empty dictionary without timed steps.
+
+        Args:
+            stories: number of stories that a step trains on.
+        """
         if not self.timed_seconds:
             return {}
         return {
@@ -51,36 +61,50 @@ class Clock:
 
 @dataclasses.dataclass(frozen=True)
 class Rollback:
-    """One return of a training that diverged.
+    """One return of a diverged training to the checkpoint of an epoch.
 
     Attributes:
-        phase: name of the phase in which it diverged.
-        epoch: of this phase, from 1.
-        step: of this epoch, from 1.
-        what: went wrong.
-        passed_over: outer steps of data that are not shown again.
-        rates: learning rates of generator and discriminators in the configuration of that time.
+        phase: name of the phase in which the training diverged.
+        epoch: number of the epoch in this phase, from 1.
+        step: number of the outer step in this epoch, from 1.
+        description: what went wrong.
+        skipped_steps: number of outer steps whose data is not used again.
+        rates: learning rates of the generator and the discriminators in the configuration at that time.
     """
 
     phase: str
     epoch: int
     step: int
-    what: str
-    passed_over: int
+    description: str
+    skipped_steps: int
     rates: tuple[float, float]
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the rollback as plain values, with the keys of state files."""
+        return {_ROLLBACK_KEYS.get(name, name): value for name, value in dataclasses.asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Rollback:
+        """Returns the rollback of values that `to_json` returned, which may have been written to JSON and read."""
+        names = {key: name for name, key in _ROLLBACK_KEYS.items()}
+        return cls(**{names.get(key, key): value for key, value in values.items()} | {"rates": tuple(values["rates"])})
+
+
+_ROLLBACK_KEYS = {"description": "what", "skipped_steps": "passed_over"}
+"""Fields of `Rollback` whose key in a state file is another one: files of older versions must stay readable."""
 
 
 @dataclasses.dataclass
 class TrainingState:
-    """What a checkpoint holds beside variables: enough to go on as if nothing had happened.
+    """The state that a checkpoint holds in addition to variables, so that a training can continue exactly.
 
     Attributes:
-        phase: number of the phase that comes next.
-        epoch: epochs done in it.
-        step: outer steps done in its next epoch.
-        clock: of this epoch.
-        history: an entry an epoch done.
-        rollbacks: all so far.
+        phase: index of the current phase among the active phases; their number after the last one.
+        epoch: number of completed epochs of this phase.
+        step: number of completed outer steps of the current epoch.
+        clock: times of the current epoch.
+        history: one entry for each completed epoch of all phases, see `read_history`.
+        rollbacks: all rollbacks so far.
     """
 
     phase: int = 0
@@ -91,54 +115,72 @@ class TrainingState:
     rollbacks: list[Rollback] = dataclasses.field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
-        """Returns plain values."""
-        return dataclasses.asdict(self)
+        """Returns the state as plain values that JSON can represent."""
+        return dataclasses.asdict(self) | {"rollbacks": [rollback.to_json() for rollback in self.rollbacks]}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> TrainingState:
-        """Reads what `to_json` gave, from JSON or not."""
-        rollbacks = [Rollback(**entry | {"rates": tuple(entry["rates"])}) for entry in values["rollbacks"]]
+        """Returns the state of values that `to_json` returned, which may have been written to JSON and read."""
+        rollbacks = [Rollback.from_json(entry) for entry in values["rollbacks"]]
         return cls(**values | {"clock": Clock(**values["clock"]), "rollbacks": rollbacks})
 
-    def counted(self, phases: tuple[PhaseConfig, ...]) -> list[Rollback]:
-        """Returns the rollbacks that still count: not those of phases whose learning rates were changed since."""
+    def current_rollbacks(self, phases: tuple[PhaseConfig, ...]) -> list[Rollback]:
+        """Returns the rollbacks of phases whose learning rates have not been reconfigured since.
+
+        Only these count towards the limit of rollbacks and reduce learning rates.
+        """
         rates = {phase.name: learning_rates(phase) for phase in phases}
         return [entry for entry in self.rollbacks if rates.get(entry.phase) == entry.rates]
 
-    def slowed(self, phase: PhaseConfig) -> PhaseConfig:
-        """Returns a phase with its learning rates halved once for each of its rollbacks that still count."""
-        factor = 0.5 ** len(self.counted((phase,)))
+    def with_reduced_rates(self, phase: PhaseConfig) -> PhaseConfig:
+        """Returns the phase with its learning rates halved once for each of its current rollbacks."""
+        factor = 0.5 ** len(self.current_rollbacks((phase,)))
         return dataclasses.replace(
             phase,
             generator_learning_rate=phase.generator_learning_rate * factor,
             discriminator_learning_rate=phase.discriminator_learning_rate * factor,
         )
 
-    def where(self, phase: PhaseConfig) -> str:
-        """Returns the place in words."""
+    def describe_position(self, phase: PhaseConfig) -> str:
+        """Returns the current step, epoch and phase in words."""
         return f"step {self.step} of epoch {self.epoch + 1} of phase {phase.name!r}"
 
     def steps_done(self, steps: int) -> int:
-        """Returns the outer steps done in a phase with `steps` an epoch."""
+        """Returns the number of completed outer steps of the current phase, which has `steps` steps in an epoch."""
         return self.epoch * steps + self.step
 
     def data_position(self, phase: PhaseConfig, steps: int) -> int:
-        """Returns the outer step of the data that comes next."""
-        return self.steps_done(steps) + sum(entry.passed_over for entry in self.rollbacks if entry.phase == phase.name)
+        """Returns which outer step's data is the next to be used in the current phase, counted from 0.
+
+        Args:
+            phase: the current phase.
+            steps: outer steps in an epoch.
+        """
+        return self.steps_done(steps) + sum(
+            entry.skipped_steps for entry in self.rollbacks if entry.phase == phase.name
+        )
 
 
 def learning_rates(phase: PhaseConfig) -> tuple[float, float]:
-    """Returns the learning rates of generator and discriminators."""
+    """Returns the learning rates of the generator and of the discriminators."""
     return phase.generator_learning_rate, phase.discriminator_learning_rate
 
 
 def make_entry(
     state: TrainingState, phase: PhaseConfig, steps: int, losses: Mapping[str, float], variety: float | None
 ) -> dict[str, Any]:
-    """Returns what the history says of the epoch that `state` has just done; see `read_history`."""
+    """Returns the history entry of the current epoch, all of whose steps are completed; see `read_history`.
+
+    Args:
+        state: the state of the training.
+        phase: the current phase, with the learning rates that were used.
+        steps: outer steps in an epoch.
+        losses: losses averaged over the epoch, by name.
+        variety: see `divergence.picture_variety`.
+    """
     epoch = state.epoch + 1
     rollbacks = [
-        {"step": entry.step, "what": entry.what}
+        {"step": entry.step, "what": entry.description}
         for entry in state.rollbacks
         if (entry.phase, entry.epoch) == (phase.name, epoch)
     ]
@@ -156,20 +198,30 @@ def make_entry(
 
 
 def stories_per_step(phase: PhaseConfig) -> int:
-    """Returns how many whole stories an outer step is trained on; single images where there are no others."""
+    """Returns the number of whole stories that an outer step trains on; of single frames if it has no whole stories."""
     if phase.schedule == "joint":
         return phase.story_batch
     return phase.story_steps * phase.story_batch or phase.image_steps * phase.image_batch
 
 
 def read_history(work_dir: Path) -> list[dict[str, Any]]:
-    """Returns the history of a working folder, an entry an epoch.
+    """Returns the history of a training from its working directory: one entry for each completed epoch.
 
-    Keys of an entry: `phase`, its name; `epoch`, from 1; `step`, outer steps done in the phase; `seconds` of its steps;
-    `stories_per_second` and `data_wait`, the share of a step that waits for data, both without the step that made the
-    graph (absent where there is no other); `learning_rates` of `generator` and `discriminator`, at their highest;
-    `losses`, by name, averaged over the epoch; `variety`, see `divergence.picture_variety`
-    (None where it cannot be told); `rollbacks`, those on the way to it (absent where there was none).
+    An entry has these keys:
+
+    - `phase`: name of the phase.
+    - `epoch`: number of the epoch in the phase, from 1.
+    - `step`: number of outer steps completed in the phase.
+    - `seconds`: seconds of all steps of the epoch.
+    - `stories_per_second`, `data_wait`: speed, and the share of the time for which steps waited for data. Both leave
+      out the step that builds the graph, and are absent if there is no other step.
+    - `learning_rates`: of `generator` and `discriminator`, before any decay within the phase.
+    - `losses`: losses by name, averaged over the epoch.
+    - `variety`: see `divergence.picture_variety`; None if it is not defined.
+    - `rollbacks`: the rollbacks in this epoch, each with `step` and `what` (a description); absent if there are none.
+
+    Args:
+        work_dir: the working directory.
     """
     history: list[dict[str, Any]] = json.loads((work_dir / HISTORY).read_text())
     return history

@@ -1,7 +1,7 @@
-"""What a training may start from: an exported model's weights, its sentence encoder and PCA, and its discriminators.
+"""Starts a training from an exported model: its weights, its sentence encoder and PCA, and its discriminators.
 
-An export holds the generator and the vectorizer. Discriminators are in the checkpoints of the run that trained it: its
-last one, where that one's generator is the exported one.
+An export holds the generator and the vectorizer. Discriminators are only in the checkpoints of the run that trained the
+model. The run's newest checkpoint is used if it holds the weights of the exported generator.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from storygan_tf.common.compat import checkpoint_values
 from storygan_tf.common.errors import ConfigError, DataError, ModelError
 from storygan_tf.common.model_paths import ASSETS_EXTRA, WORK_DIRECTORY, find_model, run_directory_of
 from storygan_tf.config.parsing import from_dict
@@ -31,26 +32,26 @@ from storygan_tf.training.checkpoints import CheckpointStore
 from storygan_tf.training.storygan import StoryGAN
 from storygan_tf.training.trainer import CHECKPOINTS
 
-OF_DISCRIMINATORS = ("discriminator_width", "spectral_norm", "labels")
-"""Fields of `StoryGANConfig` that say nothing of the generator."""
+DISCRIMINATOR_FIELDS = ("discriminator_width", "spectral_norm", "labels")
+"""Fields of `StoryGANConfig` that do not affect the generator."""
 
 _COMPARED_STORIES = 8
 _TOLERANCE = 1e-3
-"""Of components of sentence vectors, whose mean square is 1."""
+"""Allowed difference of a component of sentence vectors, whose mean square is 1."""
 
 
 @dataclasses.dataclass(frozen=True)
 class InitialModel:
-    """A model to start from; see `load_initial_model`.
+    """A model that a training starts from; `load_initial_model` returns it.
 
     Attributes:
-        where: as it was named.
-        path: version directory.
+        where: the name or path by which the user chose it.
+        path: its version directory.
         model: its configuration.
-        preset: it was trained by.
-        encoder: its sentence encoder, as `DataConfig.encoder` names it.
-        labels: names of the labels of its training stories; empty where they had none.
-        checkpoint: of the run that trained it; None where there is none.
+        preset: the preset that it was trained with.
+        encoder: its sentence encoder, as in `DataConfig.encoder`.
+        labels: names of the labels of its training stories; empty if they had none.
+        checkpoint: the checkpoint that holds its discriminators; None if there is none.
     """
 
     where: str
@@ -63,18 +64,18 @@ class InitialModel:
 
     @property
     def has_discriminators(self) -> bool:
-        """Whether discriminators come with it, or begin anew."""
+        """Whether the model has discriminators; otherwise a training starts with new ones."""
         return self.checkpoint is not None
 
     @property
     def description(self) -> str:
-        """What comes from where, in a line for people."""
+        """What a training takes from the model, in one line."""
         discriminators = "its discriminators" if self.has_discriminators else "new discriminators"
         return f"goes on from {self.where}: its weights, sentence encoder and PCA, {discriminators}"
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of everything that is taken from it, wherever it lies."""
+        """SHA-256 of everything that a training takes from the model; does not depend on its path."""
         digest = hashlib.sha256(model_fingerprint(self.path).encode())
         digest.update((self.path / ASSETS_EXTRA / INFO_FILE).read_bytes())
         for file in sorted(self.checkpoint.iterdir()) if self.checkpoint else ():
@@ -82,39 +83,40 @@ class InitialModel:
         return digest.hexdigest()
 
     def lineage_entry(self) -> dict[str, str]:
-        """Returns what a lineage names it by: `model`, as it was named, and `sha256`, its fingerprint."""
+        """Returns the entry of a lineage: `model`, the name or path the user chose, and `sha256`, the fingerprint."""
         return {"model": self.where, "sha256": self.fingerprint}
 
     def check(self, settings: Settings, labels: Sequence[str] = ()) -> None:
-        """Checks that a training by these settings can start from it.
+        """Checks that a training with these settings can start from the model.
 
         Args:
-            settings: `model`, `data.encoder` and the first phase are looked at.
-            labels: names of the labels of the stories to train on; empty where they have none or it is not known yet.
+            settings: `model`, `data.encoder` and the first phase are checked.
+            labels: names of the labels of the stories to train on; empty if they have none or are not known yet.
 
         Raises:
-            ConfigError: for another number of frames, width, encoder or label set, with all that differs; and where the
-                first phase needs discriminators that are not there.
+            ConfigError: if the configuration, the encoder or the labels differ, with a list of all differences; or if
+                the first phase needs discriminators and the model has none.
         """
-        different = list(self._differences(settings, labels))
-        if different:
+        differences = list(self._differences(settings, labels))
+        if differences:
             raise ConfigError(
-                f"{INIT_FROM} {self.where}: the initial model is another than these settings and stories ask for: "
-                f"{'; '.join(different)}. Take its values, or train a model of its own without {INIT_FROM}."
+                f"{INIT_FROM} {self.where}: the initial model does not fit these settings and stories: "
+                f"{'; '.join(differences)}. Use its values, or train a new model without {INIT_FROM}."
             )
         first = settings.training.active_phases[0]
         if first.schedule != "pixel" and not self.has_discriminators:
             raise ConfigError(
-                f"{INIT_FROM} {self.where}: brings no discriminators (an export has none, and it does not lie in its "
-                f"run directory with that run's checkpoints), but the first phase, {first.name!r}, needs them; "
-                "expected a phase of schedule 'pixel' before it, so that new discriminators meet a generator that fits "
+                f"{INIT_FROM} {self.where}: brings no discriminators (an export has none, and it is not in its run "
+                f"directory with that run's checkpoints), but the first phase, {first.name!r}, needs them; expected a "
+                "phase of schedule 'pixel' before it, so that new discriminators start against a generator that fits "
                 "the data."
             )
 
     def _differences(self, settings: Settings, labels: Sequence[str]) -> Iterator[str]:
+        """Yields a description of each value that differs from the model's."""
         for field in dataclasses.fields(StoryGANConfig):
             ours, theirs = getattr(settings.model, field.name), getattr(self.model, field.name)
-            if ours != theirs and (self.has_discriminators or field.name not in OF_DISCRIMINATORS):
+            if ours != theirs and (self.has_discriminators or field.name not in DISCRIMINATOR_FIELDS):
                 yield f"model.{field.name} is {ours!r}, the initial model's {theirs!r}"
         if settings.data.encoder != self.encoder:
             yield f"data.encoder is {settings.data.encoder!r}, the initial model's {self.encoder!r}"
@@ -122,15 +124,15 @@ class InitialModel:
             yield f"the stories' labels are {', '.join(labels)}, the initial model's {', '.join(self.labels)}"
 
     def _same_labels(self, labels: Sequence[str]) -> bool:
-        """Whether these are its labels; their order matters to a discriminator that tells them."""
+        """Returns whether these are the model's labels. Their order matters for a discriminator with a classifier."""
         ordered = self.has_discriminators and self.model.labels
         return tuple(labels) == self.labels if ordered else set(labels) == set(self.labels)
 
     def check_vectors(self, stories: Stories) -> None:
-        """Checks that stories were prepared with its sentence encoder and PCA.
+        """Checks that stories were prepared with the model's sentence encoder and PCA, by a few of their vectors.
 
         Raises:
-            DataError: where their vectors are others.
+            DataError: if their vectors differ.
         """
         first = stories.first(_COMPARED_STORIES)
         sentences = [sentence for story in first.sentences for sentence in story]
@@ -143,17 +145,19 @@ class InitialModel:
             )
 
     def load_vectorizer(self) -> SentenceEncoder:
-        """Loads its sentence encoder and PCA: strings [n] -> float32 [n, sentence_size]."""
+        """Returns the model's sentence encoder and PCA: strings [n] -> float32 [n, sentence_size]."""
         return load_vectorizer(self.path)
 
     def apply(self, gan: StoryGAN) -> None:
-        """Gives a model its weights, and the discriminators where it has them; optimizers stay as they are.
+        """Copies the generator's weights, and the discriminators' if there are any, into a model.
+
+        Optimizers are not changed.
 
         Args:
-            gan: of the same configuration; see `check`.
+            gan: a model of the same configuration; see `check`.
 
         Raises:
-            ModelError: where weights cannot be read or are of another model.
+            ModelError: if the weights cannot be read or belong to another configuration.
         """
         weights = read_weights(self.path)
         with gan.distribute_strategy.scope():
@@ -163,13 +167,13 @@ class InitialModel:
 
 
 def load_initial_model(where: str) -> InitialModel:
-    """Looks at a model to start from.
+    """Returns the description of a model to start from; its weights are not read yet.
 
     Args:
         where: a pretrained name, a run directory, a model base directory or a version directory.
 
     Raises:
-        ModelError: where there is no model, or one that does not tell its configuration.
+        ModelError: if there is no model, or the export does not contain its configuration.
     """
     path = find_model(where, INIT_FROM)
     info = _read_info(path)
@@ -185,46 +189,48 @@ def load_initial_model(where: str) -> InitialModel:
 
 
 def _read_info(path: Path) -> dict[str, Any]:
+    """Returns the info file of an export, see `storygan_tf.export.signatures.model_info`."""
     file = path / ASSETS_EXTRA / INFO_FILE
     try:
         info: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ModelError(f"{file}: cannot be read ({error}); expected what an export says of itself.") from error
+        raise ModelError(f"{file}: cannot be read ({error}); expected the info file of an export, in JSON.") from error
     missing = [name for name in ("model", "preset", "encoder", "labels") if name not in info]
     if missing:
         raise ModelError(
-            f"{file}: does not tell {', '.join(missing)}; the model was exported by an older version of storygan, and "
-            "a training cannot start from it. Train it again."
+            f"{file}: has no {', '.join(missing)}; the model was exported by an older version of storygan, and a "
+            "training cannot start from it. Train it again."
         )
     return info
 
 
 def _find_checkpoint(version: Path) -> Path | None:
-    """Returns the last checkpoint of the training that this version was exported from, None where it is not there."""
+    """Returns the newest checkpoint of the training that this version was exported from, or None."""
     run = run_directory_of(version)
     folders = sorted(run.glob(f"{WORK_DIRECTORY}/*/{CHECKPOINTS}")) if run else []
     if not folders:
         return None
     weights = {_digest(value) for value in read_weights(version).values()}
-    newest = (CheckpointStore(folder).newest() for folder in folders)
-    return next((found.path for found in newest if found and weights <= _digests(found.path)), None)
+    checkpoints = (CheckpointStore(folder).newest() for folder in folders)
+    return next((each.path for each in checkpoints if each and weights <= _digests(each.path)), None)
 
 
 def _digests(checkpoint: Path) -> set[bytes]:
-    reader = tf.train.load_checkpoint(str(checkpoint / "weights"))
-    names = [name for name in reader.get_variable_to_shape_map() if "/.ATTRIBUTES/VARIABLE_VALUE" in name]
-    return {_digest(reader.get_tensor(name)) for name in names}
+    """Returns the digests of all variables of a checkpoint."""
+    return {_digest(value) for value in checkpoint_values(checkpoint / "weights")}
 
 
 def _digest(value: np.ndarray) -> bytes:
+    """Returns a hash of the type, the shape and the numbers of an array."""
     return hashlib.sha256(f"{value.dtype} {value.shape}".encode() + value.tobytes()).digest()
 
 
 def _restore_discriminators(gan: StoryGAN, checkpoint: Path) -> None:
+    """Restores both discriminators, and nothing else, from a checkpoint."""
     names = ("image_discriminator", "story_discriminator")
-    wanted = tf.train.Checkpoint(**{name: getattr(gan, name) for name in names})
+    discriminators = tf.train.Checkpoint(**{name: getattr(gan, name) for name in names})
     try:
-        restored = tf.train.Checkpoint(trained=wanted).read(str(checkpoint / "weights")).expect_partial()
+        restored = tf.train.Checkpoint(trained=discriminators).read(str(checkpoint / "weights")).expect_partial()
         restored.assert_existing_objects_matched()
     except (AssertionError, ValueError, tf.errors.OpError) as error:
         raise ModelError(f"{checkpoint}: its discriminators cannot be restored ({error}).") from error

@@ -1,7 +1,7 @@
-"""A network that follows another one: a moving average of its weights and of its moving statistics.
+"""Moving average of the weights and the moving statistics of a network.
 
-TensorFlow Addons' `MovingAverage` takes optimizers of the old kind only, and leaves batch normalisation's statistics as
-they are; averaged weights want averaged statistics.
+TensorFlow Addons' `MovingAverage` supports legacy optimizers only, and does not average the statistics of batch
+normalisation, which must belong to the averaged weights.
 """
 
 from __future__ import annotations
@@ -13,20 +13,22 @@ import tensorflow as tf
 
 
 def copy_weights(to: keras.Model, source: keras.Model) -> None:
-    """Gives `to` the weights and statistics of `source`, a network of the same configuration."""
+    """Copies all weights and moving statistics from `source` to `to`, a network of the same configuration."""
     for average, value in _pairs(to, source):
         average.assign(tf.convert_to_tensor(value))
 
 
 def update_average(average: keras.Model, network: keras.Model, decay: float, updates: tf.Tensor) -> None:
-    """Moves `average` towards `network`: `average = d * average + (1 - d) * network`.
+    """Updates a moving average in place: `average = d * average + (1 - d) * network`.
+
+    The effective decay `d` is the minimum of `decay` and `(1 + updates) / (10 + updates)`, as in
+    `tf.train.ExponentialMovingAverage`, so that the initial weights lose their influence quickly.
 
     Args:
-        average: a network of the same configuration.
-        network: what is being trained.
-        decay: from 0 to 1; `d` is at most this, and at first `(1 + updates) / (10 + updates)`, as
-            `tf.train.ExponentialMovingAverage` has it, so that the start is soon forgotten.
-        updates: how often it was moved before.
+        average: the averaged network, of the same configuration as `network`.
+        network: the network that is being trained.
+        decay: decay of the average, from 0 to 1.
+        updates: integer scalar, number of updates of the average before this one.
     """
     count = tf.cast(updates, tf.float32)
     rate = 1.0 - tf.minimum(decay, (1.0 + count) / (10.0 + count))
@@ -35,7 +37,10 @@ def update_average(average: keras.Model, network: keras.Model, decay: float, upd
 
 
 def _pairs(one: keras.Model, other: keras.Model) -> Iterator[tuple[tf.Variable, tf.Variable]]:
-    """Goes by the variables' paths: their order depends on what is trainable."""
+    """Yields the variables of two networks that belong together.
+
+    They are matched by their paths, because the order of `weights` depends on which of them are trainable.
+    """
     variables = other.get_weight_paths()
     for path, variable in one.get_weight_paths().items():
         yield variable, variables[path]

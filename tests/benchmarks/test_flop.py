@@ -13,7 +13,7 @@ from upsampling import keras_upsampling, transposed
 
 from storygan_tf.config.schema import PhaseConfig, StoryGANConfig
 from storygan_tf.data.training_input import training_dataset
-from storygan_tf.models.discriminators import StoryDiscriminator
+from storygan_tf.models.story_discriminator import StoryDiscriminator
 from storygan_tf.training.storygan import StoryGAN
 
 MEGA = 1e6

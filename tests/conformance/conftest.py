@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from storygan_tf.config.schema import StoryGANConfig
 from storygan_tf.data.training_input import Stories
 from storygan_tf.training.storygan import StoryGAN
 
-# LLVM's optimisation of XLA's code for the CPU takes ten times as long as the rest of a compilation. XLA's own passes
-# are the same without. Read by XLA when it compiles for the first time.
+# LLVM's optimisation of XLA's code for the CPU takes ten times as long as the rest of a compilation, and does not
+# change XLA's own passes. XLA reads the variable when it compiles for the first time.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 OPTIONS = {
@@ -28,7 +30,7 @@ OPTIONS = {
     "feature_matching_weight": 5.0,
     "average": 0.99,
 }
-"""Every option of a phase that is off in the paper."""
+"""Every option of a phase that the paper does not have."""
 
 TINY = StoryGANConfig(
     frames=2,
@@ -64,18 +66,40 @@ def labelling(config) -> StoryGANConfig:
 
 @pytest.fixture(scope="session")
 def labelled(stories) -> Stories:
-    """The same stories; labels tell whether the square is above, left and large, or so it may seem."""
+    """Returns the same stories with three labels a frame: the signs of the first three components of its vector."""
     return dataclasses.replace(stories, labels=(stories.vectors[..., :3] > 0).astype(np.uint8))
 
 
+@pytest.fixture(scope="module")
+def shared_gan() -> Callable[[StoryGANConfig], StoryGAN]:
+    """Returns a function that gives a StoryGAN of a configuration with its initial weights.
+
+    The model is built once a module, because that takes longer than most tests. Each call sets its weights back;
+    `compile` starts everything else anew.
+    """
+    built: dict[StoryGANConfig, tuple[StoryGAN, list[tuple[tf.Variable, np.ndarray]]]] = {}
+
+    def get(config: StoryGANConfig) -> StoryGAN:
+        if config not in built:
+            keras.utils.set_random_seed(7)
+            gan = StoryGAN(config)
+            built[config] = gan, [(variable, variable.numpy()) for variable in gan.variables]
+        gan, values = built[config]
+        for variable, value in values:
+            variable.assign(value)
+        return gan
+
+    return get
+
+
 @pytest.fixture
-def gan(config) -> StoryGAN:
-    return StoryGAN(config)
+def gan(shared_gan, config) -> StoryGAN:
+    return shared_gan(config)
 
 
 @pytest.fixture(scope="session")
 def stories(config) -> Stories:
-    """Twenty-four stories: a bright square on a dark ground, at a place that the vector says."""
+    """Returns 24 stories of a bright square on a dark background, at a position that the vector encodes."""
     random = np.random.default_rng(3)
     vectors = random.normal(size=[24, config.frames, config.sentence_size]).astype(np.float32)
     images = np.full([24, config.frames, 64, 64, 3], 40, np.uint8)

@@ -1,4 +1,4 @@
-"""Trains on one or two replicas and writes what came out: `python replicas_program.py OUT INPUTS`.
+"""Trains on one replica and on two and writes the results: `python replicas_program.py OUT INPUTS`.
 
 A program of its own, because logical devices must be configured before TensorFlow starts.
 """
@@ -19,11 +19,14 @@ from storygan_tf.data.training_input import Stories, training_dataset
 from storygan_tf.training.storygan import StoryGAN
 
 STILL = 1e-9
-"""A learning rate at which Adam's first step, whose size does not depend on the gradient's, changes nothing."""
+"""A learning rate at which a step of Adam, whose size does not depend on that of the gradient, changes nothing."""
 
 
 def train(model: StoryGANConfig, phase: PhaseConfig, stories: Stories, replicas: int) -> dict[str, Any]:
-    """Makes a step that leaves the weights where they are, then two of real size; the compiled function is the same."""
+    """Trains a step that does not change the weights, then two normal ones, and returns the results.
+
+    All steps run the same compiled function.
+    """
     if replicas == 1:
         strategy = tf.distribute.OneDeviceStrategy("/cpu:0")
     else:
@@ -53,13 +56,13 @@ def train(model: StoryGANConfig, phase: PhaseConfig, stories: Stories, replicas:
         "weights": [weight.numpy() for weight in gan.trainable_weights],
         "statistics": [weight.numpy() for weight in gan.non_trainable_weights if "moving_" in weight.name],
         "synchronized": {
-            layer.synchronized for layer in gan._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)
+            layer.synchronized for layer in gan.submodules if isinstance(layer, keras.layers.BatchNormalization)
         },
     }
 
 
 def draw(gan: StoryGAN, stories: Stories, strategy: tf.distribute.Strategy) -> np.ndarray:
-    """Draws eight stories, each replica its part, and puts them together again."""
+    """Returns the pictures of eight stories, of which each replica draws its part."""
     part = 8 // strategy.num_replicas_in_sync
 
     def draw_part(vectors: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:

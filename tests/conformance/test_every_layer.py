@@ -1,4 +1,4 @@
-"""What every layer and network keeps: shapes, dtypes, round trips of configuration and weights, XLA."""
+"""Every layer and network: shapes, dtypes, round trips of configuration and weights, XLA."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ import pytest
 import tensorflow as tf
 
 from storygan_tf.models.context_encoder import ContextEncoder
-from storygan_tf.models.discriminators import ImageDiscriminator, ImageTrunk, StoryDiscriminator
+from storygan_tf.models.image_discriminator import ImageDiscriminator
 from storygan_tf.models.image_generator import ImageGenerator
+from storygan_tf.models.image_trunk import ImageTrunk
 from storygan_tf.models.layers.text2gist import Text2Gist
 from storygan_tf.models.layers.upsample_conv import UpsampleConv2D
+from storygan_tf.models.story_discriminator import StoryDiscriminator
 from storygan_tf.models.story_encoder import StoryEncoder
 from storygan_tf.models.story_generator import StoryGenerator
 from storygan_tf.training.storygan import StoryGAN
@@ -29,7 +31,7 @@ class Case:
     make: Callable[[Any], keras.layers.Layer]
     inputs: tuple[tuple[int, ...], ...]
     outputs: tuple[tuple[int, ...], ...]
-    trains: bool = True  # whether `call` takes `training`
+    trains: bool = True  # whether `call` has the argument `training`
 
 
 MAPS = ((3, 32, 32, 4), (3, 16, 16, 8), (3, 8, 8, 16), (3, 4, 4, 32))
@@ -66,7 +68,19 @@ CASES = [
     Case("storygan", StoryGAN, ((3, 2, 6),), ((3, 2, 64, 64, 3), (3, 32), (3, 32), (3, 32))),
 ]
 
-every_layer = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+
+@pytest.fixture(scope="module", params=CASES, ids=lambda case: case.name)
+def case(request) -> Case:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def layer(case, config) -> keras.layers.Layer:
+    """Returns the layer of a case, built once for all tests of the case; its weights are random."""
+    keras.utils.set_random_seed(7)
+    layer = case.make(config)
+    outputs_of(layer, case)
+    return layer
 
 
 def inputs_of(case: Case) -> list[tf.Tensor]:
@@ -79,72 +93,63 @@ def outputs_of(layer: keras.layers.Layer, case: Case, training: bool = False) ->
     return tf.nest.flatten(layer(*inputs_of(case), **arguments))
 
 
-@every_layer
-@pytest.mark.parametrize("training", [False, True])
-def test_shapes_and_dtypes(case, config, training):
-    outputs = outputs_of(case.make(config), case, training)
-    assert [tuple(output.shape) for output in outputs] == list(case.outputs)
-    assert {output.dtype for output in outputs} == {tf.float32}
-    assert all(np.all(np.isfinite(output)) for output in outputs)
+def test_shapes_and_dtypes(case, layer):
+    for training in (False, True):
+        outputs = outputs_of(layer, case, training)
+        assert [tuple(output.shape) for output in outputs] == list(case.outputs)
+        assert {output.dtype for output in outputs} == {tf.float32}
+        assert all(np.all(np.isfinite(output)) for output in outputs)
 
 
-@every_layer
-def test_static_shapes_with_an_unknown_batch(case, config):
-    layer = case.make(config)
-    outputs_of(layer, case)
+def test_static_shapes_with_an_unknown_batch(case, layer):
     specs = [tf.TensorSpec([None, *shape[1:]], tf.float32) for shape in case.inputs]
     traced = tf.function(lambda *inputs: tf.nest.flatten(layer(*inputs))).get_concrete_function(*specs)
-    found = [output.shape.as_list() for output in tf.nest.flatten(traced.structured_outputs)]
-    assert found == [[None, *shape[1:]] for shape in case.outputs]
+    shapes = [output.shape.as_list() for output in tf.nest.flatten(traced.structured_outputs)]
+    assert shapes == [[None, *shape[1:]] for shape in case.outputs]
 
 
-@every_layer
-def test_config_round_trip(case, config):
-    layer = case.make(config)
-    saved = keras.saving.serialize_keras_object(layer)
-    again = keras.saving.deserialize_keras_object(saved)
-    assert type(again) is type(layer)
-    assert again.get_config() == layer.get_config()
-    outputs_of(layer, case)
+def test_config_round_trip(case, layer, config):
+    unbuilt = case.make(config)
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(unbuilt))
+    assert type(again) is type(unbuilt)
+    assert again.get_config() == unbuilt.get_config()
     outputs_of(again, case)
     shapes = [[tuple(weight.shape) for weight in each.weights] for each in (layer, again)]
     assert shapes[0] == shapes[1]
 
 
-@every_layer
-def test_weights_round_trip(case, config, tmp_path):
+def test_weights_round_trip(case, layer, config, tmp_path):
     """Another layer of the same configuration gives the same outputs once it has the weights, by list and by file."""
-    layer, by_list = case.make(config), case.make(config)
     outputs_of(layer, case, training=case.trains)  # moves the moving statistics away from their start
-    outputs_of(by_list, case)
-    by_list.set_weights(layer.get_weights())
     expected = outputs_of(layer, case)
-    assert same(expected, outputs_of(by_list, case))
+    other = case.make(config)
+    outputs_of(other, case)
+    before = other.get_weights()
+    other.set_weights(layer.get_weights())
+    assert same(expected, outputs_of(other, case))
     if isinstance(layer, keras.Model):
-        by_file = case.make(config)
-        outputs_of(by_file, case)
-        assert not same(expected, outputs_of(by_file, case))
+        other.set_weights(before)
+        assert not same(expected, outputs_of(other, case))
         layer.save_weights(tmp_path / "model.weights.h5")
-        by_file.load_weights(tmp_path / "model.weights.h5")
-        assert same(expected, outputs_of(by_file, case))
+        other.load_weights(tmp_path / "model.weights.h5")
+        assert same(expected, outputs_of(other, case))
 
 
-def same(expected: list[tf.Tensor], found: list[tf.Tensor]) -> bool:
-    return all(np.array_equal(one, other) for one, other in zip(expected, found, strict=True))
+def same(expected: list[tf.Tensor], outputs: list[tf.Tensor]) -> bool:
+    return all(np.array_equal(one, other) for one, other in zip(expected, outputs, strict=True))
 
 
-@every_layer
-def test_xla_gives_the_same_outputs(case, config):
+def test_xla_gives_the_same_outputs(case, layer):
     """To 1e-4: XLA adds up products in another order, and a dozen layers follow each other."""
-    layer = case.make(config)
     expected = outputs_of(layer, case)
     compiled = tf.function(lambda *inputs: tf.nest.flatten(layer(*inputs)), jit_compile=True)
     for one, other in zip(expected, compiled(*inputs_of(case)), strict=True):
         np.testing.assert_allclose(other, one, atol=1e-4)
 
 
-def test_no_two_weights_have_one_name(gan, tmp_path):
-    """HDF5 files, and people who read optimizers' slots, go by names."""
+def test_no_two_weights_have_one_name(config, tmp_path):
+    """HDF5 files and the slots of optimizers are identified by names."""
+    gan = StoryGAN(config)
     names = [weight.name for weight in gan.weights]
     assert len(set(names)) == len(names)
     gan.save_weights(tmp_path / "legacy.h5")
@@ -171,12 +176,12 @@ def test_a_whole_generator_goes_through_a_keras_file(gan, config, tmp_path):
         (lambda: Text2Gist(30, filter_count=16), "units: found 30, expected a multiple of filter_count = 16"),
     ],
 )
-def test_impossible_sizes_are_told(make, words):
+def test_impossible_sizes_are_refused(make, words):
     with pytest.raises(ValueError, match=words):
         make()
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 6), (2, 2, 5), (2, 6)])
-def test_sentences_of_another_shape_are_told(gan, shape):
+def test_sentences_of_another_shape_are_refused(gan, shape):
     with pytest.raises(ValueError, match=r"sentences: found shape .*, expected \[batch, 2, 6\]"):
         gan.generator(tf.zeros(shape))

@@ -10,10 +10,11 @@ import pytest
 import tensorflow as tf
 
 from storygan_tf.models.context_encoder import ContextEncoder
-from storygan_tf.models.discriminators import ImageDiscriminator, StoryDiscriminator
+from storygan_tf.models.image_discriminator import ImageDiscriminator
 from storygan_tf.models.layers.dynamic_filter import dynamic_filter
 from storygan_tf.models.layers.text2gist import Text2Gist
 from storygan_tf.models.noise import Noise
+from storygan_tf.models.story_discriminator import StoryDiscriminator
 from storygan_tf.models.story_encoder import StoryEncoder
 from storygan_tf.models.story_generator import StoryGenerator
 

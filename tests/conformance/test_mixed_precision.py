@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from storygan_tf.config.schema import PhaseConfig, StoryGANConfig
+from storygan_tf.config.schema import PhaseConfig
 from storygan_tf.data.training_input import training_dataset
 from storygan_tf.training.storygan import StoryGAN
 
@@ -21,36 +21,54 @@ def policy_as_before() -> Iterator[None]:
     keras.mixed_precision.set_global_policy(before)
 
 
-def make(config: StoryGANConfig, policy: str) -> StoryGAN:
-    """Makes a model under a policy, which is global while the model is made and no longer."""
-    keras.utils.set_random_seed(7)
-    keras.mixed_precision.set_global_policy(policy)
-    gan = StoryGAN(config)
-    keras.mixed_precision.set_global_policy("float32")
-    return gan
+@pytest.fixture(scope="module")
+def make(labelling) -> Callable[[str], StoryGAN]:
+    """Returns a function that gives a model of a policy with its initial weights; it is built once a module.
+
+    The policy is global only while the model is built.
+    """
+    built: dict[str, tuple[StoryGAN, list[tuple[tf.Variable, np.ndarray]]]] = {}
+
+    def get(policy: str) -> StoryGAN:
+        if policy not in built:
+            keras.utils.set_random_seed(7)
+            keras.mixed_precision.set_global_policy(policy)
+            gan = StoryGAN(labelling)
+            keras.mixed_precision.set_global_policy("float32")
+            built[policy] = gan, [(variable, variable.numpy()) for variable in gan.variables]
+        gan, values = built[policy]
+        for variable, value in values:
+            variable.assign(value)
+        return gan
+
+    return get
 
 
 @pytest.mark.parametrize(("policy", "half"), [("mixed_bfloat16", "bfloat16"), ("mixed_float16", "float16")])
-def test_convolutions_compute_in_16_bits_and_the_rest_in_float32(labelling, policy, half):
-    gan = make(labelling, policy)
+def test_convolutions_compute_in_16_bits_and_the_rest_in_float32(make, policy, half):
+    gan = make(policy)
     assert {weight.dtype.base_dtype for weight in gan.weights} == {tf.float32}
-    layers = [layer for network in gan.networks for layer in network._flatten_layers(include_self=False)]
-    computing = {layer.name: layer.compute_dtype for layer in layers if not list(layer._flatten_layers(False, False))}
+    layers = [layer for network in gan.networks for layer in layers_of(network)]
+    computing = {layer.name: layer.compute_dtype for layer in layers if not layers_of(layer)}
     assert computing["block_4"] == computing["block_8"] == computing["rgb"] == half
     assert computing["conv_1"] == computing["joint"] == computing["image_conv"] == half
     assert {dtype for name, dtype in computing.items() if "norm" in name} == {"float32"}
     logits = ("score", "labels", "text_dense")
     recurrent = ("dense", "mu", "log_var", "gru", "filter_dense")
     assert {computing[name] for name in (*logits, *recurrent)} == {"float32"}
-    assert {layer.compute_dtype for layer in gan.averaged._flatten_layers()} == {"float32"}
+    assert {layer.compute_dtype for layer in (gan.averaged, *layers_of(gan.averaged))} == {"float32"}
+
+
+def layers_of(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
+    return [each for each in layer.submodules if isinstance(each, keras.layers.Layer)]
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
-def test_outputs_are_float32_and_near_those_of_float32(labelling, labelled, policy):
+def test_outputs_are_float32_and_near_those_of_float32(make, labelled, policy):
     """Pictures to 0.02, two to three grey levels."""
     drawn = []
     for each in ("float32", policy):
-        gan = make(labelling, each)
+        gan = make(each)
         output = gan(tf.constant(labelled.vectors[:4]), seed=tf.range(4, dtype=tf.int64))
         images = gan.image_discriminator(output.images[:, 0], labelled.vectors[:4, 0], output.h0)
         whole = gan.story_discriminator(output.images, labelled.vectors[:4])
@@ -64,7 +82,7 @@ def test_outputs_are_float32_and_near_those_of_float32(labelling, labelled, poli
 
 @pytest.mark.parametrize("schedule", ["pixel", "joint"])
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", pytest.param("mixed_float16", marks=pytest.mark.slow)])
-def test_losses_of_a_step_are_those_of_float32(labelling, labelled, every_option, schedule, policy):
+def test_losses_of_a_step_are_those_of_float32(make, labelled, every_option, schedule, policy):
     """To 3 %, with weights that do not move."""
     phase = PhaseConfig(
         schedule=schedule,
@@ -77,7 +95,7 @@ def test_losses_of_a_step_are_those_of_float32(labelling, labelled, every_option
     data = next(iter(training_dataset(labelled, phase, (1, 0), 0, 1)))
     found = []
     for each in ("float32", policy):
-        gan = make(labelling, each)
+        gan = make(each)
         gan.compile(phase, steps=10)
         found.append({name: float(value) for name, value in gan.train_step(data).items()})
     for name, expected in found[0].items():
@@ -88,13 +106,13 @@ def test_losses_of_a_step_are_those_of_float32(labelling, labelled, every_option
 
 
 @pytest.mark.slow
-def test_float16_scales_the_losses_and_the_gradients_back(config, stories):
+def test_float16_scales_the_losses_and_the_gradients_back(make, labelled):
     """Adam's first moments are those of float32 to 5 % of their length; unscaled they would be 32768 times as long."""
     phase = PhaseConfig(schedule="joint", image_batch=4, story_batch=4)
-    data = next(iter(training_dataset(stories, phase, (1, 0), 0, 1)))
+    data = next(iter(training_dataset(labelled, phase, (1, 0), 0, 1)))
     moments = []
     for policy in ("float32", "mixed_float16"):
-        gan = make(config, policy)
+        gan = make(policy)
         gan.compile(phase, steps=10)
         scaled = [isinstance(each, keras.mixed_precision.LossScaleOptimizer) for each in gan.optimizers]
         assert scaled == [policy == "mixed_float16"] * 3
@@ -104,7 +122,7 @@ def test_float16_scales_the_losses_and_the_gradients_back(config, stories):
     assert np.linalg.norm(moments[1] - moments[0]) < 0.05 * np.linalg.norm(moments[0])
 
 
-def test_bfloat16_needs_no_scale(config):
-    gan = make(config, "mixed_bfloat16")
+def test_bfloat16_needs_no_scale(make):
+    gan = make("mixed_bfloat16")
     gan.compile(PhaseConfig(), steps=1)
     assert {type(optimizer) for optimizer in gan.optimizers} == {keras.optimizers.Adam}

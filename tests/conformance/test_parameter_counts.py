@@ -120,7 +120,7 @@ def test_labels_add_a_4x4_convolution_and_nothing_else():
 
 
 def test_normalisations_have_the_stated_constants(full_size):
-    layers = [layer for network in full_size.networks for layer in network._flatten_layers()]
+    layers = [layer for network in full_size.networks for layer in network.submodules]
     norms = [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]
     assert len(norms) == 1 + 2 + 4 + 5 + 6
     assert {(layer.momentum, layer.epsilon) for layer in norms} == {(0.9, 1e-5)}

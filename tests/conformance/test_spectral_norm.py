@@ -10,21 +10,21 @@ import tensorflow as tf
 
 from storygan_tf.config.schema import PhaseConfig
 from storygan_tf.data.training_input import training_dataset
-from storygan_tf.models.discriminators import normalise_kernels
+from storygan_tf.models.layers.spectral_conv import normalise_kernels
 from storygan_tf.training.storygan import StoryGAN
 
 PHASE = PhaseConfig(image_batch=4, story_batch=4)
 
 
 @pytest.fixture
-def spectral(config) -> StoryGAN:
-    gan = StoryGAN(dataclasses.replace(config, spectral_norm=True))
+def spectral(shared_gan, config) -> StoryGAN:
+    gan = shared_gan(dataclasses.replace(config, spectral_norm=True))
     gan.compile(PHASE, steps=10, run_eagerly=True)
     return gan
 
 
 def wrappers(gan: StoryGAN) -> list:
-    layers = [layer for network in gan.networks for layer in network._flatten_layers()]
+    layers = [layer for network in gan.networks for layer in network.submodules]
     return [layer for layer in layers if type(layer).__name__ == "SpectralNormalization"]
 
 

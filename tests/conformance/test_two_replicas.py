@@ -37,7 +37,7 @@ CASES = [
 
 @pytest.fixture(scope="module", params=CASES)
 def both(request, tmp_path_factory, config, stories, labelling, labelled, every_option) -> list[dict[str, Any]]:
-    """What one replica and what two replicas gave."""
+    """Returns the results of one replica and of two replicas."""
     name, phase, spectral_norm = request.param
     if name == "every_option":
         config, stories, phase = labelling, labelled, dataclasses.replace(phase, **every_option)

@@ -1,6 +1,6 @@
 """Trains a small StoryGAN for two epochs and prints its losses and devices as JSON: `python fit_program.py SETTING...`.
 
-A program of its own, because what TensorFlow may do with a GPU is settled when a process uses it first.
+A program of its own, because the settings of a GPU are fixed when a process first uses it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -52,7 +53,9 @@ def main(settings: Sequence[str]) -> None:
     found = {
         "devices": list(trainer.strategy.extended.worker_devices),
         "growth": [tf.config.experimental.get_memory_growth(gpu) for gpu in gpus],
-        "compute": sorted({layer.compute_dtype for layer in trainer.gan._flatten_layers()}),
+        "compute": sorted(
+            {layer.compute_dtype for layer in trainer.gan.submodules if isinstance(layer, keras.layers.Layer)}
+        ),
         "weights": sorted({weight.dtype.name for weight in trainer.gan.trainable_weights}),
         "losses": [entry["losses"] for entry in trainer.state.history],
     }

@@ -1,4 +1,4 @@
-"""Batch normalisation as StoryGAN uses it everywhere."""
+"""The batch normalisation of all networks of StoryGAN."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ import tensorflow as tf
 
 
 def batch_norm(name: str | None = None) -> keras.layers.BatchNormalization:
-    """Returns a batch normalisation of momentum 0.9 and epsilon 1e-5 (Ioffe and Szegedy, arXiv:1502.03167).
+    """Returns a `BatchNormalization` layer with momentum 0.9 and epsilon 1e-5 (Ioffe and Szegedy, arXiv:1502.03167).
 
-    Its statistics are shared between replicas only where there is more than one, because that disables the fused
-    kernel. Layers before it need no bias. It computes in float32 under every policy of `keras.mixed_precision`.
+    Its statistics are synchronised over replicas only if there are several, because synchronisation disables the fused
+    kernel. The layer before it needs no bias. It computes in float32 under every policy of `keras.mixed_precision`.
+
+    Args:
+        name: name of the layer.
     """
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
     return keras.layers.BatchNormalization(

@@ -1,4 +1,4 @@
-"""Dynamic filtering: each sample is convolved with filters of its own."""
+"""Dynamic filtering: a convolution in which each sample of the batch has its own filters."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import tensorflow as tf
 
 
 def dynamic_filter(signal: tf.Tensor, filters: tf.Tensor, stride: int) -> tf.Tensor:
-    """Convolves each row of `signal` with its own bank of 1-D filters (Text2Gist, Li et al., section 3.2).
+    """Returns the convolution of each row of `signal` with its own 1-D filters.
 
-    As in deep learning's convolutions the filter is not flipped. Padding is SAME: zeros to both sides, so that
-    `length / stride` positions come out.
+    It is the filter operation of Text2Gist (Li et al., arXiv:1812.02784, section 3.2). As usual in neural networks the
+    filters are not flipped. The padding is SAME: zeros on both sides, so that the output has `length / stride`
+    positions.
 
     Args:
         signal: float [N, length], one channel; `length` is a multiple of `stride`.
         filters: float [N, filter_length, channels]; `filter_length - stride` is even and not negative.
-        stride: step between positions.
+        stride: distance between two positions.
 
     Returns:
         float [N, length / stride, channels].

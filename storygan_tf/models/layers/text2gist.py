@@ -1,4 +1,4 @@
-"""Text2Gist: the cell that joins a sentence with the story so far."""
+"""Text2Gist: the recurrent layer that combines each sentence with the story so far (table 2.3 of `docs/model.md`)."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from storygan_tf.models.layers.dynamic_filter import dynamic_filter
 
 @keras.saving.register_keras_serializable(package="storygan")
 class Text2Gist(keras.layers.Layer):
-    r"""A GRU-like recurrence over the sentences, read out by filters that each sentence makes of itself.
+    r"""A GRU-like recurrence over the sentences whose states are convolved with filters computed from each sentence.
 
-    Use it to turn sentence features `i_t` and a story's initial state `h_0` into one gist vector a sentence
-    (Li et al., "StoryGAN", CVPR 2019, section 3.2):
+    Use it to turn sentence features `i_t` and the initial state `h_0` of a story into one gist vector `o_t` per
+    sentence (Li et al., arXiv:1812.02784, section 3.2):
 
     .. math::
         z_t &= \sigma(W_z i_t + U_z h_{t-1} + b_z) \\
@@ -29,9 +29,12 @@ class Text2Gist(keras.layers.Layer):
 
     Args:
         units: width of the state and of a gist; a multiple of `filter_count`.
-        filter_count: filters a sentence.
-        filter_length: length of each.
-        gist: `filter`, or `product` for `o_t = i_t h_t` without filters, which `features` = `units` allows.
+        filter_count: number of filters per sentence.
+        filter_length: length of each filter.
+        gist: `filter`, or `product` for `o_t = i_t h_t` without filters, which requires `features` = `units`.
+
+    Raises:
+        ValueError: if `units` is not a multiple of `filter_count`.
 
     Input shape: `inputs` float [batch, frames, features], `initial_state` float [batch, units].
 
@@ -58,7 +61,7 @@ class Text2Gist(keras.layers.Layer):
             self.filter_norm = batch_norm("filter_norm")
 
     def build(self, input_shape: tf.TensorShape) -> None:
-        """Makes the weights of the three gates, side by side: update, reset, candidate."""
+        """Creates the weights; those of update gate, reset gate and candidate are concatenated in this order."""
         features = input_shape[-1]
         self.kernel = self.add_weight("kernel", [features, 3 * self.units], initializer="glorot_uniform")
         self.recurrent_kernel = self.add_weight(
@@ -66,7 +69,7 @@ class Text2Gist(keras.layers.Layer):
         )
         self.bias = self.add_weight("bias", [3 * self.units], initializer="zeros")
         if self.gist == "filter":
-            # Scopes, so that no two weights have one name, which HDF5 files refuse.
+            # Name scopes keep the names of weights unique, as HDF5 files require.
             with tf.name_scope(self.filter_dense.name):
                 self.filter_dense.build([None, features])
             with tf.name_scope(self.filter_norm.name):
@@ -87,6 +90,7 @@ class Text2Gist(keras.layers.Layer):
         return self._read_out(inputs, stacked, training), stacked
 
     def _step(self, gates: tf.Tensor, state: tf.Tensor) -> tf.Tensor:
+        """Returns the next state: projected inputs [batch, 3 * units], state [batch, units] -> [batch, units]."""
         update, reset, candidate = tf.split(gates, 3, axis=-1)
         to_update, to_reset, to_candidate = tf.split(self.recurrent_kernel, 3, axis=-1)
         update = tf.sigmoid(update + state @ to_update)
@@ -95,15 +99,23 @@ class Text2Gist(keras.layers.Layer):
         return (1 - update) * state + update * candidate
 
     def filters(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """Returns the filters of sentences: float [N, features] -> float in [-1, 1] [N, filter_length, filter_count].
+        """Returns the filters of sentences.
 
-        The dense layer's outputs are read as `filter_count` rows of `filter_length`, as in the seed's table 2.3.
+        The outputs of the dense layer are reshaped to `filter_count` rows of `filter_length`.
+
+        Args:
+            inputs: float [N, features].
+            training: whether batch normalisation uses the statistics of the batch.
+
+        Returns:
+            float [N, filter_length, filter_count] in [-1, 1].
         """
         flat = tf.tanh(self.filter_norm(self.filter_dense(inputs), training=training))
         rows = tf.reshape(flat, [-1, self.filter_count, self.filter_length])
         return tf.transpose(rows, [0, 2, 1])
 
     def _read_out(self, inputs: tf.Tensor, states: tf.Tensor, training: bool | None) -> tf.Tensor:
+        """Returns the gists, float [batch, frames, units], of inputs and states."""
         if self.gist == "product":
             return inputs * states
         filters = self.filters(tf.reshape(inputs, [-1, inputs.shape[-1]]), training)

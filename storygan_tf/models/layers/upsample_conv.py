@@ -1,4 +1,4 @@
-"""Nearest upsampling by two and a 3x3 convolution, as one operation."""
+"""Nearest-neighbour upsampling by 2 and a 3x3 convolution as one operation."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import tensorflow as tf
 
 
 def transposed_kernel(kernel: tf.Tensor) -> tf.Tensor:
-    """Returns the 4x4 kernel of the transposed convolution that equals upsampling and a 3x3 convolution.
+    """Returns the 4x4 kernel of the transposed convolution that equals upsampling by 2 and a 3x3 convolution.
 
-    With upsampled input `u[i] = x[i // 2]` and output `y[i] = sum_d k[d] u[i + d]`, d from -1 to 1, the weight of
+    With the upsampled input `u[i] = x[i // 2]` and output `y[i] = sum_d k[d] u[i + d]`, d from -1 to 1, the weight of
     `x[j]` in `y[i]` is `k[2j - i] + k[2j + 1 - i]`: the flipped kernel convolved with ones(2, 2).
 
     Args:
         kernel: float [3, 3, in, out].
 
     Returns:
-        float [4, 4, out, in], as `tf.nn.conv2d_transpose` takes it.
+        float [4, 4, out, in], the layout of `tf.nn.conv2d_transpose`.
     """
     flipped = tf.transpose(tf.reverse(kernel, [0, 1]), [0, 1, 3, 2])
     rows = tf.pad(flipped, [[0, 1], [0, 0], [0, 0], [0, 0]]) + tf.pad(flipped, [[1, 0], [0, 0], [0, 0], [0, 0]])
@@ -27,18 +27,23 @@ def transposed_kernel(kernel: tf.Tensor) -> tf.Tensor:
 
 @keras.saving.register_keras_serializable(package="storygan")
 class UpsampleConv2D(keras.layers.Layer):
-    """Equals `UpSampling2D(2)` and `Conv2D(filters, 3, padding="same")`, 2.25 times fewer multiplications.
+    """Equals `UpSampling2D(2)` followed by `Conv2D(filters, 3, padding="same")`, with 2.25 times fewer multiplications.
 
-    Use it for the image generator's blocks. The weights are those of the 3x3 convolution; one transposed convolution of
-    stride 2 does the work (`benchmarks/upsampling.py` compares the forms). Unlike `UpSampling2D` it has a gradient
-    under XLA. Reference: Odena, Dumoulin and Olah, "Deconvolution and Checkerboard Artifacts", Distill 2016, for the
-    choice of nearest upsampling.
+    Use it for the blocks of the image generator. The weights are those of the 3x3 convolution; the layer computes one
+    transposed convolution of stride 2 (`benchmarks/upsampling.py` compares the forms). Unlike `UpSampling2D` it has a
+    gradient under XLA.
+
+    Reference: Odena, Dumoulin and Olah, "Deconvolution and Checkerboard Artifacts", Distill 2016, for the choice of
+    nearest-neighbour upsampling.
 
     Args:
-        filters: output channels.
-        use_bias: whether to add a bias; not before a batch normalisation.
+        filters: number of output channels, at least 1.
+        use_bias: whether to add a bias; not needed before batch normalisation.
 
-    Input shape: float [batch, height, width, channels].
+    Raises:
+        ValueError: if `filters` is less than 1.
+
+    Input shape: `inputs` float [batch, height, width, channels].
 
     Output shape: float [batch, 2 * height, 2 * width, filters].
 
@@ -55,7 +60,7 @@ class UpsampleConv2D(keras.layers.Layer):
         self.use_bias = use_bias
 
     def build(self, input_shape: tf.TensorShape) -> None:
-        """Makes the 3x3 kernel and, where wanted, the bias."""
+        """Creates the 3x3 kernel and, if `use_bias`, the bias."""
         self.kernel = self.add_weight("kernel", [3, 3, input_shape[-1], self.filters], initializer="glorot_uniform")
         self.bias = self.add_weight("bias", [self.filters], initializer="zeros") if self.use_bias else None
         super().build(input_shape)

@@ -1,7 +1,7 @@
-"""How a training that has gone wrong is told from its figures, and what to lower then.
+"""Detects divergence of a training from its losses, weights and pictures, and advises what to change.
 
-Three ways are known by name: losses or weights that are no longer finite; a discriminator that is always right, so that
-the generator learns nothing from it; a generator that draws the same picture whatever the story says.
+Three kinds are detected: losses or weights that are not finite; a discriminator that is always right, so that the
+generator learns nothing from it; and a generator that draws the same picture for different stories.
 """
 
 from __future__ import annotations
@@ -11,36 +11,42 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import tensorflow as tf
 
 from storygan_tf.config.schema import PhaseConfig
+from storygan_tf.training.storygan import StoryGAN
 
-SURE = 0.9999
-"""A discriminator that was right so often over an epoch has collapsed."""
+MAX_ACCURACY = 0.9999
+"""A discriminator whose accuracy over an epoch is at least this has collapsed."""
 
-JUDGED = 1000
-"""With fewer judgements an epoch, an accuracy says too little to be called collapsed."""
+MIN_JUDGEMENTS = 1000
+"""The accuracy over fewer judgements is not reliable enough to detect a collapse."""
 
-VARIED = 0.25
-"""A generator whose `picture_variety` was once at least this can tell stories apart."""
+DIVERSE_VARIETY = 0.25
+"""A `picture_variety` of at least this shows that a generator draws different pictures for different stories."""
 
-SAME = 0.1
-"""Such a generator has collapsed where its `picture_variety` is less than this."""
+COLLAPSED_VARIETY = 0.1
+"""A generator that was diverse before has collapsed if its `picture_variety` is less than this."""
 
 
 class Divergence(NamedTuple):
-    """What went wrong.
+    """A divergence that was detected.
 
     Attributes:
-        what: with its figures.
-        advice: what to change, `{phase}` standing for the phase's key.
+        description: what went wrong, with the measured values.
+        advice: what to change; contains `{phase}` in place of the configuration key of the phase.
     """
 
-    what: str
+    description: str
     advice: str
 
 
 def not_finite(losses: Mapping[str, float]) -> Divergence | None:
-    """Returns the trouble with losses that are NaN or infinite, or None."""
+    """Returns the divergence if a value is NaN or infinite, else None.
+
+    Args:
+        losses: values by name: losses, and the sums of `weight_sums`.
+    """
     broken = ", ".join(f"{name} is {value}" for name, value in losses.items() if not math.isfinite(value))
     if not broken:
         return None
@@ -50,10 +56,25 @@ def not_finite(losses: Mapping[str, float]) -> Divergence | None:
     )
 
 
-def judgement_count(phase: PhaseConfig, steps: int) -> dict[str, int]:
-    """Returns of how many judgements, on true and on drawn pictures, an epoch's accuracies are means.
+def weight_sums(gan: StoryGAN) -> dict[str, float]:
+    """Returns the sum of the absolute values of each network and each optimizer, by a name for error messages.
 
-    A discriminator that the generator does not listen to is left out.
+    A sum is finite only if all its values are.
+    """
+    sums = {f"sum of weights of {network.name}": network.weights for network in gan.networks}
+    for name, optimizer in gan.optimizers._asdict().items():
+        sums[f"sum of moments of {name}"] = [value for value in optimizer.variables if value.dtype.is_floating]
+    return {name: float(tf.add_n([tf.reduce_sum(tf.abs(value)) for value in values])) for name, values in sums.items()}
+
+
+def judgement_count(phase: PhaseConfig, steps: int) -> dict[str, int]:
+    """Returns the number of judgements, on real and on generated pictures, that the accuracies of an epoch average.
+
+    The count is 0 for a discriminator whose loss has weight 0 for the generator: it may be right always.
+
+    Args:
+        phase: the phase.
+        steps: outer steps in the epoch.
     """
     joint = phase.schedule == "joint"
     images = (1 if joint else phase.image_steps) * phase.image_batch if phase.image_weight else 0
@@ -62,65 +83,66 @@ def judgement_count(phase: PhaseConfig, steps: int) -> dict[str, int]:
 
 
 def certain_discriminators(losses: Mapping[str, float], phase: PhaseConfig, steps: int) -> Divergence | None:
-    """Returns the trouble with discriminators that were right all through an epoch of `steps` outer steps, or None.
+    """Returns the divergence if a discriminator was right throughout an epoch, else None.
 
     Args:
-        losses: of the epoch; `image_accuracy` and `story_accuracy` are looked at where they are there.
-        phase: of the epoch.
-        steps: of the epoch.
+        losses: losses of the epoch by name; `image_accuracy` and `story_accuracy` are used, if present.
+        phase: the phase of the epoch.
+        steps: outer steps in the epoch.
     """
-    sure = [
+    certain = [
         f"{name} is {losses[name]:.4f} over {count} judgements"
         for name, count in judgement_count(phase, steps).items()
-        if count >= JUDGED and losses.get(name, 0.0) >= SURE
+        if count >= MIN_JUDGEMENTS and losses.get(name, 0.0) >= MAX_ACCURACY
     ]
-    if not sure:
+    if not certain:
         return None
     return Divergence(
-        f"a discriminator has collapsed: it is always right ({', '.join(sure)}; expected less than {SURE})",
+        f"a discriminator has collapsed: it is always right ({', '.join(certain)}; expected less than {MAX_ACCURACY})",
         "Lower {phase}.discriminator_learning_rate, or make its work harder: {phase}.mismatched, model.spectral_norm.",
     )
 
 
-def mode_collapse(now: float | None, phase: PhaseConfig, history: Sequence[Mapping[str, Any]]) -> Divergence | None:
-    """Returns the trouble with a generator that no longer tells stories apart, or None.
+def mode_collapse(variety: float | None, phase: PhaseConfig, history: Sequence[Mapping[str, Any]]) -> Divergence | None:
+    """Returns the divergence if the generator draws different stories alike and did not before, else None.
 
-    A generator that never did is not in trouble, but at its beginning; one that is trained by pixel losses alone is led
-    by the true pictures.
+    A generator that was never diverse is only at the beginning of its training. A phase of schedule `pixel` is not
+    checked: its losses compare with the real pictures.
 
     Args:
-        now: `picture_variety` after this epoch.
-        phase: of this epoch.
-        history: of the epochs before.
+        variety: `picture_variety` after this epoch; None if it is not defined.
+        phase: the phase of this epoch.
+        history: history entries of the epochs before.
     """
     best = max((entry["variety"] or 0.0 for entry in history), default=0.0)
-    if now is None or phase.schedule == "pixel" or best < VARIED or now >= SAME:
+    if variety is None or phase.schedule == "pixel" or best < DIVERSE_VARIETY or variety >= COLLAPSED_VARIETY:
         return None
     return Divergence(
-        f"diversity has collapsed: stories are drawn alike (variety is {now:.3f}, was {best:.3f}; expected at least "
-        f"{SAME})",
+        f"diversity has collapsed: stories are drawn alike (variety is {variety:.3f}, was {best:.3f}; expected at "
+        f"least {COLLAPSED_VARIETY})",
         "Lower {phase}.generator_learning_rate, {phase}.image_weight or {phase}.story_weight, or raise "
         "{phase}.l1_weight.",
     )
 
 
 def picture_variety(drawn: np.ndarray, true: np.ndarray) -> float | None:
-    """Returns how much drawn stories differ from each other, over how much the true ones do.
+    """Returns how much generated stories differ from each other, relative to how much the real ones do.
 
-    It is the mean absolute difference between each story and the next (the last one's next is the first), frame by
-    frame, over that of the true frames: 0 where all stories are drawn alike, about 1 where they are drawn well.
+    It is the mean absolute difference of the pixels between each story and the next one (the first one for the last),
+    divided by the same for the real stories: 0 if all generated stories are alike, about 1 for a good generator.
 
     Args:
-        drawn: uint8 [stories, T, height, width, 3].
-        true: the same shape and type.
+        drawn: uint8 [stories, frames, height, width, 3], generated stories.
+        true: the same shape and type, the real stories.
 
     Returns:
-        0 or more; None where there are fewer than two stories or the true ones do not differ.
+        At least 0; None for fewer than two stories and if the real ones do not differ.
     """
-    apart = _apart(true)
-    return _apart(drawn) / apart if apart else None
+    difference = _mean_difference(true)
+    return _mean_difference(drawn) / difference if difference else None
 
 
-def _apart(stories: np.ndarray) -> float:
+def _mean_difference(stories: np.ndarray) -> float:
+    """Returns the mean absolute difference between each story and the next, in grey levels; 0 without stories."""
     numbers = stories.astype(np.int16)
     return float(np.abs(numbers - np.roll(numbers, 1, axis=0)).mean()) if len(stories) else 0.0

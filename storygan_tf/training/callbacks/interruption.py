@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT as a wish to stop that is granted at the next good moment."""
+"""Stops a training at the next checkpoint when the process receives SIGTERM or SIGINT."""
 
 from __future__ import annotations
 
@@ -13,27 +13,32 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class TrainingInterruptedError(TrainingError):
-    """A training was asked to stop, and stopped where it can go on.
+    """A signal stopped the training after it was saved; the same command continues it.
+
+    Args:
+        position: the last step or epoch that was completed, in words.
+        signal: name of the signal that this process received; empty if another worker received it.
 
     Attributes:
-        signal: name of the signal that this process got; empty where another worker did.
+        signal: see the arguments.
     """
 
-    def __init__(self, where: str, signal: str = "") -> None:
+    def __init__(self, position: str, signal: str = "") -> None:
         super().__init__(
-            f"training was stopped by {signal or 'a signal to another worker'} after {where}. The same command goes on "
-            "from the last checkpoint."
+            f"training was stopped by {signal or 'a signal to another worker'} after {position}. The same command "
+            "goes on from the last checkpoint."
         )
         self.signal = signal
 
 
 class StopOnSignal:
-    """Takes note of SIGTERM and SIGINT while it is open; the second one works as if this was not there.
+    """Context manager that records the first SIGTERM or SIGINT instead of ending the process.
 
-    Python lets the main thread alone handle signals: elsewhere nothing is changed.
+    The previous handlers are restored after the first signal, so that a second one ends the process, and when the
+    context ends. Python allows signal handlers in the main thread only: in other threads this has no effect.
 
     Attributes:
-        signal: name of the signal that came, empty before.
+        signal: name of the signal that was received; empty before.
     """
 
     def __init__(self) -> None:
@@ -41,18 +46,18 @@ class StopOnSignal:
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> StopOnSignal:
-        """Begins to listen."""
+        """Installs the handlers."""
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._note) for number in _SIGNALS}
+            self._before = {number: signal.signal(number, self._record) for number in _SIGNALS}
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Lets signals do what they did before."""
+        """Restores the previous handlers."""
         self._restore()
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def _record(self, number: int, frame: FrameType | None) -> None:
         self.signal = signal.Signals(number).name
         self._restore()
 

@@ -1,4 +1,4 @@
-"""What a training leaves for people to look at: the history, and TensorBoard's curves and storyboards."""
+"""Writes the progress of a training: the history file, and losses and storyboards for TensorBoard."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from storygan_tf.data.training_input import Stories
 from storygan_tf.training.training_state import HISTORY
 
 TENSORBOARD = "tensorboard"
-"""Name of TensorBoard's folder in a working folder."""
+"""Name of TensorBoard's directory in a working directory."""
 
 
 class TrainingLog:
-    """Writes into a working folder.
+    """Writes the history file and TensorBoard's event files to a working directory.
 
     Args:
-        directory: the working folder.
-        boards: the stories that are drawn after each epoch.
+        directory: the working directory.
+        boards: the real stories that storyboards compare with.
     """
 
     def __init__(self, directory: Path, boards: Stories) -> None:
@@ -33,20 +33,23 @@ class TrainingLog:
         self._writer = tf.summary.create_file_writer(str(directory / TENSORBOARD))
 
     def write_history(self, history: Sequence[Mapping[str, Any]]) -> None:
-        """Writes the history file.
+        """Writes the history file, replacing it as a whole.
+
+        Args:
+            history: all entries, see `training_state.read_history`.
 
         Raises:
-            DataError: where the disk is full or not writable.
+            DataError: if the disk is full or not writable.
         """
         write_atomically(self.directory / HISTORY, json.dumps(history, indent=1).encode())
 
     def write_epoch(self, number: int, entry: Mapping[str, Any], drawn: np.ndarray) -> None:
-        """Shows an epoch in TensorBoard.
+        """Writes the losses, the speed and a storyboard of an epoch for TensorBoard.
 
         Args:
-            number: epochs done in all phases.
-            entry: of the history.
-            drawn: uint8 [boards, T, 64, 64, 3].
+            number: number of completed epochs of all phases.
+            entry: the history entry of the epoch.
+            drawn: uint8 [boards, frames, 64, 64, 3], generated frames of the boards' stories; may be empty.
         """
         with self._writer.as_default(step=number):
             for name, value in entry["losses"].items():
@@ -56,12 +59,20 @@ class TrainingLog:
                     tf.summary.scalar(name, entry[name])
             if len(drawn):
                 tf.summary.image("storyboard", storyboard(self.boards, drawn)[np.newaxis])
-        # A kill would lose what is still in memory, and the epoch is not trained again.
+        # If the process was killed, events still in memory would be lost: the epoch is not trained again.
         self._writer.flush()
 
 
 def storyboard(boards: Stories, drawn: np.ndarray) -> np.ndarray:
-    """Returns drawn stories above the true ones, uint8 [height, width, 3]."""
+    """Returns a picture of generated stories above the real ones.
+
+    Args:
+        boards: the real stories.
+        drawn: uint8 [boards, frames, 64, 64, 3], generated frames of the same stories.
+
+    Returns:
+        uint8 [height, width, 3].
+    """
     rows = [
         StoryRow(story_id, tuple(sentences), {"generated": fake, "true": real})
         for story_id, sentences, fake, real in zip(boards.ids, boards.sentences, drawn, boards.images, strict=True)
@@ -70,11 +81,11 @@ def storyboard(boards: Stories, drawn: np.ndarray) -> np.ndarray:
 
 
 def describe(history: Sequence[Mapping[str, Any]]) -> str:
-    """Returns a line of the newest epoch: its phase, losses and rollbacks."""
+    """Returns the newest epoch in one line, with its phase, losses and number of rollbacks; empty without epochs."""
     if not history:
         return ""
     entry = history[-1]
     losses = " ".join(f"{name} {value:.3g}" for name, value in entry["losses"].items())
-    times = len(entry.get("rollbacks", ()))
-    back = f" (diverged and went back {times} time{'s' * (times > 1)})" if times else ""
-    return f"{entry['phase']}: {losses}{back}"
+    count = len(entry.get("rollbacks", ()))
+    rollbacks = f" (diverged and rolled back {count} time{'s' * (count > 1)})" if count else ""
+    return f"{entry['phase']}: {losses}{rollbacks}"

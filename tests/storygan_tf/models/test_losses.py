@@ -89,7 +89,7 @@ def test_pixel_losses_are_means_of_each_story():
         )
 
 
-def test_object_weights_are_told_by_any_channel_over_19_grey_levels():
+def test_an_object_differs_from_the_background_by_over_19_grey_levels_in_any_channel():
     background = np.full([64, 64, 3], 100.0)
     image = background.copy()
     image[0, 0, 2] += 19  # not enough
@@ -103,13 +103,13 @@ def test_object_weights_are_told_by_any_channel_over_19_grey_levels():
     np.testing.assert_array_equal(weights[0, :, :, 0], expected)
 
 
-def test_mismatched_pairs_share_the_part_of_the_fakes():
+def test_mismatched_pairs_share_the_term_of_the_fakes():
     real, fake, mismatched = LOGITS, LOGITS[::-1].copy(), np.roll(LOGITS, 2)
     expected = -np.log(sigmoid(real)) - 0.5 * np.log(1 - sigmoid(fake)) - 0.5 * np.log(1 - sigmoid(mismatched))
     np.testing.assert_allclose(losses.discriminator_loss(real, fake, mismatched), expected, rtol=1e-5)
 
 
-def test_accuracy_is_the_part_that_was_told():
+def test_accuracy_is_the_share_that_is_classified_correctly():
     real, fake = tf.constant([2.0, 2.0, -1.0, -1.0]), tf.constant([-3.0, 3.0, -3.0, 3.0])
     np.testing.assert_array_equal(losses.accuracy(real, fake), [1, 0.5, 0.5, 0])
 
@@ -117,12 +117,14 @@ def test_accuracy_is_the_part_that_was_told():
 def test_label_loss_is_a_mean_over_the_labels():
     random = np.random.default_rng(4)
     logits, labels = random.normal(size=[3, 7]).astype(np.float32), random.integers(0, 2, [3, 7], dtype=np.uint8)
-    told = np.where(labels == 1, sigmoid(logits), 1 - sigmoid(logits))
-    np.testing.assert_allclose(losses.label_loss(tf.constant(logits), labels), -np.log(told).mean(axis=1), rtol=1e-5)
+    probabilities = np.where(labels == 1, sigmoid(logits), 1 - sigmoid(logits))
+    np.testing.assert_allclose(
+        losses.label_loss(tf.constant(logits), labels), -np.log(probabilities).mean(axis=1), rtol=1e-5
+    )
     assert float(losses.label_loss(tf.zeros([1, 7]), labels[:1])[0]) == pytest.approx(np.log(2))
 
 
-def test_feature_distance_weighs_all_maps_alike_and_asks_nothing_of_the_true_frames():
+def test_feature_distance_weighs_all_maps_alike_and_has_no_gradient_for_real_frames():
     random = np.random.default_rng(5)
     shapes = ([3, 8, 8, 2], [3, 4, 4, 5])
     real, fake = ([tf.constant(random.normal(size=shape), tf.float32) for shape in shapes] for _ in range(2))

@@ -1,4 +1,4 @@
-"""The noise of a story: normal, and a function of its seed alone."""
+"""The noise of a story is normal, and a function of its seed alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trainings of a few tiny steps, without graphs: those take longer to make than the steps."""
+"""Trainings of a few tiny steps, run eagerly: to build a graph takes longer than the steps."""
 
 from __future__ import annotations
 
@@ -24,24 +24,40 @@ WARM_UP = PhaseConfig(name="warm_up", schedule="pixel", epochs=2, story_batch=4,
 ADVERSARIAL = PhaseConfig(name="adversarial", schedule="joint", image_batch=4, story_batch=4, decay="linear")
 
 
+@pytest.fixture(scope="session")
+def config() -> StoryGANConfig:
+    """Returns the configuration of a StoryGAN small enough for a test."""
+    return MODEL
+
+
+@pytest.fixture(scope="session")
+def stories() -> Stories:
+    """Returns eight stories of random frames and vectors, without labels."""
+    return random_stories(8)
+
+
+def random_stories(count: int) -> Stories:
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, [count, 2, 64, 64, 3], dtype=np.uint8)
+    vectors, labels = random.normal(size=[count, 2, 6]).astype(np.float32), np.zeros([count, 2, 0], np.uint8)
+    return Stories([f"s{number:02d}" for number in range(count)], [["a", "b"]] * count, images, vectors, labels)
+
+
 class KilledError(Exception):
-    """Stands for a kill between two epochs."""
+    """Raised between two epochs in place of a kill."""
 
 
 class Training:
-    """Makes trainers on the same stories."""
+    """Creates trainers on the same stories."""
 
     killed = KilledError
     settings = Settings(model=MODEL, training=TrainConfig(steps_per_epoch=2, phases=(WARM_UP, ADVERSARIAL)))
 
     def __init__(self) -> None:
-        random = np.random.default_rng(0)
-        images = random.integers(0, 256, [24, 2, 64, 64, 3], dtype=np.uint8)
-        vectors, labels = random.normal(size=[24, 2, 6]).astype(np.float32), np.zeros([24, 2, 0], np.uint8)
-        self.stories = Stories([f"s{number:02d}" for number in range(24)], [["a", "b"]] * 24, images, vectors, labels)
+        self.stories = random_stories(24)
 
     def phases(self, *phases, **values):
-        """Trains by other phases from here on."""
+        """Sets other phases for the trainers that are created from now on."""
         training = TrainConfig(**{"steps_per_epoch": 2, "phases": phases, **values})
         self.settings = Settings(model=MODEL, training=training)
 
@@ -59,7 +75,7 @@ class Training:
 
     @staticmethod
     def everything(trainer):
-        """All that a training has made, optimizers and averages included."""
+        """Returns the values of all variables of the model and the optimizers."""
         slots = [variable for optimizer in trainer.gan.optimizers for variable in optimizer.variables]
         return [variable.numpy() for variable in (*trainer.gan.weights, *slots)]
 
@@ -70,17 +86,17 @@ class Training:
 
 
 def figures(entry):
-    """An entry of the history without what the machine's speed decides."""
+    """Returns an entry of the history without the keys that depend on the speed of the machine."""
     return {name: entry[name] for name in entry if name not in ("seconds", "stories_per_second", "data_wait")}
 
 
 @pytest.fixture
-def training():
-    return Training()
-
-
-@pytest.fixture(autouse=True)
 def eagerly():
     tf.config.run_functions_eagerly(True)
     yield
     tf.config.run_functions_eagerly(False)
+
+
+@pytest.fixture
+def training(eagerly):
+    return Training()

@@ -1,6 +1,6 @@
-"""What strategies do in a cluster of one worker, and without a TPU: prints it as JSON, and ends by SIGTERM.
+"""Prints the properties of strategies in a cluster of one worker and without a TPU as JSON, and ends by SIGTERM.
 
-A program of its own, because workers are joined before TensorFlow computes anything.
+A program of its own, because workers connect before TensorFlow computes anything.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from storygan_tf.training.distribution import (
 from storygan_tf.training.warm_start import load_initial_model
 
 
-def told(call: Callable[[], Any]) -> list[str]:
+def error_of(call: Callable[[], Any]) -> list[str]:
+    """Returns the type and the message of the error that a call raises; an empty list without one."""
     try:
         call()
     except Exception as error:
@@ -40,7 +41,7 @@ def lose(strategy: tf.distribute.Strategy, error: Exception) -> None:
 
 
 def main() -> None:
-    load_initial_model("blocks")  # As `storygan train` does before it joins workers: that must not be computing.
+    load_initial_model("blocks")  # `storygan train` does so before it connects workers: it must not compute anything.
     strategy = make_strategy("multi-worker")
     folder = Path(tempfile.gettempdir()) / "work"
     lost = tf.errors.UnavailableError(None, None, "in a node\nCollective ops is aborted by: worker 1\nis down")
@@ -50,9 +51,9 @@ def main() -> None:
         "multi_worker": is_multi_worker(strategy),
         "chief": is_chief(strategy),
         "own_folder": worker_directory(strategy, folder) == folder,
-        "lost": told(lambda: lose(strategy, lost)),
-        "own": told(lambda: lose(strategy, own)),
-        "tpu": told(lambda: make_strategy("tpu")),
+        "lost": error_of(lambda: lose(strategy, lost)),
+        "own": error_of(lambda: lose(strategy, own)),
+        "tpu": error_of(lambda: make_strategy("tpu")),
     }
     print(json.dumps(found), flush=True)
     os.kill(os.getpid(), signal.SIGTERM)

@@ -1,10 +1,10 @@
-"""Checkpoints: whole or not there, verified when read, and enough to go on exactly as if nothing had happened."""
+"""Checkpoints: complete or absent, verified when read, and sufficient to continue a training to the bit."""
 
 from __future__ import annotations
 
 import logging
 import resource
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,21 +14,11 @@ import pytest
 import tensorflow as tf
 
 from storygan_tf.common.errors import TrainingError
-from storygan_tf.config.schema import PhaseConfig, StoryGANConfig
+from storygan_tf.config.schema import PhaseConfig
 from storygan_tf.data.training_input import Stories, training_dataset
 from storygan_tf.training.checkpoints import CheckpointStore, TrainingCheckpoints
 from storygan_tf.training.storygan import StoryGAN
 
-CONFIG = StoryGANConfig(
-    frames=2,
-    sentence_size=6,
-    noise_size=3,
-    context_size=16,
-    filter_count=4,
-    filter_length=12,
-    generator_width=8,
-    discriminator_width=2,
-)
 PHASE = PhaseConfig(image_batch=4, story_batch=4, decay="linear")
 PIXEL = PhaseConfig(schedule="pixel", story_batch=4, l1_weight=1.0)
 
@@ -41,7 +31,7 @@ class Numbers(tf.Module):
 
 @contextmanager
 def no_room_for(size: int) -> Iterator[None]:
-    """No file may grow beyond `size` bytes in here, as on a full disk."""
+    """Limits the size of files to `size` bytes, as on a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
@@ -58,8 +48,8 @@ def damage(path: Path) -> None:
 
 
 def weights_file(checkpoint: Path) -> Path:
-    (found,) = checkpoint.glob("weights.data-*")
-    return found
+    (file,) = checkpoint.glob("weights.data-*")
+    return file
 
 
 def test_an_empty_store_has_none(tmp_path):
@@ -94,7 +84,7 @@ def test_a_number_can_be_saved_again(tmp_path):
 
 
 @pytest.mark.parametrize("part", ["weights", "index", "state", "state_gone", "extra"])
-def test_a_damaged_checkpoint_is_passed_over_with_a_warning(tmp_path, caplog, part):
+def test_a_damaged_checkpoint_is_skipped_with_a_warning(tmp_path, caplog, part):
     store = CheckpointStore(tmp_path)
     before = store.save(Numbers(1.0), 1, {"number": 1})
     newest = store.save(Numbers(2.0), 2, {"number": 2})
@@ -113,7 +103,7 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_warning(tmp_path, caplog, pa
 
 @pytest.mark.parametrize("part", ["weights.data-00000-of-00001", "weights.index", "state.json"])
 @pytest.mark.parametrize("left", [0.0, 0.5, 0.99, None])
-def test_a_checkpoint_that_was_cut_off_is_passed_over(tmp_path, part, left):
+def test_a_truncated_checkpoint_is_skipped(tmp_path, part, left):
     """`left` is how much of the file there is; None for no file."""
     store = CheckpointStore(tmp_path)
     before = store.save(Numbers(1.0), 1, {"number": 1})
@@ -125,7 +115,7 @@ def test_a_checkpoint_that_was_cut_off_is_passed_over(tmp_path, part, left):
     assert store.newest() == (before, {"number": 1})
 
 
-def test_no_bit_of_a_state_can_flip_unseen(tmp_path):
+def test_every_flipped_bit_of_a_state_is_detected(tmp_path):
     store = CheckpointStore(tmp_path)
     before = store.save(Numbers(1.0), 1, {"number": 1})
     newest = store.save(Numbers(2.0), 2, {"number": 2, "history": [{"l1": 0.5}]})
@@ -155,7 +145,7 @@ def test_when_all_are_damaged_there_is_none(tmp_path, caplog):
     assert caplog.text.count("is damaged") == 2
 
 
-def test_a_full_disk_is_told_and_leaves_the_older_ones(tmp_path):
+def test_a_full_disk_is_an_error_and_leaves_older_checkpoints(tmp_path):
     store = CheckpointStore(tmp_path)
     store.save(Numbers(1.0), 1, {"number": 1})
     with no_room_for(2000), pytest.raises(TrainingError, match=r"000000002: could not be written .* Free some space"):
@@ -182,7 +172,7 @@ def test_half_a_checkpoint_of_another_number_is_cleared_away(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["000000001"]
 
 
-def test_a_training_goes_on_from_the_newest_and_goes_back_to_the_end_of_an_epoch(tmp_path):
+def test_the_newest_of_all_and_the_newest_at_the_end_of_an_epoch(tmp_path):
     checkpoints = TrainingCheckpoints(tmp_path)
     for step, within in ((0, False), (1, True), (2, True)):
         path = checkpoints.save(Numbers(step), {"step": step}, within=within)
@@ -194,7 +184,7 @@ def test_a_training_goes_on_from_the_newest_and_goes_back_to_the_end_of_an_epoch
     assert checkpoints.save(Numbers(3.0), {"step": 3}, within=True).name == "000000004"
 
 
-def test_the_end_of_an_epoch_makes_what_was_saved_within_it_needless(tmp_path):
+def test_the_end_of_an_epoch_removes_what_was_saved_within_it(tmp_path):
     checkpoints = TrainingCheckpoints(tmp_path)
     checkpoints.save(Numbers(1.0), {"step": 1}, within=True)
     path = checkpoints.save(Numbers(2.0), {"step": 0})
@@ -206,9 +196,9 @@ def test_what_was_saved_within_an_epoch_does_not_come_back_after_its_end(tmp_pat
     """Killed after the end of the epoch was saved, and before the other was removed."""
     checkpoints = TrainingCheckpoints(tmp_path)
     within = checkpoints.save(Numbers(1.0), {"step": 1}, within=True)
-    within.rename(tmp_path / "aside")
+    within.rename(tmp_path / "elsewhere")
     path = checkpoints.save(Numbers(2.0), {"step": 0})
-    (tmp_path / "aside").rename(within)
+    (tmp_path / "elsewhere").rename(within)
     assert checkpoints.newest() == (path, {"step": 0})
 
 
@@ -224,10 +214,10 @@ def test_workers_read_what_the_chief_has_written(tmp_path):
     assert np.all(restored.values == 1.0)
 
 
-def test_another_model_is_told(tmp_path):
+def test_another_model_is_refused(tmp_path, config):
     store = CheckpointStore(tmp_path)
     path = store.save(Numbers(1.0), 1, {})
-    for other in (Numbers(0.0, size=7), tf.Module(), StoryGAN(CONFIG)):
+    for other in (Numbers(0.0, size=7), tf.Module(), StoryGAN(config)):
         with pytest.raises(TrainingError, match="is of another model or schedule"):
             store.restore(other, path)
 
@@ -235,19 +225,15 @@ def test_another_model_is_told(tmp_path):
 # With a StoryGAN
 
 
-@pytest.fixture(scope="module")
-def stories() -> Stories:
-    random = np.random.default_rng(0)
-    images = random.integers(0, 256, [8, 2, 64, 64, 3], dtype=np.uint8)
-    vectors, labels = random.normal(size=[8, 2, 6]).astype("float32"), np.zeros([8, 2, 0], np.uint8)
-    return Stories([str(n) for n in range(8)], [["a", "b"]] * 8, images, vectors, labels)
+@pytest.fixture
+def make_gan(config) -> Callable[..., StoryGAN]:
+    def make(seed: int, phase: PhaseConfig = PHASE) -> StoryGAN:
+        keras.utils.set_random_seed(seed)
+        gan = StoryGAN(config)
+        gan.compile(phase, steps=6, run_eagerly=True)
+        return gan
 
-
-def made(seed: int, phase: PhaseConfig = PHASE) -> StoryGAN:
-    keras.utils.set_random_seed(seed)
-    gan = StoryGAN(CONFIG)
-    gan.compile(phase, steps=6, run_eagerly=True)
-    return gan
+    return make
 
 
 def fit(gan: StoryGAN, stories: Stories, start: int, steps: int) -> dict[str, list[float]]:
@@ -263,42 +249,42 @@ def everything(gan: StoryGAN) -> list[np.ndarray]:
 @pytest.mark.parametrize(
     "phase", [PIXEL, pytest.param(PHASE, marks=pytest.mark.slow)], ids=lambda phase: phase.schedule
 )
-def test_a_resumed_training_is_the_undisturbed_one_to_the_bit(tmp_path, stories, phase):
+def test_a_resumed_training_is_the_undisturbed_one_to_the_bit(tmp_path, make_gan, stories, phase):
     """Weights, moving statistics, Adam's moments and counts, the learning rate's place: the next step is the same."""
-    undisturbed = made(1, phase)
+    undisturbed = make_gan(1, phase)
     fit(undisturbed, stories, 0, 1)
     path = CheckpointStore(tmp_path).save(undisturbed, 1, {})
     expected = fit(undisturbed, stories, 1, 1)
-    resumed = made(2, phase)
+    resumed = make_gan(2, phase)
     CheckpointStore(tmp_path).restore(resumed, path)
     assert fit(resumed, stories, 1, 1) == expected
     for one, other in zip(everything(undisturbed), everything(resumed), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
-def test_a_checkpoint_after_several_phases_holds_the_last_ones_optimizers(tmp_path, stories):
-    gan = made(1, PIXEL)
+def test_a_checkpoint_after_several_phases_holds_the_last_ones_optimizers(tmp_path, make_gan, stories):
+    gan = make_gan(1, PIXEL)
     fit(gan, stories, 0, 1)
     gan.compile(PHASE, steps=6, run_eagerly=True)
     path = CheckpointStore(tmp_path).save(gan, 1, {})
-    resumed = made(2, PHASE)
+    resumed = make_gan(2, PHASE)
     CheckpointStore(tmp_path).restore(resumed, path)
     assert [int(optimizer.iterations) for optimizer in resumed.optimizers] == [0, 0, 0]
     for one, other in zip(everything(gan), everything(resumed), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
-def test_the_background_is_saved_too(tmp_path):
-    gan = made(1)
+def test_the_background_is_saved_too(tmp_path, make_gan):
+    gan = make_gan(1)
     gan.compile(PHASE, 6, background=np.full([64, 64, 3], 255, np.uint8), run_eagerly=True)
     path = CheckpointStore(tmp_path).save(gan, 1, {})
-    other = made(2)
+    other = make_gan(2)
     CheckpointStore(tmp_path).restore(other, path)
     assert np.all(other.background == 1.0)
 
 
-def test_another_schedules_optimizers_are_told(tmp_path):
+def test_another_schedules_optimizers_are_refused(tmp_path, make_gan):
     """A constant learning rate is a variable; one that falls over a phase is not."""
-    path = CheckpointStore(tmp_path).save(made(1, PHASE), 1, {})
+    path = CheckpointStore(tmp_path).save(make_gan(1, PHASE), 1, {})
     with pytest.raises(TrainingError, match="another model or schedule"):
-        CheckpointStore(tmp_path).restore(made(1, PIXEL), path)
+        CheckpointStore(tmp_path).restore(make_gan(1, PIXEL), path)

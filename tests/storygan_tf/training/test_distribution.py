@@ -1,4 +1,4 @@
-"""Which devices are taken, what TF_CONFIG has to say, and who is the chief."""
+"""Devices that strategies use, the format of TF_CONFIG, and which process is the chief."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ import pytest
 import tensorflow as tf
 
 from storygan_tf.common.errors import ConfigError, TrainingError
-from storygan_tf.config.schema import TrainConfig
+from storygan_tf.config.schema import Settings, TrainConfig
 from storygan_tf.training.distribution import (
     _STRATEGIES,
+    check_devices,
     find_worker,
     is_chief,
     is_multi_worker,
@@ -26,7 +27,7 @@ from storygan_tf.training.distribution import (
     worker_directory,
 )
 
-PROGRAM = Path(__file__).with_name("strategy_program.py")
+PROGRAM = Path(__file__).with_name("distribution_program.py")
 ROOT = Path(__file__).parents[3]
 ADDRESSES = ["host-0:2222", "host-1:2222", "host-2:2222"]
 
@@ -53,7 +54,7 @@ def test_without_tf_config_there_are_no_workers():
         ({"worker": ["[::1]:80"]}, "worker", 0, 1, 0, "[::1]:80"),
     ],
 )
-def test_a_worker_finds_its_place(cluster, job, index, count, number, chief):
+def test_a_worker_is_read_from_tf_config(cluster, job, index, count, number, chief):
     worker = find_worker(tf_config(cluster, job, index))
     assert (worker.count, worker.number, worker.chief) == (count, number, chief)
 
@@ -77,7 +78,7 @@ def test_an_index_may_be_text_as_some_operators_write_it():
         (tf_config({"worker": ["host-0"]})["TF_CONFIG"], "'host-0' is no host:port"),
     ],
 )
-def test_a_tf_config_that_says_something_else_is_told_with_an_example(text, why):
+def test_a_wrong_tf_config_is_refused_with_an_example(text, why):
     with pytest.raises(ConfigError) as raised:
         find_worker({"TF_CONFIG": text})
     assert why in str(raised.value)
@@ -125,7 +126,7 @@ def test_several_workers_need_tf_config(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["auto", "multi-worker"])
-def test_workers_that_are_joined_too_late_are_told_what_does_it_in_time(name, monkeypatch):
+def test_workers_that_connect_too_late_are_pointed_to_storygan_train(name, monkeypatch):
     tf.constant(1) + 1
     monkeypatch.setenv("TF_CONFIG", tf_config({"worker": ["127.0.0.1:1", "127.0.0.1:2"]})["TF_CONFIG"])
     with pytest.raises(TrainingError, match=r"must be configured at program startup.*storygan train"):
@@ -134,7 +135,7 @@ def test_workers_that_are_joined_too_late_are_told_what_does_it_in_time(name, mo
 
 @pytest.fixture(scope="module")
 def found():
-    """What a fresh process found as the only worker."""
+    """Returns what a new process reports as the only worker."""
     config = tf_config({"worker": ["127.0.0.1:0"]})
     environment = os.environ | config | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
     environment.pop("TPU_NAME", None)
@@ -154,24 +155,31 @@ def test_sigterm_works_as_before_and_is_not_kept_by_tensorflow(found):
     assert found["end"] == -signal.SIGTERM
 
 
-def test_a_lost_worker_is_told_from_other_errors(found):
+def test_a_lost_worker_is_distinguished_from_other_errors(found):
     kind, text = found["lost"]
     assert kind == "WorkerLostError"
     assert "does not answer (worker 1 is down). Start all workers again" in text
     assert found["own"] == ["InvalidArgumentError", "a wrong shape"]
 
 
-def test_without_a_tpu_the_way_to_name_one_is_told(found):
+def test_without_a_tpu_the_error_says_how_to_name_one(found):
     kind, text = found["tpu"]
     assert kind == "ConfigError"
     assert "training.strategy=tpu: no TPU 'local' was found" in text
     assert "TPU_NAME" in text
 
 
+def test_xla_on_several_cpu_devices_is_refused():
+    strategy = tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"])
+    check_devices(Settings(), strategy)
+    with pytest.raises(ConfigError, match=r"training\.xla: found true with 2 replicas.*training\.strategy=one-device"):
+        check_devices(Settings().override(["training.xla=true"]), strategy)
+
+
 # One process
 
 
-def test_a_single_process_is_the_chief_and_writes_where_it_was_told(tmp_path):
+def test_a_single_process_is_the_chief_and_writes_to_the_given_directory(tmp_path):
     strategy = make_strategy("one-device")
     assert is_chief(strategy)
     assert not is_multi_worker(strategy)

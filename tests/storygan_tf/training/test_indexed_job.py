@@ -1,4 +1,4 @@
-"""TF_CONFIG from what a pod of an Indexed Job knows."""
+"""TF_CONFIG from the environment variables of a pod of an Indexed Job."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_a_pod_finds_the_others_by_index_and_service():
     }
 
 
-def test_training_takes_it_for_what_it_is():
+def test_a_training_reads_it():
     worker = find_worker({"TF_CONFIG": tf_config(POD)})
     assert (worker.count, worker.number, worker.chief) == (3, 2, "blocks-0.workers:2222")
 

@@ -1,4 +1,4 @@
-"""The objectives of the networks against the same by hand, option by option."""
+"""The objectives of the networks against NumPy, option by option."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import pytest
 import tensorflow as tf
 
 from storygan_tf.config.schema import PhaseConfig
-from storygan_tf.models.discriminators import ImageDiscriminator, StoryDiscriminator
+from storygan_tf.models.image_discriminator import ImageDiscriminator
+from storygan_tf.models.story_discriminator import StoryDiscriminator
 from storygan_tf.models.story_generator import GeneratorOutput
 from storygan_tf.training import objectives
 from storygan_tf.training.objectives import Objective, SingleFrames, StoryFrames
@@ -32,7 +33,7 @@ FRAMES = SingleFrames(
     h0=normal(N, 8),
     labels=tf.constant(random.integers(0, 2, [N, LABELS], dtype=np.uint8)),
 )
-TALES = StoryFrames(real=normal(N, 2, 64, 64, 3), fake=normal(N, 2, 64, 64, 3), sentences=normal(N, 2, 6))
+STORIES = StoryFrames(real=normal(N, 2, 64, 64, 3), fake=normal(N, 2, 64, 64, 3), sentences=normal(N, 2, 6))
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +47,7 @@ def image_network() -> ImageDiscriminator:
 @pytest.fixture(scope="module")
 def story_network() -> StoryDiscriminator:
     network = StoryDiscriminator(2, 4)
-    network(TALES.real, TALES.sentences)
+    network(STORIES.real, STORIES.sentences)
     return network
 
 
@@ -60,7 +61,7 @@ def image_generator(network: ImageDiscriminator, **options: float) -> Objective:
 
 
 def real_and_fake(network: ImageDiscriminator) -> list[np.ndarray]:
-    """Returns what the image discriminator makes of true and of drawn frames: probabilities."""
+    """Returns the image discriminator's probabilities of real and of generated frames."""
     images = (FRAMES.real, FRAMES.fake)
     return [sigmoid(network(each, FRAMES.sentences, FRAMES.h0, training=True)) for each in images]
 
@@ -78,7 +79,7 @@ def test_the_papers_image_discriminator(image_network):
     assert len(found.reports) == 2
 
 
-def test_mismatched_pairs_are_true_frames_with_the_next_storys_sentence_and_h0(image_network):
+def test_mismatched_pairs_are_real_frames_with_the_next_storys_sentence_and_h0(image_network):
     real, fake = real_and_fake(image_network)
     order = [1, 2, 3, 4, 0]
     others = [tf.gather(values, order) for values in (FRAMES.sentences, FRAMES.h0)]
@@ -89,10 +90,10 @@ def test_mismatched_pairs_are_true_frames_with_the_next_storys_sentence_and_h0(i
     assert len(found.reports) == 2
 
 
-def test_labels_are_told_of_true_frames_and_weigh_as_the_frame_does(image_network):
+def test_labels_are_those_of_real_frames_and_count_t_times(image_network):
     found = image_discriminator(image_network, label_weight=0.5)
-    told = sigmoid(image_network.classify(image_network.trunk(FRAMES.real, training=True)[-1]))
-    right = np.where(FRAMES.labels == 1, told, 1 - told)
+    probabilities = sigmoid(image_network.classify(image_network.trunk(FRAMES.real, training=True)[-1]))
+    right = np.where(FRAMES.labels == 1, probabilities, 1 - probabilities)
     expected = T * -np.log(right).mean(axis=1)
     np.testing.assert_allclose(found.reports["image_labels"], expected, rtol=1e-4)
     np.testing.assert_allclose(found.loss, found.reports["image_discriminator"] + 0.5 * expected, rtol=1e-4)
@@ -110,10 +111,10 @@ def test_the_papers_generator_against_the_image_discriminator(image_network):
         assert len(found.reports) == 1
 
 
-def test_the_generator_is_told_by_the_labels_of_drawn_frames(image_network):
+def test_the_generator_learns_the_labels_from_generated_frames(image_network):
     found = image_generator(image_network, generator_label_weight=0.4)
-    told = sigmoid(image_network.classify(image_network.trunk(FRAMES.fake, training=True)[-1]))
-    expected = T * -np.log(np.where(FRAMES.labels == 1, told, 1 - told)).mean(axis=1)
+    probabilities = sigmoid(image_network.classify(image_network.trunk(FRAMES.fake, training=True)[-1]))
+    expected = T * -np.log(np.where(FRAMES.labels == 1, probabilities, 1 - probabilities)).mean(axis=1)
     np.testing.assert_allclose(found.reports["generator_labels"], expected, rtol=1e-4)
     np.testing.assert_allclose(found.loss, found.reports["image_generator"] + 0.4 * expected, rtol=1e-4)
 
@@ -137,19 +138,20 @@ def test_a_term_of_weight_zero_is_reported_and_has_no_part_in_the_loss(image_net
 
 
 def test_the_papers_story_discriminator(story_network):
-    real, fake = (sigmoid(story_network(each, TALES.sentences, training=True)) for each in (TALES.real, TALES.fake))
-    found = objectives.story_discriminator_objective(story_network, PhaseConfig(), TALES)
+    images = (STORIES.real, STORIES.fake)
+    real, fake = (sigmoid(story_network(each, STORIES.sentences, training=True)) for each in images)
+    found = objectives.story_discriminator_objective(story_network, PhaseConfig(), STORIES)
     np.testing.assert_allclose(found.loss, -np.log(real) - np.log(1 - fake), rtol=1e-4)
     np.testing.assert_allclose(found.reports["story_accuracy"], ((real > 0.5) + 1.0 * (fake < 0.5)) / 2)
-    drawn = objectives.story_generator_objective(story_network, PhaseConfig(story_weight=3.0), TALES)
+    drawn = objectives.story_generator_objective(story_network, PhaseConfig(story_weight=3.0), STORIES)
     np.testing.assert_allclose(drawn.loss, -3 * np.log(fake), rtol=1e-4)
 
 
 def test_kl_and_pixel_losses_add_up():
-    output = GeneratorOutput(TALES.fake, normal(N, 8), normal(N, 8), normal(N, 8))
+    output = GeneratorOutput(STORIES.fake, normal(N, 8), normal(N, 8), normal(N, 8))
     phase = PhaseConfig(kl_weight=2.0, l1_weight=3.0, l2_weight=5.0)
-    found = objectives.picture_objective(phase, tf.zeros([64, 64, 3]), output, TALES.real)
-    difference = (TALES.fake - TALES.real).numpy().reshape(N, -1)
+    found = objectives.picture_objective(phase, tf.zeros([64, 64, 3]), output, STORIES.real)
+    difference = (STORIES.fake - STORIES.real).numpy().reshape(N, -1)
     l1, l2 = np.abs(difference).mean(axis=1), np.square(difference).mean(axis=1)
     np.testing.assert_allclose(found.reports["l1"], l1, rtol=1e-4)
     np.testing.assert_allclose(found.reports["l2"], l2, rtol=1e-4)
@@ -162,15 +164,15 @@ EVERYTHING = {"label_weight": 1.0, "generator_label_weight": 1.0, "feature_match
 
 
 @pytest.mark.parametrize("options", [{}, EVERYTHING], ids=["paper", "everything"])
-def test_what_is_reported_has_the_names_that_are_announced(image_network, story_network, options):
+def test_reports_have_the_names_of_reported_names(image_network, story_network, options):
     phase = PhaseConfig(schedule="joint", **options)
-    output = GeneratorOutput(TALES.fake, normal(N, 8), normal(N, 8), normal(N, 8))
+    output = GeneratorOutput(STORIES.fake, normal(N, 8), normal(N, 8), normal(N, 8))
     found = (
         image_discriminator(image_network, **options),
         image_generator(image_network, **options),
-        objectives.story_discriminator_objective(story_network, phase, TALES),
-        objectives.story_generator_objective(story_network, phase, TALES),
-        objectives.picture_objective(phase, tf.zeros([64, 64, 3]), output, TALES.real),
+        objectives.story_discriminator_objective(story_network, phase, STORIES),
+        objectives.story_generator_objective(story_network, phase, STORIES),
+        objectives.picture_objective(phase, tf.zeros([64, 64, 3]), output, STORIES.real),
     )
     reports = [name for objective in found for name in objective.reports]
     assert sorted(reports) == sorted(objectives.reported_names(phase))

@@ -1,4 +1,4 @@
-"""What a training starts from: weights to the bit, discriminators of the run they belong to, and what must agree."""
+"""Starting from a model: its weights to the bit, the discriminators of its run, and the settings that must agree."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Vectorizer(tf.Module):
 
 
 def random_gan(seed: int) -> StoryGAN:
-    """Returns a model whose every variable is another random number, moving statistics among them."""
+    """Returns a model whose variables are all random, including moving statistics."""
     keras.utils.set_random_seed(seed)
     gan = StoryGAN(MODEL)
     random = np.random.default_rng(seed)
@@ -98,16 +98,16 @@ def assert_equal(one: keras.Model, other: keras.Model) -> None:
         np.testing.assert_array_equal(mine.numpy(), theirs.numpy(), err_msg=mine.name)
 
 
-# What comes along
+# What is taken from the model
 
 
-def test_it_tells_what_it_is(run):
+def test_the_description_of_the_model_is_read(run):
     initial = load_initial_model(str(run))
     assert (initial.model, initial.preset, initial.encoder, initial.labels) == (MODEL, "quick", "embedded", LABELS)
     assert initial.checkpoint == run / "work" / "this" / "checkpoints" / "000000003"
 
 
-def test_it_is_told_what_comes_along(run, alone):
+def test_the_description_names_what_is_taken(run, alone):
     weights = "its weights, sentence encoder and PCA"
     assert load_initial_model(str(run)).description == f"goes on from {run}: {weights}, its discriminators"
     assert load_initial_model(str(alone)).description == f"goes on from {alone}: {weights}, new discriminators"
@@ -131,7 +131,7 @@ def test_an_export_alone_brings_the_generator(alone, trained):
 
 
 def test_a_checkpoint_of_another_training_is_not_taken(run, tmp_path):
-    """The run went on to other weights since the version was pushed, or has another configuration now."""
+    """The run has trained other weights since the version was pushed, or has another configuration now."""
     copy = Path(shutil.copytree(run, tmp_path / "run"))
     shutil.rmtree(copy / "work" / "this")
     assert not load_initial_model(str(copy)).has_discriminators
@@ -146,7 +146,7 @@ def test_a_damaged_checkpoint_is_not_taken(run, tmp_path, caplog):
 
 
 def test_averaged_weights_are_found_in_the_checkpoint(run, trained, tmp_path):
-    """The exported generator is not the one that goes on being trained, but another that the checkpoint holds."""
+    """The exported generator is the averaged one of the checkpoint, not the one that is trained."""
     shutil.copytree(run / "serving_model", tmp_path / "serving_model")
     networks = {"averaged": trained.generator, "generator": random_gan(9).generator}
     for name in ("image_discriminator", "story_discriminator"):
@@ -173,7 +173,7 @@ def assert_equal_but_rounded(one: keras.Model, other: keras.Model) -> None:
         np.testing.assert_array_equal(mine.numpy(), rounded, err_msg=mine.name)
 
 
-def test_weights_go_by_their_names(trained, alone):
+def test_weights_are_identified_by_their_names(trained, alone):
     """`mu` and `log_var` have the same shapes; an order that changed must not swap them."""
     weights = read_weights(alone)
     np.testing.assert_array_equal(weights["story_encoder/mu/kernel"], trained.generator.story_encoder.mu.kernel)
@@ -289,12 +289,12 @@ def test_new_discriminators_start_behind_a_pixel_phase(run, alone):
         load_initial_model(str(alone)).check(other)
 
 
-def test_an_export_of_an_older_version_is_told(alone, tmp_path):
+def test_an_export_of_an_older_version_is_refused(alone, tmp_path):
     copy = Path(shutil.copytree(alone, tmp_path / "5"))
     info = json.loads((copy / ASSETS_EXTRA / INFO_FILE).read_text())
     del info["model"], info["labels"]
     (copy / ASSETS_EXTRA / INFO_FILE).write_text(json.dumps(info))
-    with pytest.raises(ModelError, match=r"does not tell model, labels; .* older version"):
+    with pytest.raises(ModelError, match=r"has no model, labels; .* older version"):
         load_initial_model(str(copy))
 
 
@@ -306,6 +306,6 @@ def test_a_damaged_export_is_named(alone, tmp_path, file):
         load_initial_model(str(copy)).apply(random_gan(7))
 
 
-def test_a_model_that_is_not_there_is_told_by_its_option(tmp_path):
+def test_a_missing_model_is_named_with_its_option(tmp_path):
     with pytest.raises(ModelError, match=r"^--init-from .*/nothing: no such folder and no pretrained model"):
         load_initial_model(str(tmp_path / "nothing"))

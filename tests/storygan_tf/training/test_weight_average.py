@@ -1,4 +1,4 @@
-"""The moving average of the generator against one by hand; what it touches; when it starts."""
+"""The moving average of the generator: its values, when it starts, and that it does not affect the training."""
 
 from __future__ import annotations
 
@@ -7,20 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from storygan_tf.config.schema import PhaseConfig, StoryGANConfig
+from storygan_tf.config.schema import PhaseConfig
 from storygan_tf.training.storygan import Batch, StoryGAN
 from storygan_tf.training.weight_average import copy_weights, update_average
-
-CONFIG = StoryGANConfig(
-    frames=2,
-    sentence_size=6,
-    noise_size=3,
-    context_size=16,
-    filter_count=4,
-    filter_length=12,
-    generator_width=8,
-    discriminator_width=2,
-)
 
 
 def phase(average: float, **settings) -> PhaseConfig:
@@ -28,9 +17,9 @@ def phase(average: float, **settings) -> PhaseConfig:
 
 
 @pytest.fixture
-def gan() -> StoryGAN:
+def gan(config) -> StoryGAN:
     keras.utils.set_random_seed(1)
-    return StoryGAN(CONFIG)
+    return StoryGAN(config)
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +59,8 @@ def test_weights_and_statistics_are_averaged_with_a_warm_up(gan, batches):
     assert any("kernel" in path for path in moved)
 
 
-def test_it_changes_nothing_in_the_training(gan, batches):
-    other = StoryGAN(CONFIG)
+def test_it_changes_nothing_in_the_training(gan, config, batches):
+    other = StoryGAN(config)
     copy_weights(other.generator, gan.generator)
     for each, average in ((gan, 0.0), (other, 0.9)):
         each.compile(phase(average), steps=3)

@@ -1,4 +1,4 @@
-"""Divergence, made for real: it is named, it goes back, it gives up at last."""
+"""Divergence: it is detected, the training goes back and, in the end, gives up."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from storygan_tf.training.callbacks.divergence import (
     picture_variety,
 )
 from storygan_tf.training.checkpoints import TrainingCheckpoints
-from storygan_tf.training.training_state import Rollback, TrainingState, read_history
+from storygan_tf.training.training_state import TrainingState, read_history
 
-# The input pipeline is a graph nevertheless.
+# TensorFlow warns that the input pipeline is a graph nevertheless.
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Even though the .tf.config.experimental_run_functions_eagerly:UserWarning"
 )
@@ -31,7 +31,7 @@ JOINT = PhaseConfig(name="joint", schedule="joint", epochs=2, image_batch=4, sto
 
 
 def poison(training, step):
-    """Makes one of the stories of an outer step of the first phase unusable, and returns it as it was."""
+    """Sets the vectors of one story in an outer step of the first phase to NaN."""
     story = EndlessShuffle(24, [training.settings.training.seed, 0, 1]).take(4 * step, 1)[0]
     training.stories.vectors[story] = np.nan
 
@@ -39,9 +39,9 @@ def poison(training, step):
 def test_an_absurd_learning_rate_is_halved_again_and_again_until_it_gives_up(training, tmp_path):
     training.phases(PIXEL)
     settings = ("training.phases.short.generator_learning_rate=1e30", "training.rollbacks=2")
-    with pytest.raises(TrainingError) as told:
+    with pytest.raises(TrainingError) as raised:
         training.make(tmp_path, *settings).run()
-    text = str(told.value)
+    text = str(raised.value)
     assert text.startswith("training diverged at step 2 of epoch 1 of phase 'short': losses are not finite (")
     assert "2 times (training.rollbacks is 2), each time with half the learning rates: 2.5e+29 (generator)" in text
     assert "Lower training.phases.short.generator_learning_rate or" in text
@@ -50,7 +50,7 @@ def test_an_absurd_learning_rate_is_halved_again_and_again_until_it_gives_up(tra
 
 @pytest.mark.slow
 def test_after_giving_up_other_learning_rates_go_on(training, tmp_path):
-    """They have all rollbacks to themselves, and are not halved for what others did."""
+    """The rollbacks of the old rates do not count for the new ones, nor halve them."""
     training.phases(PIXEL)
     with pytest.raises(TrainingError):
         training.make(tmp_path, "training.phases.short.generator_learning_rate=1e30", "training.rollbacks=1").run()
@@ -60,7 +60,7 @@ def test_after_giving_up_other_learning_rates_go_on(training, tmp_path):
     assert float(trainer.gan.optimizers.generator.learning_rate) == pytest.approx(1e-4)
 
 
-def test_a_poisoned_batch_is_passed_over_at_half_the_learning_rates(training, tmp_path, caplog):
+def test_a_poisoned_batch_is_skipped_at_half_the_learning_rates(training, tmp_path, caplog):
     training.phases(PIXEL)
     poison(training, step=3)
     trainer = training.make(tmp_path)
@@ -75,7 +75,7 @@ def test_a_poisoned_batch_is_passed_over_at_half_the_learning_rates(training, tm
     assert rollback["what"].startswith("losses are not finite (")
     assert [entry["learning_rates"]["generator"] for entry in (first, second)] == [2e-4, 1e-4]
     assert float(trainer.gan.optimizers.generator.learning_rate) == pytest.approx(1e-4)
-    assert trainer.state.data_position(PIXEL, 2) == 2  # Of the two steps passed over; the phase is over.
+    assert trainer.state.data_position(PIXEL, 2) == 2
 
 
 @pytest.mark.slow
@@ -110,14 +110,14 @@ def test_what_has_diverged_is_not_saved_within_an_epoch(training, tmp_path):
 
 @pytest.mark.slow
 def test_a_discriminator_that_is_always_right_is_named(training, tmp_path, monkeypatch):
-    """White pictures against a generator that stands still: too easy."""
-    monkeypatch.setattr(divergence, "JUDGED", 50)
+    """White pictures against a generator that is not updated are too easy to tell apart."""
+    monkeypatch.setattr(divergence, "MIN_JUDGEMENTS", 50)
     training.stories.images[:] = 255
     rates = {"generator_learning_rate": 0.0, "discriminator_learning_rate": 0.05}
     training.phases(PhaseConfig("easy", 12, image_batch=25, story_steps=0, **rates), rollbacks=0, steps_per_epoch=1)
-    with pytest.raises(TrainingError, match=r"always right \(image_accuracy is 1\.0000 over 50 judgements") as told:
+    with pytest.raises(TrainingError, match=r"always right \(image_accuracy is 1\.0000 over 50 judgements") as raised:
         training.make(tmp_path).run()
-    assert "training.phases.easy.discriminator_learning_rate" in str(told.value)
+    assert "training.phases.easy.discriminator_learning_rate" in str(raised.value)
 
 
 @pytest.mark.slow
@@ -139,14 +139,14 @@ def test_a_generator_that_draws_the_same_picture_is_brought_back(training, tmp_p
     assert second["variety"] > 0.25
 
 
-def test_finite_losses_are_no_trouble():
+def test_finite_losses_have_not_diverged():
     assert not_finite({"l1": 0.0, "kl": -3.0}) is None
-    assert not_finite({"l1": 0.5, "kl": float("inf"), "l2": float("nan")}).what == (
+    assert not_finite({"l1": 0.5, "kl": float("inf"), "l2": float("nan")}).description == (
         "losses are not finite (kl is inf, l2 is nan)"
     )
 
 
-def test_judgements_are_of_true_and_drawn_pictures():
+def test_judgements_are_of_real_and_generated_pictures():
     both = {"image_batch": 5, "story_batch": 7}
     assert judgement_count(PhaseConfig(image_steps=2, **both), 10) == {"image_accuracy": 200, "story_accuracy": 140}
     assert judgement_count(PhaseConfig(schedule="joint", image_steps=2, **both), 10)["image_accuracy"] == 100
@@ -154,7 +154,7 @@ def test_judgements_are_of_true_and_drawn_pictures():
 
 
 @pytest.mark.parametrize(
-    ("losses", "steps", "sure"),
+    ("losses", "steps", "diverged"),
     [
         ({"image_accuracy": 0.99995, "story_accuracy": 0.6}, 100, True),
         ({"image_accuracy": 0.6, "story_accuracy": 1.0}, 100, True),
@@ -163,15 +163,15 @@ def test_judgements_are_of_true_and_drawn_pictures():
         ({"l1": 1.0}, 100, False),
     ],
 )
-def test_an_accuracy_of_1_over_enough_judgements_is_trouble(losses, steps, sure):
-    assert bool(certain_discriminators(losses, PhaseConfig(), steps)) is sure
+def test_an_accuracy_of_1_over_enough_judgements_is_a_divergence(losses, steps, diverged):
+    assert bool(certain_discriminators(losses, PhaseConfig(), steps)) is diverged
 
 
 def history(*varieties):
     return [{"variety": value} for value in varieties]
 
 
-def test_diversity_collapses_only_where_it_was_and_where_no_true_picture_leads():
+def test_mode_collapse_needs_a_diverse_past_and_a_phase_with_discriminators():
     adversarial, pixel = PhaseConfig(), PIXEL
     assert mode_collapse(0.09, adversarial, history(0.05, 0.3, None))
     assert mode_collapse(0.11, adversarial, history(0.3)) is None
@@ -181,7 +181,7 @@ def test_diversity_collapses_only_where_it_was_and_where_no_true_picture_leads()
     assert mode_collapse(None, adversarial, history(0.9)) is None
 
 
-def test_variety_is_how_far_stories_are_apart_over_how_far_they_truly_are():
+def test_variety_is_the_difference_between_stories_relative_to_the_real_ones():
     true = np.zeros([3, 2, 4, 4, 3], np.uint8)
     true[1], true[2] = 100, 250
     drawn = np.zeros_like(true)
@@ -193,11 +193,3 @@ def test_variety_is_how_far_stories_are_apart_over_how_far_they_truly_are():
     assert picture_variety(true[:1], true[:1]) is None
     assert picture_variety(true[:0], true[:0]) is None
     assert picture_variety(true, drawn * 0) is None
-
-
-def test_data_is_passed_over_in_the_phase_that_diverged():
-    state = TrainingState(epoch=2, step=1, rollbacks=[Rollback("short", 1, 1, "", 5, (2e-4, 2e-4))])
-    assert state.data_position(PIXEL, 10) == 26
-    assert state.data_position(JOINT, 10) == 21
-    assert state.slowed(PIXEL).generator_learning_rate == 1e-4
-    assert state.slowed(JOINT) == JOINT
