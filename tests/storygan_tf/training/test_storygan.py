@@ -16,10 +16,21 @@ from storygan_tf.data.training_input import Stories, training_dataset
 from storygan_tf.training.storygan import StoryGAN, make_optimizers, to_float, to_uint8
 
 
-@pytest.fixture
-def gan(config) -> StoryGAN:
+@pytest.fixture(scope="module")
+def built(config) -> tuple[StoryGAN, list[tuple[tf.Variable, np.ndarray]]]:
+    """Returns a model and its initial values; built once, because that takes longer than most tests."""
     keras.utils.set_random_seed(1)
-    return StoryGAN(config)
+    gan = StoryGAN(config)
+    return gan, [(variable, variable.numpy()) for variable in gan.variables]
+
+
+@pytest.fixture
+def gan(built) -> StoryGAN:
+    gan, values = built
+    keras.utils.set_random_seed(1)
+    for variable, value in values:
+        variable.assign(value)
+    return gan
 
 
 def fit(gan: StoryGAN, stories: Stories, phase: PhaseConfig, steps: int = 1, **arguments) -> dict[str, float]:
