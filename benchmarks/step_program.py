@@ -1,8 +1,8 @@
 """The program that `train_step.py` times: it runs a training step of StoryGAN on request.
 
 Any other program can follow the same protocol (`train_step.py --compare-cmd`): run some steps to warm up and print a
-line `READY`. Then, for each line `step` on standard input, run one step and print a line that begins with `step`. End at
-the end of the input. Between steps the program does nothing. Its other lines are ignored. This program prints
+line `READY`. Then, for each line `step` on standard input, run one step and print a line that begins with `step`. End
+at the end of the input. Between steps the program does nothing. Its other lines are ignored. This program prints
 `step SECONDS input SECONDS`: the duration of the step, and how long of that it waited for its mini-batches.
 
     echo step | python benchmarks/step_program.py SETTINGS PHASE
