@@ -27,7 +27,7 @@ from typing import Any
 
 import tensorflow as tf
 from serving_load import export_preset
-from usage import cpu_seconds, used
+from usage import cpu_seconds, measure_usage
 
 from components.beam_options import runner_arguments
 from serving.batch_generators import SavedSource
@@ -110,7 +110,7 @@ def draw(batch: BatchJob) -> None:
 
 def measure(stories: int, work: Callable[..., object], *arguments: object) -> Run:
     """Measures work in a fresh process."""
-    usage = used(f"{stories} stories", work, *arguments)
+    usage = measure_usage(f"{stories} stories", work, *arguments)
     return Run(stories, usage.seconds, usage.cpu, usage.peak, usage.together)
 
 

@@ -28,7 +28,7 @@ import apache_beam as beam
 import keras
 import numpy as np
 import tensorflow as tf
-from usage import cpu_seconds, peak_megabytes, watched
+from usage import cpu_seconds, memory_samples, peak_megabytes
 
 from components.beam_options import beam_options
 from components.story_evaluator.beam_evaluation import evaluate_on_beam
@@ -155,7 +155,7 @@ def measure(folder: Path, stories: int, beam_args: Sequence[str]) -> Run:
     began = time.perf_counter()
     process.start()
     sender.close()
-    together = max(watched(process))
+    together = max(memory_samples(process))
     seconds = time.perf_counter() - began
     if process.exitcode:
         raise SystemExit(f"{stories} stories: the evaluation failed (exit code {process.exitcode}).")

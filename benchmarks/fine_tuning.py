@@ -1,12 +1,12 @@
-"""Measures what a pretrained model is worth to somebody with few stories of another look.
+"""Measures how much a pretrained model helps if there are few stories of another look.
 
     .venv/bin/python benchmarks/fine_tuning.py --data runs/data/blocks --out runs/fine_tuning [--stories 72]
 
-Test stories of a rendered folder of `blocks`, which the pretrained model has never seen, get another look: a wooden
-table instead of the grey one, and warm light from the left. Their sentences stay. On some of them the same preset is
-trained for the same number of steps, and so minutes, twice: from the pretrained model and from scratch. Both, and the
-pretrained model as it is, are judged on the other stories. The frozen judge never saw the other look; its figure of the
-true frames says what it is worth there. What is done already is found in the folder and not repeated.
+Test stories of a rendered folder of `blocks`, which are not in the pretrained model's training data, get another look:
+a wooden table instead of the grey one, and warm light from the left. Their sentences stay the same. The same preset is
+trained on some of them twice, for the same number of steps: from the pretrained model and from scratch. Both models,
+and the pretrained model as it is, are evaluated on the other stories. The frozen judge was not trained on the other
+look; its figures for the true frames show how reliable it is there. Results in the output folder are reused.
 """
 
 from __future__ import annotations
@@ -36,24 +36,23 @@ from storygan_tf.training.trainer import HISTORY
 from storygan_tf.training.warm_start import load_initial_model
 
 SEED = 1
-"""Of the table's grain and of the training."""
+"""Seed of the table's grain and of the training."""
 
 WOOD = (152, 104, 62)
 """Mean colour of the table, RGB."""
 
 LIGHT = (1.06, 1.0, 0.86)
-"""By what each channel of an object is multiplied: warmer light."""
+"""Factors of the channels of an object's colour, for warmer light."""
 
 OBJECT_LEVELS = 19
-"""Grey levels by which an object differs from the table; less is shadow."""
-
+"""Grey levels by which an object differs from the table; a smaller difference is shadow."""
 
 PASSED = "min_ssim_over_random"
-"""Threshold that is asked for: without any no model is pushed, and a run ends as failed."""
+"""The only threshold that is set, to a value that every model passes: without any threshold no model is pushed."""
 
 
 def wooden_table(seed: int = SEED) -> np.ndarray:
-    """Returns planks with grain: float32 [64, 64, 3], grey levels."""
+    """Returns a picture of planks with grain: float32 [64, 64, 3] in [0, 255]."""
     random = np.random.default_rng(seed)
     y, x = np.mgrid[:IMAGE_SIZE, :IMAGE_SIZE].astype(np.float32)
     plank = (y // 11).astype(int)
@@ -66,19 +65,19 @@ def wooden_table(seed: int = SEED) -> np.ndarray:
 
 
 def other_look(frames: np.ndarray, background: np.ndarray, table: np.ndarray) -> np.ndarray:
-    """Puts the objects of frames on another table, in other light.
+    """Draws the objects of frames on another table, in another light.
 
-    What differs from the background by more than `OBJECT_LEVELS` is an object (or the core of a shadow) and keeps its
-    colours, in warmer light. The rest is the new table, as much darker as shadows make the old one. The light falls
-    from 1.15 at the left to 0.75.
+    A pixel that differs from the background by more than `OBJECT_LEVELS` belongs to an object (or to the core of a
+    shadow) and keeps its colour, in warmer light. All other pixels show the new table, darkened by the old shadows. The
+    brightness falls from 1.15 at the left to 0.75 at the right.
 
     Args:
-        frames: uint8 [n, 64, 64, 3].
-        background: uint8 [64, 64, 3], their median.
-        table: float32 [64, 64, 3], grey levels.
+        frames: uint8 [n, 64, 64, 3], the frames.
+        background: uint8 [64, 64, 3], the median of the frames.
+        table: float32 [64, 64, 3] in [0, 255], the new table.
 
     Returns:
-        uint8 [n, 64, 64, 3].
+        The new frames, uint8 [n, 64, 64, 3].
     """
     old, before = frames.astype(np.float32), background.astype(np.float32)
     objects = np.abs(old - before).max(axis=-1, keepdims=True) > OBJECT_LEVELS
@@ -89,7 +88,7 @@ def other_look(frames: np.ndarray, background: np.ndarray, table: np.ndarray) ->
 
 
 def write_other_look(data: Path, out: Path, train: int, test: int) -> None:
-    """Writes a story folder of `data`'s test stories with the other look, the first `train` of them for training."""
+    """Writes a folder with test stories of `data` in the other look; the first `train` of them are for training."""
     if (out / STORIES_FILE).is_file():
         return
     stories = [json.loads(line) for line in (data / STORIES_FILE).read_text(encoding="utf-8").splitlines()]
@@ -106,28 +105,28 @@ def write_other_look(data: Path, out: Path, train: int, test: int) -> None:
     write_atomically(out / STORIES_FILE, "".join(json.dumps(story) + "\n" for story in chosen).encode())
 
 
-def settings_of(preset: str, assignments: Sequence[str]) -> list[str]:
-    """Returns the options of both trainings: the frozen judge, and the one threshold that is always passed."""
+def training_options(preset: str, assignments: Sequence[str]) -> list[str]:
+    """Returns the options of both trainings: preset, frozen judge, seed, and a threshold that every model passes."""
     names = [field.name for field in dataclasses.fields(EvaluationConfig) if field.name.startswith(("min_", "max_"))]
     thresholds = [f"evaluation.{name}={-2 if name == PASSED else 'null'}" for name in names]
-    given = [f"evaluation.judge={FROZEN_JUDGE}", *thresholds, f"training.seed={SEED}", *assignments]
-    return ["--preset", preset, *(part for setting in given for part in ("--set", setting))]
+    settings = [f"evaluation.judge={FROZEN_JUDGE}", *thresholds, f"training.seed={SEED}", *assignments]
+    return ["--preset", preset, *(part for setting in settings for part in ("--set", setting))]
 
 
 def storygan(command: str, done: Path, *arguments: object) -> None:
-    """Runs a command in a process of its own, unless what it leaves is there."""
+    """Runs a command in a process of its own, unless the file `done` exists, which it writes."""
     if not done.is_file():
         subprocess.run([sys.executable, "-m", "storygan_cli", command, *map(str, arguments)], check=True)
 
 
 def training_minutes(run: Path) -> float:
-    """Returns the minutes of the training alone."""
+    """Returns the duration of the training of a run, in minutes."""
     history: list[dict[str, Any]] = json.loads((run / HISTORY).read_text())
     return sum(float(entry["seconds"]) for entry in history) / 60
 
 
 def measured(folder: Path, name: str) -> ComparedModel:
-    """Returns the evaluation in a folder."""
+    """Returns the evaluation in a folder, with a name for the table."""
     metrics = folder / METRICS_FILE
     return ComparedModel(name, Evaluation.from_json(metrics.read_text(), str(metrics)))
 
@@ -137,15 +136,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="a rendered folder of blocks")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--initial", default="blocks", help="model to go on from")
-    parser.add_argument("--preset", help="of both trainings; by default the initial model's")
+    parser.add_argument("--initial", default="blocks", help="model to start from")
+    parser.add_argument("--preset", help="preset of both trainings; by default that of the initial model")
     parser.add_argument("--stories", type=int, default=72)
     parser.add_argument("--test-stories", type=int, default=200)
     parser.add_argument("--set", action="append", default=[], dest="assignments", metavar="KEY=VALUE")
     given = parser.parse_args()
     data, tuned, scratch, as_it_is = (given.out / name for name in ("data", "fine_tuned", "from_scratch", "as_it_is"))
     write_other_look(given.data, data, given.stories, given.test_stories)
-    options = settings_of(given.preset or load_initial_model(given.initial).preset, given.assignments)
+    options = training_options(given.preset or load_initial_model(given.initial).preset, given.assignments)
     storygan("evaluate", as_it_is / METRICS_FILE, "--model", given.initial, "--data", data, "--out", as_it_is, *options)
     for run, more in ((tuned, ["--init-from", given.initial]), (scratch, [])):
         storygan("run", run / METRICS_FILE, "--data", data, "--out", run, *more, *options)

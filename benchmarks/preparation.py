@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageDraw
-from usage import used
+from usage import measure_usage
 
 from components.beam_options import runner_arguments
 from pipeline.beam_preparation import BATCH
@@ -105,7 +105,7 @@ def make_pool(folder: Path) -> None:
 
 def measure(work: Callable[..., float], stories: int, *arguments: object) -> Run:
     """Measures work in a fresh process; it returns the seconds that it spent in image codecs."""
-    usage = used(f"{stories} stories", work, *arguments)
+    usage = measure_usage(f"{stories} stories", work, *arguments)
     return Run(stories, usage.seconds, usage.cpu, usage.result, usage.peak, usage.together)
 
 

@@ -1,13 +1,13 @@
-"""StoryGAN's training step as a program that makes one whenever it is told to: what `train_step.py` times.
+"""The program that `train_step.py` times: it runs a training step of StoryGAN on request.
 
-The protocol, which any other program can follow, too (`train_step.py --compare-cmd`): make some steps to warm up, print
-a line `READY`, then make one step for each line `step` on standard input and print a line that begins with `step` when
-it is done; end where the input ends. Between its steps the program does nothing. Other lines are not looked at. This
-one prints `step SECONDS input SECONDS`: how long a step took, and how long of that it waited for its mini-batches.
+Any other program can follow the same protocol (`train_step.py --compare-cmd`): run some steps to warm up and print a
+line `READY`. Then, for each line `step` on standard input, run one step and print a line that begins with `step`. End
+at the end of the input. Between steps the program does nothing. Its other lines are ignored. This program prints
+`step SECONDS input SECONDS`: the duration of the step, and how long of that it waited for its mini-batches.
 
     echo step | python benchmarks/step_program.py SETTINGS PHASE
 
-SETTINGS is the JSON of `Settings.to_json`, PHASE a number. Stories are random numbers: what they show takes no time.
+SETTINGS is the JSON of `Settings.to_json`, PHASE the index of a phase. Stories are random, which costs no time.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from storygan_tf.training.storygan import StoryGAN
 STORIES = 240
 WARM_UP = 2
 ENDLESS = 1_000_000
-"""Steps that the learning rates are planned for: more than anybody waits for."""
+"""Number of steps for which learning rates are computed, more than any measurement runs."""
 
 DRAWN = 500
-"""Steps whose mini-batches are drawn in advance; after them they come again."""
+"""Number of steps after which the mini-batches repeat."""
 
 
 def random_stories(config: StoryGANConfig) -> Stories:
-    """Returns stories of noise, of the model's sizes."""
+    """Returns stories of random numbers, with the model's sizes."""
     random = np.random.default_rng(1)
     frames = [STORIES, config.frames]
     return Stories(
@@ -48,7 +48,7 @@ def random_stories(config: StoryGANConfig) -> Stories:
 
 
 def make_program(settings: Settings, number: int) -> Callable[[], float]:
-    """Returns a function that makes the next step of a phase and returns the seconds that it waited for its data."""
+    """Returns a function that runs the next step of a phase and returns the seconds that it waited for its data."""
     training, phase = settings.training, settings.training.phases[number]
     stories = random_stories(settings.model)
     strategy = make_strategy(training.strategy)

@@ -1,18 +1,18 @@
-"""Times training steps: stories a second, operations a second beside the machine's peak, CPU time, memory, input.
+"""Times training steps: stories a second, share of the machine's peak rate, CPU time, memory, waiting for input.
 
     .venv/bin/python benchmarks/train_step.py [--preset joint quick] [--batch 12 24] [--xla] [--rounds 5]
     .venv/bin/python benchmarks/train_step.py --preset joint --compare-cmd 'python other_step.py' [--rounds 7]
 
-A preset's phases are measured one after the other, each in a fresh process (`step_program.py`). `joint` is no preset
-but `paper` with the released code's schedule: one update of both discriminators, two of the generator. In each round
-the float32 matrix product of TensorFlow is timed first, then as many steps as fill a second, at least one. Rates are
-those of the fastest round, beside the fastest product. Operations are counted by `flop.py`: `GFLOP a story` is what a
-step executes, divided by its stories; `needed` is what it asks for. Stories are those of the story updates; the single
-frames of `joint` and `algorithm1` (`24 + 24`) come on top of them.
+The phases of a preset are measured one after the other, each in a fresh process (`step_program.py`). `joint` is not a
+preset but `paper` with the schedule of the released code: one update of both discriminators, two of the generator. Each
+round first times TensorFlow's float32 matrix product and then as many steps as fill a second, at least one. Rates are
+those of the fastest round, compared with the fastest matrix product. `flop.py` counts operations: `GFLOP a story` is
+the number that a step executes, divided by its stories; `needed` is the minimum. Only stories of story updates count;
+the single frames of `joint` and `algorithm1` (`24 + 24`) are not included.
 
-With `--compare-cmd` a second program makes its steps in turn with ours, round by round, so that whatever else the
-machine does falls on both. Neither works while the other does. `step_program.py` says what the program has to print and
-read; it is started without a shell, so write `env NAME=VALUE program ...` to give it an environment of its own.
+With `--compare-cmd` a second program takes turns with ours, round by round, so that other work on the machine affects
+both. Neither works while the other does. `step_program.py` describes what the program has to print and read. It is
+started without a shell, so write `env NAME=VALUE program ...` to set environment variables.
 
 User and system time are those of the stepping process, memory is its peak (VmHWM): needs Linux.
 """
@@ -45,30 +45,30 @@ from storygan_tf.training.distribution import grow_memory
 from storygan_tf.training.storygan import StoryGAN
 
 JOINT = ("training.phases.adversarial.schedule=joint", "training.phases.adversarial.generator_steps=2")
-"""What turns `paper` into the released code's schedule."""
+"""Changes of `paper` that give the schedule of the released code."""
 
 GIGA = 1e9
 ROUND = 1.0
-"""Seconds that a round lasts at least."""
+"""Minimum duration of the steps of a round, in seconds."""
 
 RATIO = "stories a second, ours / theirs"
 
 PATIENCE = 30
-"""Seconds that a program has to end."""
+"""Seconds after which a program that does not end is killed."""
 
 PAUSE = 0.2
-"""Seconds before each measurement, in which the threads of whoever worked last come to rest."""
+"""Seconds before each measurement, in which the threads of the program that worked before become idle."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """What a step took, in seconds.
+    """Durations of a step, in seconds.
 
     Attributes:
-        seconds: from the word to the answer.
+        seconds: time from the request to the answer.
         user: processor time of the program.
         system: processor time of the kernel for the program.
-        waited: for the input, as the program says; 0 where it says nothing.
+        waited: time that the program waited for its input, as it prints it; 0 if it prints none.
     """
 
     seconds: float
@@ -78,15 +78,15 @@ class Step:
 
     @classmethod
     def mean(cls, steps: Sequence[Step]) -> Step:
-        """Returns the mean of some steps."""
+        """Returns a step whose durations are the means of those of `steps`."""
         return cls(*(statistics.fmean(values) for values in zip(*map(dataclasses.astuple, steps), strict=True)))
 
 
 class Program:
-    """A program that follows the protocol of `step_program.py`, warmed up; a context manager that ends it.
+    """A running program that follows the protocol of `step_program.py`; as a context manager it ends at the exit.
 
     Args:
-        command: its words.
+        command: program and arguments.
     """
 
     def __init__(self, command: Sequence[str]) -> None:
@@ -105,17 +105,17 @@ class Program:
             self.process.wait()
 
     def round(self) -> Step:
-        """Has it make steps for a second, at least one, and returns their mean."""
+        """Runs steps until they fill `ROUND` seconds, at least one, and returns their mean."""
         steps = [self.step()]
         while sum(step.seconds for step in steps) < ROUND:
             steps.append(self.step())
         return Step.mean(steps)
 
     def step(self) -> Step:
-        """Has it make a step."""
+        """Runs a step and returns its durations."""
         user, system = self._times()
         began = time.perf_counter()
-        with contextlib.suppress(BrokenPipeError):  # it has ended, which reading tells better
+        with contextlib.suppress(BrokenPipeError):  # it has ended; _answer raises an error with the exit code
             print("step", file=self.process.stdin, flush=True)
         words = self._answer("step")
         seconds = time.perf_counter() - began
@@ -124,7 +124,7 @@ class Program:
         return Step(seconds, new_user - user, new_system - system, waited)
 
     def peak_memory(self) -> float:
-        """Returns the most memory that it has had, in MB."""
+        """Returns the peak memory of the program, in MB."""
         lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024
 
@@ -145,12 +145,12 @@ class Program:
 
 @dataclasses.dataclass(frozen=True)
 class Subject:
-    """One row of the table: a phase of some settings.
+    """A phase of a training that is measured, one row of the table.
 
     Attributes:
-        name: of the preset.
-        settings: what is trained.
-        number: of the phase.
+        name: name of the preset.
+        settings: settings of the training.
+        number: index of the phase.
     """
 
     name: str
@@ -159,24 +159,24 @@ class Subject:
 
     @property
     def phase(self) -> PhaseConfig:
-        """The phase."""
+        """Configuration of the phase."""
         return self.settings.training.phases[self.number]
 
     @property
     def stories(self) -> int:
-        """Stories a step; of frames alone, where there are no whole stories."""
+        """Number of stories in a step; if a step has no story updates, number of single frames."""
         phase = self.phase
         if phase.schedule == "joint":
             return phase.story_batch
         return phase.story_steps * phase.story_batch or phase.image_steps * phase.image_batch
 
     def start(self) -> Program:
-        """Starts our program."""
+        """Starts `step_program.py` with this phase."""
         program = Path(__file__).with_name("step_program.py")
         return Program([sys.executable, "-W", "ignore", str(program), self.settings.to_json(), str(self.number)])
 
     def row(self) -> dict[str, Any]:
-        """Returns the columns that need no measurement."""
+        """Returns the columns of the table that need no measurement."""
         phase, model = self.phase, self.settings.model
         gan = StoryGAN(model)
         gan.compile(phase, ENDLESS)
@@ -194,13 +194,13 @@ class Subject:
 
 
 def subjects(names: Sequence[str], batches: Sequence[int], changes: Sequence[str], xla: bool) -> Iterator[Subject]:
-    """Yields every phase of every preset at every batch size, without and, where wanted, with XLA.
+    """Yields every phase of every preset at every batch size, with `xla` both without and with XLA.
 
     Args:
-        names: of presets, or `joint`.
-        batches: stories a mini-batch of both kinds; none for what the preset says.
-        changes: `key=value`, as of `storygan run --set`.
-        xla: whether to add each again with XLA.
+        names: names of presets, or `joint`.
+        batches: sizes of the story and image mini-batches; empty for those of the preset.
+        changes: changes of settings, `key=value`, as for `storygan run --set`.
+        xla: whether to yield each phase also with XLA.
     """
     for name in names:
         plain = presets.load("paper").override(JOINT) if name == "joint" else presets.load(name)
@@ -214,7 +214,7 @@ def subjects(names: Sequence[str], batches: Sequence[int], changes: Sequence[str
 
 
 def matrix_peak(size: int = 3072, times: int = 3) -> float:
-    """Returns the operations a second of a float32 matrix product, the fastest of some."""
+    """Returns the operations a second of a float32 matrix product, the fastest of `times`."""
     matrix = tf.random.stateless_uniform([size, size], seed=[1, 2])
     taken = []
     for _ in range(times):
@@ -225,7 +225,7 @@ def matrix_peak(size: int = 3072, times: int = 3) -> float:
 
 
 def input_seconds(subject: Subject, steps: int = 20) -> float:
-    """Returns how long the input pipeline takes for the mini-batches of a step when nothing else is done."""
+    """Returns the seconds that the input pipeline alone takes for the mini-batches of a step."""
     data = training_dataset(random_stories(subject.settings.model), subject.phase, (1, 0), 0, 2 * steps)
     ends = []
     for _ in data:
@@ -234,7 +234,7 @@ def input_seconds(subject: Subject, steps: int = 20) -> float:
 
 
 def measure(subject: Subject, rounds: int) -> dict[str, Any]:
-    """Returns one row of the table, in its order."""
+    """Measures a phase and returns its row of the table."""
     row = subject.row()
     alone = input_seconds(subject)
     with subject.start() as program:
@@ -263,13 +263,13 @@ def measure(subject: Subject, rounds: int) -> dict[str, Any]:
 
 
 def compare(subject: Subject, command: Sequence[str], rounds: int, stories: float) -> Iterator[dict[str, Any]]:
-    """Yields a row for each round: our step, then theirs, and the ratio of stories a second.
+    """Yields a row for each round: our step, the step of the other program, and the ratio of stories a second.
 
     Args:
-        subject: what our program trains.
-        command: the other program.
-        rounds: how many.
-        stories: our stories a step, divided by theirs.
+        subject: phase that our program trains.
+        command: command of the other program.
+        rounds: number of rounds.
+        stories: stories in our step, divided by those in the step of the other program.
     """
     with subject.start() as ours, Program(command) as theirs:
         for number in range(1, rounds + 1):
@@ -287,14 +287,14 @@ def compare(subject: Subject, command: Sequence[str], rounds: int, stories: floa
 
 
 def show(value: Any) -> str:
-    """Returns a cell of a table: three digits that count, or all of them before the point."""
+    """Returns a cell of the table; numbers have three significant digits, or all digits before the point."""
     if not isinstance(value, float):
         return str(value)
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def print_rows(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Prints a Markdown table, row by row as they come, and returns them."""
+    """Prints rows as a Markdown table, each as soon as it is measured, and returns them."""
     printed: list[dict[str, Any]] = []
     for row in rows:
         if not printed:
@@ -305,7 +305,7 @@ def print_rows(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def summary(rows: Sequence[dict[str, Any]], stories: float) -> str:
-    """Returns the ratios of a comparison in a line: of its rounds, and of the fastest of them."""
+    """Returns a line with the ratios of a comparison: of all rounds, and of the fastest rounds."""
     ratios = [row[RATIO] for row in rows]
     fastest = min(row["theirs s"] for row in rows) / min(row["ours s"] for row in rows) * stories
     return (
@@ -315,7 +315,7 @@ def summary(rows: Sequence[dict[str, Any]], stories: float) -> str:
 
 
 def machine() -> dict[str, str]:
-    """Returns what a measurement depends on beside the program."""
+    """Returns the properties of the machine that affect a measurement."""
     info = Path("/proc/cpuinfo").read_text().splitlines()
     model = next((line.partition(":")[2].strip() for line in info if line.startswith("model name")), "unknown")
     gpus = [tf.config.experimental.get_device_details(gpu).get("device_name", "GPU") for gpu in _gpus()]
@@ -336,15 +336,17 @@ def _gpus() -> list[Any]:
 
 
 def main() -> None:
-    """Measures, prints tables, and writes them as JSON where wanted."""
+    """Measures, prints a table, and writes it as JSON with `--json`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", nargs="+", default=["joint"], help="presets, or joint (default: joint)")
     parser.add_argument("--batch", type=int, nargs="+", default=[], help="stories a mini-batch (default: the preset's)")
     parser.add_argument("--set", nargs="+", default=[], metavar="K=V", help="changes of the preset's settings")
-    parser.add_argument("--xla", action="store_true", help="measure with jit_compile=True too")
+    parser.add_argument("--xla", action="store_true", help="also measure with jit_compile=True")
     parser.add_argument("--rounds", type=int, default=5, help="rounds (default: 5)")
-    parser.add_argument("--compare-cmd", default="", metavar="CMD", help="a program to be timed in turn with ours")
-    parser.add_argument("--compare-stories", type=int, default=0, help="stories of its step (default: as many as ours)")
+    parser.add_argument("--compare-cmd", default="", metavar="CMD", help="command of a program to compare with")
+    parser.add_argument(
+        "--compare-stories", type=int, default=0, help="stories in its step (default: as many as in ours)"
+    )
     parser.add_argument("--json", type=Path, help="file for the same numbers, unrounded")
     arguments = parser.parse_args()
     tf.get_logger().setLevel("ERROR")

@@ -1,4 +1,4 @@
-"""What a process and its children take, for benchmarks that run each measurement in a fresh process. Needs Linux."""
+"""Measures time and memory of work in a fresh process and its children. Needs Linux."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class Usage:
-    """What work took in a process of its own.
+    """Time and memory of work in a process of its own, and its result.
 
     Attributes:
-        seconds: from the start of the work to its end.
-        cpu: seconds of processor time, of all processes.
-        peak: of the process, MB.
-        together: of all its processes, MB.
-        result: what the work gave.
+        seconds: time from the start of the work to its end.
+        cpu: processor time of all processes, in seconds.
+        peak: peak memory of the process, in MB.
+        together: peak memory of the process and its children together, in MB.
+        result: return value of the work.
     """
 
     seconds: float
@@ -33,23 +33,23 @@ class Usage:
     result: Any
 
 
-def used(name: str, work: Callable[..., Any], *arguments: object) -> Usage:
-    """Does work in a fresh process, and returns what it took without the process's own start.
+def measure_usage(name: str, work: Callable[..., Any], *arguments: object) -> Usage:
+    """Calls a function in a fresh process, and returns its time and memory without the start of the process.
 
     Args:
-        name: of the work, for the message where it fails.
-        work: a function of a module, not a lambda.
-        arguments: for it.
+        name: name of the work, for the error message.
+        work: function of a module, not a lambda.
+        arguments: arguments of the function.
 
     Raises:
-        SystemExit: where the work failed.
+        SystemExit: if the process failed.
     """
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_measure, args=(work, arguments, sender))
     process.start()
     sender.close()
-    together = max(watched(process))
+    together = max(memory_samples(process))
     if process.exitcode:
         raise SystemExit(f"{name}: failed (exit code {process.exitcode}).")
     seconds, cpu, peak, result = receiver.recv()
@@ -70,12 +70,12 @@ def cpu_seconds() -> float:
 
 def peak_megabytes() -> float:
     """Returns the peak memory of this process."""
-    # Not ru_maxrss: a process starts with that of the one that started it.
+    # Not ru_maxrss, whose initial value is that of the parent process.
     return _kilobytes(Path("/proc/self/status"), "VmHWM:") / 1024
 
 
-def watched(process: BaseProcess) -> Iterator[float]:
-    """Yields the memory of a process and its children, in MB, until it ends."""
+def memory_samples(process: BaseProcess) -> Iterator[float]:
+    """Yields the memory of a process and its children, in MB, five times a second until the process ends."""
     while process.is_alive():
         pids = list(_family(process.pid or 0))
         yield sum(_kilobytes(Path(f"/proc/{pid}/smaps_rollup"), "Pss:") for pid in pids) / 1024
