@@ -92,7 +92,7 @@ def test_the_gate_is_told_by_the_exit_code(finished_run, cli, tmp_path):
     arguments = ["evaluate", "--model", run_dir, "--data", data, "--out", tmp_path, *cli.tiny_settings()]
     done = cli(*arguments, "--set", "evaluation.min_ssim_over_random=0.9", "--gate")
     assert done.returncode == 1
-    assert "not more than the +0.900 asked" in done.stderr
+    assert "not more than the required +0.900" in done.stderr
     assert "failed" in done.stdout
 
 

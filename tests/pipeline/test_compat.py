@@ -13,6 +13,7 @@ import apache_beam as beam
 import pytest
 import tensorflow as tf
 from absl import flags
+from absl import logging as absl_logging
 from apache_beam.io import filebasedsink
 from apache_beam.options.value_provider import StaticValueProvider
 from google.protobuf import json_format
@@ -58,9 +59,10 @@ def two_runs(tmp_path_factory):
     """What the log says of two runs of one step, and the store that they fill."""
     folder = tmp_path_factory.mktemp("runs")
     root, records = logging.getLogger(), Records()
-    level = root.level
+    level, verbosity = root.level, absl_logging.get_verbosity()
     root.addHandler(records)
     root.setLevel(logging.INFO)
+    absl_logging.set_verbosity(absl_logging.INFO)
     try:
         for _ in range(2):
             with compat.hidden_command_line():
@@ -68,6 +70,7 @@ def two_runs(tmp_path_factory):
     finally:
         root.removeHandler(records)
         root.setLevel(level)
+        absl_logging.set_verbosity(verbosity)
     config = tfx.orchestration.metadata.sqlite_metadata_connection_config(str(folder / "db"))
     return records.states, metadata_store.MetadataStore(config)
 

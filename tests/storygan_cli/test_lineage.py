@@ -75,4 +75,4 @@ def test_a_model_without_one_is_an_error_for_the_user(tmp_path):
     (tmp_path / "saved_model.pb").write_bytes(b"a graph")
     done = run(tmp_path)
     assert isinstance(done.exception, ModelError)
-    assert "tells no lineage" in str(done.exception)
+    assert "has no lineage" in str(done.exception)

@@ -96,7 +96,7 @@ def test_a_good_model_is_blessed_and_pusher_pushes_it(good, tmp_path):
     assert [path.name for path in Path(blessing.uri).iterdir()] == ["BLESSED"]
     assert blessing.get_string_custom_property("current_model") == model.uri
     assert blessing.get_int_custom_property("current_model_id") == 17
-    assert "more than the +0.000 asked" in blessing.get_string_custom_property("reason")
+    assert "more than the required +0.000" in blessing.get_string_custom_property("reason")
     assert resolved(model, blessing) == [model]
     assert len(push(model, blessing, tmp_path)) == 1
 
@@ -200,7 +200,7 @@ def test_a_corrupt_export_is_a_model_error(run, save_model):
 
 
 def test_a_model_that_refuses_the_stories_is_a_model_error(run, save_model):
-    with pytest.raises(ModelError, match="asked for stories test000 to test006: story 1: out of paint"):
+    with pytest.raises(ModelError, match="drawing stories test000 to test006: story 1: out of paint"):
         run(save_model(error="out of paint"))
 
 
