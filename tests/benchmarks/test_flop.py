@@ -8,6 +8,7 @@ import dataclasses
 import pytest
 import tensorflow as tf
 from flop import executed, needed, operations, parts, step_executed
+from small_models import small_config
 from step_program import random_stories
 from upsampling import keras_upsampling, transposed
 
@@ -17,16 +18,7 @@ from storygan_tf.models.story_discriminator import StoryDiscriminator
 from storygan_tf.training.storygan import StoryGAN
 
 MEGA = 1e6
-TINY = StoryGANConfig(
-    frames=3,
-    sentence_size=6,
-    noise_size=3,
-    context_size=32,
-    filter_count=4,
-    filter_length=12,
-    generator_width=16,
-    discriminator_width=4,
-)
+TINY = small_config(frames=3, context_size=32, discriminator_width=4)
 
 TRUNK = 2 * 16 * (1024 * 3 * 64 + 256 * 64 * 128 + 64 * 128 * 256 + 16 * 256 * 512)
 """Operations of four 4x4 convolutions of stride 2: output pixels times channels in times channels out."""

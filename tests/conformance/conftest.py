@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from small_models import small_config
 
 from storygan_tf.config.schema import StoryGANConfig
 from storygan_tf.data.training_input import Stories
@@ -32,16 +33,7 @@ OPTIONS = {
 }
 """Every option of a phase that the paper does not have."""
 
-TINY = StoryGANConfig(
-    frames=2,
-    sentence_size=6,
-    noise_size=3,
-    context_size=32,
-    filter_count=4,
-    filter_length=12,
-    generator_width=16,
-    discriminator_width=4,
-)
+TINY = small_config(context_size=32, discriminator_width=4)
 
 
 @pytest.fixture(autouse=True)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
+from small_models import LengthVectorizer
 from tfx.types import artifact_utils, channel_utils, standard_artifacts
 from tfx.utils import path_utils
 
@@ -21,14 +22,6 @@ from storygan_tf.export.signatures import export_storygan, model_info
 from storygan_tf.models.story_generator import StoryGenerator
 
 STORIES = [[f"{word} sentence {number}." for word in ("A", "Another", "The last")] for number in (1, 22, 333)]
-
-
-class LengthVectorizer(tf.Module):
-    """A sentence's length as its vector."""
-
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
-    def __call__(self, sentences):
-        return tf.tile(tf.cast(tf.strings.length(sentences), tf.float32)[:, tf.newaxis], [1, 8])
 
 
 @pytest.fixture(scope="module")

@@ -14,17 +14,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
+from small_models import HashedVectorizer, small_config
 from tensorflow_serving.apis import predict_pb2
 
-from storygan_tf.config.schema import StoryGANConfig
 from storygan_tf.export.serving_warmup import serving_warmup_inputs
 from storygan_tf.export.signatures import export_storygan
 from storygan_tf.models.story_generator import StoryGenerator
-from storygan_tf.text.hashed_ngram_encoder import embed
 
-CONFIG = StoryGANConfig(
-    frames=3, sentence_size=6, noise_size=3, context_size=16, filter_count=4, filter_length=12, generator_width=8
-)
+CONFIG = small_config(frames=3, generator_width=8)
 INFO = {"frames": 3, "examples": [["a", "b", "c"]], "words": ["a"]}
 
 STORY = ["A red cube.", "A blue sphere.", "A green cube."]
@@ -35,21 +32,13 @@ WRONG_FRAMES = "This model tells stories of 3 sentences: sentences must be of sh
 WRONG_VECTORS = "This model tells stories of 3 sentences: vectors must be of shape [B, 3, 6]."
 
 
-class Vectorizer(tf.Module):
-    """Hashed words."""
-
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
-    def __call__(self, sentences):
-        return 3 * embed(sentences, 6)
-
-
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> Path:
     keras.utils.set_random_seed(5)
     generator = StoryGenerator(CONFIG)
     generator(tf.random.normal([8, 3, 6]), training=True)
     path = tmp_path_factory.mktemp("models") / "storygan" / "1"
-    export_storygan(generator, Vectorizer(), INFO, path, 40)
+    export_storygan(generator, HashedVectorizer(), INFO, path, 40)
     return path
 
 

@@ -9,31 +9,21 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from small_models import HashedVectorizer, small_config
 from typer.testing import CliRunner
 
 from storygan_cli.main import app
 from storygan_tf.common.errors import ModelError
-from storygan_tf.config.schema import DataConfig, Settings, StoryGANConfig
+from storygan_tf.config.schema import DataConfig, Settings
 from storygan_tf.export.serving_warmup import SERVING_WARMUP_FILE
 from storygan_tf.export.signatures import export_storygan, model_info
 from storygan_tf.export.weight_io import read_weights
 from storygan_tf.models.story_generator import StoryGenerator
-from storygan_tf.text.hashed_ngram_encoder import embed
 from storygan_tf.training.reexport import compare
 
-MODEL = StoryGANConfig(
-    frames=2, sentence_size=6, noise_size=3, context_size=16, filter_count=4, filter_length=12, generator_width=16
-)
+MODEL = small_config()
 SETTINGS = Settings(preset="quick", model=MODEL, data=DataConfig(encoder="embedded", max_sentence_length=20))
 STORY = ["A red cube.", "A blue sphere."]
-
-
-class Vectorizer(tf.Module):
-    """Vectorizer whose vectors are hashed words."""
-
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
-    def __call__(self, sentences):
-        return 3 * embed(sentences, 6)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +32,7 @@ def model(tmp_path_factory) -> Path:
     generator = StoryGenerator(MODEL)
     generator(tf.random.normal([8, 2, 6]), training=True)
     path = tmp_path_factory.mktemp("models") / "1"
-    export_storygan(generator, Vectorizer(), model_info(SETTINGS, [STORY], ["red"]), path, 20)
+    export_storygan(generator, HashedVectorizer(), model_info(SETTINGS, [STORY], ["red"]), path, 20)
     return path
 
 

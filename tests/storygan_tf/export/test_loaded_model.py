@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import tensorflow as tf
+from small_models import LengthVectorizer
 
 from storygan_tf.common.errors import ModelError
 from storygan_tf.common.model_paths import find_model
@@ -16,14 +17,6 @@ from storygan_tf.export.signatures import StoryGANExport, export_storygan
 from storygan_tf.models.story_generator import StoryGenerator
 
 STORY = ["A red cube.", "A blue ball.", "Rain.", "The end."]
-
-
-class LengthVectorizer(tf.Module):
-    """A vectorizer that returns a sentence's length, so that sentences of different lengths have different vectors."""
-
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
-    def __call__(self, sentences):
-        return tf.tile(tf.cast(tf.strings.length(sentences), tf.float32)[:, tf.newaxis], [1, 8])
 
 
 @pytest.fixture(scope="module")

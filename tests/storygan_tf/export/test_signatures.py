@@ -19,12 +19,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
+from small_models import small_config
 from tensorflow_serving.apis import prediction_log_pb2
 
 from storygan_tf.common.compat import OBJECT_GRAPH
 from storygan_tf.common.errors import ModelError
 from storygan_tf.common.model_paths import find_model
-from storygan_tf.config.schema import StoryGANConfig
 from storygan_tf.data import example_schema
 from storygan_tf.export.serving_warmup import SERVING_WARMUP_FILE, serving_warmup_inputs
 from storygan_tf.export.signatures import StoryGANExport, export_storygan, row_errors
@@ -34,16 +34,7 @@ from storygan_tf.training.storygan import to_uint8
 
 CLIENT = Path(__file__).with_name("client_program.py")
 
-CONFIG = StoryGANConfig(
-    frames=3,
-    sentence_size=6,
-    noise_size=3,
-    context_size=16,
-    filter_count=4,
-    filter_length=12,
-    generator_width=16,
-    discriminator_width=2,
-)
+CONFIG = small_config(frames=3)
 INFO = {"frames": 3, "image_size": 64, "examples": [["a", "b", "c"]], "words": ["cube", "gr\u00fcn"]}
 MAX_LENGTH = 40
 

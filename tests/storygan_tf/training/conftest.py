@@ -5,21 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tensorflow as tf
+from small_models import small_config
 
 from storygan_tf.config.schema import PhaseConfig, Settings, StoryGANConfig, TrainConfig
 from storygan_tf.data.training_input import Stories
 from storygan_tf.training.trainer import Trainer
 
-MODEL = StoryGANConfig(
-    frames=2,
-    sentence_size=6,
-    noise_size=3,
-    context_size=16,
-    filter_count=4,
-    filter_length=12,
-    generator_width=8,
-    discriminator_width=2,
-)
+MODEL = small_config(generator_width=8)
 WARM_UP = PhaseConfig(name="warm_up", schedule="pixel", epochs=2, story_batch=4, l1_weight=1.0, average=0.9)
 ADVERSARIAL = PhaseConfig(name="adversarial", schedule="joint", image_batch=4, story_batch=4, decay="linear")
 

@@ -11,10 +11,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from small_models import small_config
 
 from storygan_tf.common.errors import ConfigError, DataError, ModelError
 from storygan_tf.common.model_paths import ASSETS_EXTRA, find_model
-from storygan_tf.config.schema import DataConfig, PhaseConfig, Settings, StoryGANConfig, TrainConfig
+from storygan_tf.config.schema import DataConfig, PhaseConfig, Settings, TrainConfig
 from storygan_tf.data.training_input import Stories
 from storygan_tf.export.signatures import INFO_FILE, export_storygan, half_precision_copy, model_info
 from storygan_tf.export.weight_io import assign_weights, read_weights, weights_of
@@ -23,16 +24,7 @@ from storygan_tf.training.checkpoints import CheckpointStore
 from storygan_tf.training.storygan import StoryGAN
 from storygan_tf.training.warm_start import load_initial_model
 
-MODEL = StoryGANConfig(
-    frames=2,
-    sentence_size=6,
-    noise_size=3,
-    context_size=16,
-    filter_count=4,
-    filter_length=12,
-    generator_width=16,
-    discriminator_width=2,
-)
+MODEL = small_config()
 PIXEL = PhaseConfig(name="warm_up", schedule="pixel", l1_weight=1.0)
 SETTINGS = Settings(
     preset="quick",

@@ -1,0 +1,41 @@
+"""Models small enough for a test, and sentence vectorizers for their exports."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from storygan_tf.config.schema import StoryGANConfig
+from storygan_tf.text.hashed_ngram_encoder import embed
+
+
+def small_config(**changes: Any) -> StoryGANConfig:
+    """Returns the configuration of a StoryGAN that a test builds in seconds, with the given fields changed."""
+    fields = {
+        "frames": 2,
+        "sentence_size": 6,
+        "noise_size": 3,
+        "context_size": 16,
+        "filter_count": 4,
+        "filter_length": 12,
+        "generator_width": 16,
+        "discriminator_width": 2,
+    }
+    return StoryGANConfig(**{**fields, **changes})
+
+
+class HashedVectorizer(tf.Module):
+    """Sentence vectors are hashed words: string `[n]` -> float32 `[n, 6]`."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+    def __call__(self, sentences: tf.Tensor) -> tf.Tensor:
+        return 3 * embed(sentences, 6)
+
+
+class LengthVectorizer(tf.Module):
+    """Sentence vectors repeat the sentence's length: string `[n]` -> float32 `[n, 8]`."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+    def __call__(self, sentences: tf.Tensor) -> tf.Tensor:
+        return tf.tile(tf.cast(tf.strings.length(sentences), tf.float32)[:, tf.newaxis], [1, 8])
