@@ -71,7 +71,7 @@ class Cluster:
         assert done.returncode == 0, done.stderr
         self.options = done.stdout.strip().splitlines()[-1].partition(" --out OUT ")[2].split()
 
-    def ask(self, path: str) -> dict:
+    def query(self, path: str) -> dict:
         with urllib.request.urlopen(f"http://localhost:{self.port}/{path}", timeout=30) as answer:
             return json.load(answer)
 
@@ -80,24 +80,24 @@ class Cluster:
 
     def busiest(self) -> int:
         """Returns the process of the task manager that the most slots are taken of."""
-        name = min(self.ask("taskmanagers")["taskmanagers"], key=lambda manager: manager["freeSlots"])["id"]
+        name = min(self.query("taskmanagers")["taskmanagers"], key=lambda manager: manager["freeSlots"])["id"]
         return next(entry["pid"] for entry in self.processes() if entry["name"] == name)
 
 
 def jobs(cluster: Cluster | PodCluster) -> list[dict]:
     """Returns the jobs, the first one first."""
-    return sorted(cluster.ask("jobs/overview")["jobs"], key=lambda job: job["start-time"])
+    return sorted(cluster.query("jobs/overview")["jobs"], key=lambda job: job["start-time"])
 
 
 def failures(cluster: Cluster | PodCluster, job: str) -> list[str]:
-    return [entry["exceptionName"] for entry in cluster.ask(f"jobs/{job}/exceptions")["exceptionHistory"]["entries"]]
+    return [entry["exceptionName"] for entry in cluster.query(f"jobs/{job}/exceptions")["exceptionHistory"]["entries"]]
 
 
 def records_read(cluster: PodCluster, job: str) -> dict[str, int]:
     """Returns how many records a job's tasks read on each task manager."""
     read = dict.fromkeys(TASK_MANAGERS, 0)
-    for vertex in cluster.ask(f"jobs/{job}")["vertices"]:
-        for manager in cluster.ask(f"jobs/{job}/vertices/{vertex['id']}/taskmanagers")["taskmanagers"]:
+    for vertex in cluster.query(f"jobs/{job}")["vertices"]:
+        for manager in cluster.query(f"jobs/{job}/vertices/{vertex['id']}/taskmanagers")["taskmanagers"]:
             read[manager["taskmanager-id"]] += manager["metrics"]["read-records"]
     return read
 
@@ -314,7 +314,7 @@ def test_a_killed_task_manager_changes_nothing(cluster, cli, data, expected, tmp
         raise
     complete(running)
     assert failures(cluster, job), "the job ended before it noticed"
-    assert cluster.ask("overview")["taskmanagers"] == 1
+    assert cluster.query("overview")["taskmanagers"] == 1
     assert_same(tmp_path / "out", expected)
     assert left_behind(tmp_path / "out") == []
 
