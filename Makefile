@@ -15,7 +15,7 @@ ROOMS := storygan_tf storygan_cli components pipeline serving
 .PHONY: help setup run test test-slow test-all test-gpu prove-kills prove-fuzz prove-flink prove-cluster prove-workers prove-newest-tf prove-reloads prove-malformed prove-soak flink-up flink-down lint format lock clean clean-env
 
 help:  ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 17
 
 setup:  ## create .venv with the locked packages and the project
 	@sh scripts/setup_env.sh

@@ -1,4 +1,4 @@
-"""`storygan run --init-from`: what it takes from the initial model, and the steps that a change of that model repeats."""
+"""`storygan run --init-from`: what it takes from the initial model, and the steps that a change of it repeats."""
 
 from __future__ import annotations
 
