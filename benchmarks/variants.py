@@ -4,7 +4,7 @@
 
 `RUN` is a finished run of `storygan run` on the stories of `DIR`; all variants are trained on its records. Each variant
 is trained by `storygan train` and evaluated by `storygan evaluate`, in a folder below `OUT`, one after the other.
-Finished work is not repeated, and an interrupted training resumes. `--set` applies to every variant, such as the budget.
+Finished work is not repeated, and an interrupted training resumes. `--set` changes a setting of all variants.
 `--init-from` starts all variants from one model, such as one after the warm-up phase.
 """
 
