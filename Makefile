@@ -12,7 +12,7 @@ PARALLEL := -n 2 --dist loadfile
 ROOMS := storygan_tf storygan_cli components pipeline serving
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-slow test-all test-gpu prove-kills prove-fuzz prove-flink prove-cluster prove-workers prove-newest-tf prove-reloads prove-malformed prove-soak flink-up flink-down lint format lock clean clean-env
+.PHONY: help setup run test test-slow test-all test-gpu prove-kills prove-fuzz prove-flink prove-cluster prove-workers prove-newest-tf prove-reloads prove-malformed prove-soak prove-busy flink-up flink-down lint format lock clean clean-env
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 17
@@ -62,6 +62,9 @@ prove-malformed: setup  ## send a server 5,000 malformed requests: each gets its
 
 prove-soak: setup  ## send a server requests for 30 minutes without a pause: its memory does not grow
 	STORYGAN_SOAK_MINUTES=30 $(PYTEST) -s tests/serving/test_soak.py
+
+prove-busy: setup  ## run the tests on a busy machine, in random order, and on one core (needs stress-ng)
+	PYTHON=$(BIN)/python sh scripts/prove_busy.sh
 
 flink-up: setup  ## start a Flink cluster of local processes (needs Java 11 or 17, and Maven)
 	$(BIN)/python scripts/flink/cluster.py up --port $(FLINK_PORT)

@@ -35,6 +35,7 @@ from typing import Any
 
 import tensorflow as tf
 from flop import needed, step_executed
+from matrix_product import matrix_peak
 from step_program import ENDLESS, random_stories
 
 from storygan_tf.common.errors import StoryGANError
@@ -211,17 +212,6 @@ def subjects(names: Sequence[str], batches: Sequence[int], changes: Sequence[str
                 sized = settings.override(sizes if batch else ())
                 for compiled in (False, True) if xla else (sized.training.xla,):
                     yield Subject(name, sized.override([f"training.xla={json.dumps(compiled)}"]), number)
-
-
-def matrix_peak(size: int = 3072, times: int = 3) -> float:
-    """Returns the operations a second of a float32 matrix product, the fastest of `times`."""
-    matrix = tf.random.stateless_uniform([size, size], seed=[1, 2])
-    taken = []
-    for _ in range(times):
-        began = time.perf_counter()
-        tf.matmul(matrix, matrix)[0, 0].numpy()
-        taken.append(time.perf_counter() - began)
-    return 2 * size**3 / min(taken)
 
 
 def input_seconds(subject: Subject, steps: int = 20) -> float:

@@ -288,3 +288,44 @@ def test_no_paths_of_one_machine_and_no_registries():
 def test_no_generated_files():
     generated = re.compile(r"(\.pyc|\.egg-info|\.log|\.sqlite)(/|$)|^runs/|__pycache__")
     assert [str(path) for path in tracked_files() if generated.search(str(path.relative_to(ROOT)))] == []
+
+
+DOCUMENTS = ("README.md", "Makefile", "Dockerfile", ".ci/run", "docs/*.md", "scripts/**/*.*")
+NOT_IN_THE_TREE = {
+    "pipeline.py",
+    "pipeline.yaml",  # files, not attributes
+    "serving.bulk_infer",  # a setting
+    "storygan_tf/export/pretrained/NAME",
+}
+
+
+def defined_names(module: Path) -> set[str]:
+    """Returns all names that a module defines or imports, at any depth."""
+    nodes = list(ast.walk(ast.parse(module.read_bytes())))
+    names = {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)}
+    names |= {node.id for node in nodes if isinstance(node, ast.Name)}
+    return names | {alias.name for node in nodes if isinstance(node, ast.ImportFrom) for alias in node.names}
+
+
+def exists(dotted: str) -> bool:
+    """Returns whether a dotted name is a package, a module, or a name in a module of the project."""
+    parts = dotted.split(".")
+    for length in range(len(parts), 0, -1):
+        path = ROOT.joinpath(*parts[:length])
+        for source in (path.with_suffix(".py"), path / "__init__.py"):
+            if source.is_file():
+                return length == len(parts) or parts[length] in defined_names(source)
+    return False
+
+
+def test_paths_and_names_in_documents_exist():
+    rooms = "|".join(FORBIDDEN)
+    dotted = re.compile(rf"(?<![\w./])(?:{rooms})(?:\.\w+)+")
+    path = re.compile(rf"(?<![\w./-])(?:{rooms}|tests|benchmarks|scripts|docs)/[\w./-]*\w")
+    wrong = []
+    for document in sorted(file for pattern in DOCUMENTS for file in ROOT.glob(pattern) if file.is_file()):
+        text = document.read_text(errors="replace")
+        names = {name for name in dotted.findall(text) if not exists(name)}
+        paths = {name for name in path.findall(text) if not (ROOT / name).exists()}
+        wrong += [f"{document.relative_to(ROOT)}: {name}" for name in sorted((names | paths) - NOT_IN_THE_TREE)]
+    assert wrong == []
