@@ -39,7 +39,7 @@ def model_that_stays_loaded():
 
 @pytest.fixture(scope="module")
 def stories_file(saved_blocks, tmp_path_factory):
-    """Nineteen lines: s07 is blank, s11 too short, one is not JSON; s03 and s18 have seeds of their own."""
+    """Writes 19 lines: s07 is blank, s11 too short, one line is not JSON, and s03 and s18 have seeds."""
     sentences = saved_blocks.info["examples"]
     stories = [
         {"story_id": f"s{number:02d}", "sentences": [f"{number} {text}" for text in sentences[number % 3]]}

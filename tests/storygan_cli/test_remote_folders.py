@@ -105,7 +105,7 @@ def test_several_workers_share_no_bucket(monkeypatch):
 
 
 def test_commands_receive_uris_and_not_paths(bucket, tmp_path, story_folder):
-    """`Path` would turn s3:// into s3:/; the error of a folder that is missing names what was given."""
+    """Errors name the URI as it was passed; `Path` would turn s3:// into s3:/."""
     for command in (["prepare", "--out", str(tmp_path / "out")], ["train", "--out", str(tmp_path / "out")]):
         done = CliRunner().invoke(app, [*command, "--data", f"{bucket}/none"])
         assert isinstance(done.exception, DataError)

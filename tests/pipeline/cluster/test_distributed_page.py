@@ -32,13 +32,13 @@ def blocks(language: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def shown() -> dict[str, dict]:
-    """The page's manifests by their kinds."""
+    """Returns the manifests on the page by their kinds."""
     return {document["kind"]: document for block in blocks("yaml") for document in yaml.safe_load_all(block)}
 
 
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory) -> dict:
-    """The Job that the page's command compiles."""
+    """Returns the Job that the command on the page compiles."""
     lines = "\n".join(blocks("sh")).replace("\\\n", " ").splitlines()
     (command,) = (line for line in lines if line.startswith("storygan compile"))
     out = tmp_path_factory.mktemp("page") / "job.yaml"
@@ -73,7 +73,7 @@ def without(values: dict, *names: str) -> dict:
 
 
 def runtime_job(shown: dict[str, dict]) -> dict:
-    """The Job within the TrainingRuntime."""
+    """Returns the Job in the TrainingRuntime."""
     (replicated,) = shown["TrainingRuntime"]["spec"]["template"]["spec"]["replicatedJobs"]
     return replicated
 

@@ -153,7 +153,7 @@ def built(config: StoryGANConfig) -> StoryGenerator:
 
 @pytest.fixture
 def documents_alone(tmp_path) -> Path:
-    """A version directory with a real model card and lineage, but no real model."""
+    """Returns a version directory with a real model card and lineage, but without a real model."""
     shutil.copytree(PRETRAINED / "blocks" / ASSETS_EXTRA, tmp_path / "3" / ASSETS_EXTRA)
     (tmp_path / "3" / "saved_model.pb").write_bytes(b"")
     return tmp_path / "3"
@@ -225,7 +225,7 @@ def test_pictures_that_change_by_more_than_a_grey_level_are_refused(script, tmp_
 
 @pytest.mark.slow
 def test_the_same_model_gives_the_same_bytes(tmp_path):
-    """Made of the shipped one, whose weights are rounded already: they come out to the bit."""
+    """Converts the shipped model, whose weights are already rounded, so that they stay equal to the bit."""
     for name in ("a", "b"):
         command = [sys.executable, "-W", "ignore", SCRIPT, "blocks", "--name", name, "--out", tmp_path]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment())

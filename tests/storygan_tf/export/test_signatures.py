@@ -212,7 +212,7 @@ def test_pictures_are_pngs_of_the_raw_pixels(results):
 
 
 def test_pictures_are_the_generators_in_inference_mode(results, generator):
-    """Within one grey level: the vectorizer is traced here, and a sum in another order may round otherwise."""
+    """Allows one grey level: a vectorizer that is traced here may sum in another order and round differently."""
     flat = tf.constant([sentence for story in STORIES for sentence in story])
     vectors = tf.reshape(Vectorizer()(flat), [3, 3, 6])
     expected = to_uint8(generator(vectors, training=False, seed=tf.constant(SEEDS, tf.int64)).images)
@@ -225,7 +225,7 @@ def test_the_same_request_gives_the_same_bytes(results):
 
 
 def test_pictures_do_not_depend_on_the_batch(results):
-    """Within one grey level and not to the byte.
+    """Allows one grey level, because a batch of another size may round differently.
 
     How TensorFlow cuts a matrix product into blocks depends on the size of the batch. A pixel whose sums differ in the
     last bit may then round to the next grey level, and one pixel changes a PNG.
@@ -243,7 +243,7 @@ def test_another_seed_gives_other_pictures(results):
 
 
 def test_the_default_seed_is_a_hash_of_the_sentences(results, generator):
-    """So that other sentences have another seed, and `serving_default` is not `generate` with seed 0."""
+    """Other sentences have other seeds, and `serving_default` differs from `generate` with seed 0."""
     joined = tf.constant(["\n".join(story) for story in STORIES])
     hashed = tf.strings.to_hash_bucket_fast(joined, 2**62)
     assert len(set(hashed.numpy())) == 3
@@ -337,7 +337,7 @@ def test_the_first_bad_sentence_of_a_row_is_named():
 
 
 def test_float16_weights_take_half_the_space(model, half_model):
-    """But for batch normalisation, a larger part of a model as small as this."""
+    """Batch normalisation stays float32, which is a larger share of a model as small as this one."""
 
     def kinds(version: Path) -> dict[str, int]:
         saved = tf.train.load_checkpoint(str(version / "variables" / "variables"))
@@ -458,7 +458,7 @@ def test_info_is_in_a_file_of_the_export(model):
 
 
 def test_no_more_is_saved_than_is_used(model, generator):
-    """The generator's weights and statistics and the vectorizer's matrix; no optimizer, no discriminator."""
+    """The export has the generator's variables and the vectorizer's matrix, no optimizer and no discriminator."""
     names = [name for name, _ in tf.train.list_variables(str(model / "variables" / "variables"))]
     weights = [name for name in names if name not in (OBJECT_GRAPH, "save_counter/.ATTRIBUTES/VARIABLE_VALUE")]
     assert len(weights) == len(generator.weights) + 1

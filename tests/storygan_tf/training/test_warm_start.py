@@ -79,7 +79,7 @@ def trained() -> StoryGAN:
 
 @pytest.fixture(scope="module")
 def run(trained, tmp_path_factory) -> Path:
-    """A run directory with two trainings, of which the second was exported; to be read only."""
+    """Returns a run directory with two trainings, the second of which was exported; tests must not change it."""
     root = tmp_path_factory.mktemp("run")
     export(trained, root / "serving_model" / "storygan" / "5")
     for key, gan in (("another", random_gan(2)), ("this", trained)):
@@ -89,7 +89,7 @@ def run(trained, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def alone(run, tmp_path_factory) -> Path:
-    """The version directory of that run, taken elsewhere."""
+    """Returns a copy of the version directory of the run."""
     return Path(shutil.copytree(run / "serving_model" / "storygan" / "5", tmp_path_factory.mktemp("alone") / "5"))
 
 
@@ -174,7 +174,7 @@ def assert_equal_but_rounded(one: keras.Model, other: keras.Model) -> None:
 
 
 def test_weights_are_identified_by_their_names(trained, alone):
-    """`mu` and `log_var` have the same shapes; an order that changed must not swap them."""
+    """`mu` and `log_var` have the same shapes, so a change of their order must not swap them."""
     weights = read_weights(alone)
     np.testing.assert_array_equal(weights["story_encoder/mu/kernel"], trained.generator.story_encoder.mu.kernel)
     np.testing.assert_array_equal(

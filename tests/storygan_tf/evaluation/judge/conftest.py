@@ -65,7 +65,7 @@ def background(stories):
 
 @pytest.fixture(scope="session")
 def passes():
-    """The progress that the training of `judge` reported."""
+    """Returns the progress that the training of `judge` reported."""
     return []
 
 
