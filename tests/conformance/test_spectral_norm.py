@@ -38,7 +38,7 @@ def test_a_step_trains_and_every_wrapper_took_part(spectral, stories):
         assert not np.array_equal(layer.w, w)
 
 
-def test_kernels_come_to_a_spectral_norm_of_one(spectral):
+def test_kernels_converge_to_a_spectral_norm_of_one(spectral):
     """Each update divides by an estimate of the norm, which becomes exact after a few updates."""
     for _ in range(24):
         for network in spectral.networks:
@@ -71,7 +71,7 @@ def normalised(kernel: np.ndarray, u: np.ndarray) -> np.ndarray:
     return kernel / (v @ matrix @ u.T)
 
 
-def test_a_pass_in_training_mode_leaves_the_kernels_alone(spectral):
+def test_a_pass_in_training_mode_does_not_change_the_kernels(spectral):
     before = [layer.w.numpy() for layer in wrappers(spectral)]
     images = tf.random.normal([4, 2, 64, 64, 3])
     spectral.story_discriminator(images, tf.zeros([4, 2, 6]), training=True)

@@ -157,7 +157,7 @@ class Failing:
 
 
 @pytest.mark.parametrize("layout", ["files", "tfrecord"])
-def test_a_failed_batch_goes_on_where_it_was_and_ends_the_same(stories_file, tmp_path, monkeypatch, layout):
+def test_a_failed_batch_is_continued_and_has_the_same_results(stories_file, tmp_path, monkeypatch, layout):
     run_batch(batch_of(stories_file, tmp_path / "whole", layout=layout))
     batch, failing = batch_of(stories_file, tmp_path / "out", layout=layout), Failing(5)
     monkeypatch.setattr(SavedStoryGAN, "pictures", failing.method())

@@ -27,7 +27,7 @@ def test_folders_of_this_machine_are_used_as_they_are(tmp_path):
     assert fetch_data("stories", tmp_path) == Path("stories")
 
 
-def test_a_folder_to_read_is_a_copy_that_goes(bucket, tmp_path):
+def test_a_folder_to_read_is_a_temporary_copy(bucket, tmp_path):
     store(write(tmp_path / "data", "stories.jsonl", "images/1.png"), f"{bucket}/data")
     with read_folder(f"{bucket}/data/") as data:
         assert (data.path / "images/1.png").read_text() == "images/1.png"

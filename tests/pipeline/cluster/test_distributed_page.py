@@ -53,7 +53,7 @@ def pod_of(document: dict) -> dict:
     return document["spec"]["template"]["spec"]
 
 
-def test_the_page_follows_the_job_as_compiling_says(compiled):
+def test_the_page_has_the_job_that_compiling_writes(compiled):
     follow = f"--max-log-requests={compiled['spec']['completions']} --selector batch.kubernetes.io/job-name="
     assert follow + compiled["metadata"]["name"] in PAGE
 
@@ -160,7 +160,7 @@ def test_a_tf_jobs_pods_are_those_of_the_job(shown, compiled):
     validate_pod(pod)
     assert without(pod, "containers") == without(expected, "containers", "subdomain", "restartPolicy")
     worker = container_of(pod)
-    assert worker["name"] == "tensorflow"  # By which the operator knows it.
+    assert worker["name"] == "tensorflow"  # the operator identifies the container by this name
     assert worker["ports"] == [{"name": "tfjob-port", "containerPort": 2222}]
     assert without(worker, "name", "ports") == without(container_of(expected), "name", "ports", "env")
 

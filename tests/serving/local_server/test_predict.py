@@ -41,7 +41,7 @@ def request(name="half", signature="", version=None, label=None, outputs=(), **i
 X = np.array([2.0, 3.0], np.float32)
 
 
-def test_a_prediction_names_what_answered_and_is_in_the_fields_of_its_type(server):
+def test_a_prediction_names_model_and_signature_and_uses_the_fields_of_its_type(server):
     with server.predictions() as stub:
         response = stub.Predict(request(x=X), 120)
     assert (response.model_spec.name, response.model_spec.version.value) == ("half", 1)
@@ -50,7 +50,7 @@ def test_a_prediction_names_what_answered_and_is_in_the_fields_of_its_type(serve
     assert list(response.outputs["twice"].float_val) == [4.0, 6.0]
 
 
-def test_only_the_outputs_that_are_asked_for(server):
+def test_only_the_requested_outputs_are_returned(server):
     with server.predictions() as stub:
         assert set(stub.Predict(request(x=X, outputs=["y"]), 120).outputs) == {"y"}
 

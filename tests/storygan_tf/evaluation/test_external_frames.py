@@ -79,7 +79,7 @@ def test_arldm_numbers_what_continuation_draws_without_a_gap(tmp_path):
     assert levels(images.read(IDS)) == [[1, 2], [5, 6], [3, 4]]
 
 
-def test_arldm_goes_on_after_9999(tmp_path):
+def test_arldm_numbers_can_exceed_9999(tmp_path):
     story_ids = [f"{number:05d}" for number in range(5001)]
     for index in range(10002):
         (tmp_path / f"{index:04d}.png").touch()

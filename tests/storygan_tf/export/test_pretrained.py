@@ -235,14 +235,14 @@ def test_the_same_model_gives_the_same_bytes(tmp_path):
     assert len(files) > 6
     for file in files:
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes(), file
-    made, shipped = saved_tensors(tmp_path / "a"), saved_tensors(PRETRAINED / "blocks")
-    assert made.keys() == shipped.keys()
-    for name, value in made.items():
+    converted, shipped = saved_tensors(tmp_path / "a"), saved_tensors(PRETRAINED / "blocks")
+    assert converted.keys() == shipped.keys()
+    for name, value in converted.items():
         assert (value.dtype, value.tobytes()) == (shipped[name].dtype, shipped[name].tobytes()), name
 
 
 def saved_tensors(version: Path) -> dict[str, np.ndarray]:
-    """Returns what an export saved, without the description of its objects: that grows with each new signature."""
+    """Returns the variables of an export, without the description of its objects, which grows with each signature."""
     reader = tf.train.load_checkpoint(str(version / "variables" / "variables"))
     names = set(reader.get_variable_to_shape_map()) - {OBJECT_GRAPH}
     return {name: np.asarray(reader.get_tensor(name)) for name in names}

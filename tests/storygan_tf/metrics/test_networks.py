@@ -307,7 +307,7 @@ def test_only_a_classifier_detects_labels(describe):
         network.labels(frames_of(1, 64, 64))
 
 
-def test_logits_that_are_called_probabilities_are_noticed(describe):
+def test_logits_that_are_called_probabilities_are_an_error(describe):
     network = load_network(describe(like_classifier(), CLASSIFIER, layout="nchw", scores="probabilities"))
     with pytest.raises(ModelError, match=r"found a score of .*\"scores\": \"logits\""):
         network.labels(frames_of(5, 64, 64))
@@ -367,7 +367,7 @@ def test_another_signature(describe, tmp_path, keys):
 
 
 @pytest.mark.parametrize("fixed", [1, 3])
-def test_a_network_that_takes_just_so_many_frames_at_a_time(describe, fixed):
+def test_a_network_with_a_fixed_batch_size(describe, fixed):
     fixed_batch, any_batch = (
         load_network(describe(channel_means(shape=(count, 3, 8, 8)), SMALL)) for count in (fixed, "n")
     )
@@ -501,7 +501,7 @@ def test_onnx_weights_in_another_file_are_refused_even_where_they_could_be_found
 @pytest.mark.parametrize("harm", ["no graph", "cut graph", "no weights", "cut weights", "no index", "other graph"])
 def test_a_corrupt_saved_model(like_inception, tmp_path, describe, harm):
     folder = shutil.copytree(like_inception, tmp_path / "model")
-    what, name = harm.split()
+    change, name = harm.split()
     file = (
         folder
         / {
@@ -512,8 +512,8 @@ def test_a_corrupt_saved_model(like_inception, tmp_path, describe, harm):
     )
     whole = file.read_bytes()
     file.unlink()
-    if what != "no":
-        file.write_bytes(whole[: len(whole) // 2] if what == "cut" else b"no network at all")
+    if change != "no":
+        file.write_bytes(whole[: len(whole) // 2] if change == "cut" else b"no network at all")
     refused(describe("model", INCEPTION, layout="nhwc"), "SavedModel", "cannot be loaded", "again")
 
 
@@ -565,7 +565,7 @@ def test_an_output_that_is_not_a_vector_a_frame(describe, nodes, found):
     refused(describe(model, SMALL), f"gives {found}", "float32 [2, 3]", "flattened")
 
 
-def test_nan_in_the_output_is_refused_at_once_or_when_it_comes(describe):
+def test_nan_in_the_output_is_refused_on_loading_or_in_a_batch(describe):
     refused(describe(channel_means(("Log", ["means"], ["y"], {})), SMALL), "NaN or infinity", "row 0", "value_range")
     of_the_dark = channel_means(("Neg", ["means"], ["dark"], {}), ("Log", ["dark"], ["y"], {}))
     network = load_network(describe(of_the_dark, SMALL, value_range=[-1, 1]))

@@ -192,7 +192,7 @@ def test_the_end_of_an_epoch_removes_what_was_saved_within_it(tmp_path):
     assert list((tmp_path / "within_epoch").iterdir()) == []
 
 
-def test_what_was_saved_within_an_epoch_does_not_come_back_after_its_end(tmp_path):
+def test_a_checkpoint_within_an_epoch_is_not_used_after_its_end(tmp_path):
     """Simulates a kill between saving at the end of an epoch and removing the checkpoint within it."""
     checkpoints = TrainingCheckpoints(tmp_path)
     within = checkpoints.save(Numbers(1.0), {"step": 1}, within=True)

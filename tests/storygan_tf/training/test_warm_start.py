@@ -266,12 +266,12 @@ def test_all_that_differs_is_listed(alone):
         assert text in str(raised.value)
 
 
-def test_the_order_of_labels_matters_to_a_discriminator_that_tells_them(run):
+def test_the_order_of_labels_matters_to_a_discriminator_with_labels(run):
     initial, turned = load_initial_model(str(run)), LABELS[::-1]
     initial.check(SETTINGS, turned)
-    telling = dataclasses.replace(MODEL, labels=2)
+    labelling = dataclasses.replace(MODEL, labels=2)
     with pytest.raises(ConfigError, match="labels are red, cube, the initial model's cube, red"):
-        dataclasses.replace(initial, model=telling).check(dataclasses.replace(SETTINGS, model=telling), turned)
+        dataclasses.replace(initial, model=labelling).check(dataclasses.replace(SETTINGS, model=labelling), turned)
 
 
 @pytest.mark.parametrize("change", [{"discriminator_width": 4}, {"spectral_norm": True}, {"labels": 2}])

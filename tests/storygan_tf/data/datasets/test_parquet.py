@@ -174,7 +174,7 @@ def test_a_damaged_table_is_reported(tmp_path, change):
         read(folder)
 
 
-def test_a_table_that_is_damaged_or_gone_later_is_reported_story_by_story(tmp_path):
+def test_a_table_that_is_damaged_or_removed_later_is_reported_story_by_story(tmp_path):
     folder = write(tmp_path / "data", [row(0), row(1)])
     story = read(folder)[0][1]
     (folder / "stories.parquet").write_bytes(b"PAR1")

@@ -49,7 +49,7 @@ def test_an_absurd_learning_rate_is_halved_again_and_again_until_it_gives_up(tra
 
 
 @pytest.mark.slow
-def test_after_giving_up_other_learning_rates_go_on(training, tmp_path):
+def test_after_giving_up_a_training_with_other_learning_rates_continues(training, tmp_path):
     """Rollbacks at the old rates neither count for the new rates nor halve them."""
     training.phases(PIXEL)
     with pytest.raises(TrainingError):
