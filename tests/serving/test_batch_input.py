@@ -115,7 +115,7 @@ def test_bad_lines_are_set_aside_with_their_place_and_the_others_count(tmp_path)
     assert rejected(tmp_path / "a.jsonl") == [
         (f"a.jsonl:{number}", reason) for number, reason in enumerate(BAD_LINES.values(), start=3)
     ]
-    # What names a story has a position, as in `stored_test_ids`; what does not has none.
+    # Lines that name a story have a position, as in `stored_test_ids`; other lines have none.
     assert [entry.position for entry in found if isinstance(entry, DrawTask)] == [0, 9, 10]
 
 

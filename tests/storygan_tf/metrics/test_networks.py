@@ -318,7 +318,7 @@ def test_a_classifier_of_another_number_of_labels(describe):
     refused(path, "float32 [2, 9]", "[2, 8]", "each of 8 labels")
 
 
-# Where a network comes from
+# Formats and places of networks
 
 
 def test_the_json_may_lie_inside_the_saved_model(like_inception, tmp_path, describe):
@@ -375,7 +375,7 @@ def test_a_network_with_a_fixed_batch_size(describe, fixed):
     np.testing.assert_allclose(fixed_batch.features(frames), any_batch.features(frames), atol=1e-6)
 
 
-# What a network is called by
+# The hash of a network
 
 
 def test_the_hash_is_of_the_weights_and_the_json_not_of_their_place(describe, tmp_path):
@@ -407,7 +407,7 @@ def test_the_hash_of_a_saved_model_depends_on_every_file(like_inception, tmp_pat
     assert len({known, named, load_network(path).sha256}) == 3
 
 
-# A JSON that is wrong
+# Errors of the JSON file
 
 
 @pytest.mark.parametrize(
@@ -477,7 +477,7 @@ def test_a_missing_network_is_an_error(describe, tmp_path, name, found):
     refused(describe(name, SMALL), found, name, "SavedModel folder or an .onnx file")
 
 
-# A network that is wrong
+# Errors of the network
 
 
 @pytest.mark.parametrize("harm", ["empty", "cut", "other"])

@@ -98,7 +98,7 @@ def assert_equal(one: keras.Model, other: keras.Model) -> None:
         np.testing.assert_array_equal(mine.numpy(), theirs.numpy(), err_msg=mine.name)
 
 
-# What is taken from the model
+# The parts of the model that a training uses
 
 
 def test_the_description_of_the_model_is_read(run):
