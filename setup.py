@@ -1,6 +1,6 @@
 """The distribution `storygan`: what it installs, and why each version is pinned.
 
-TFX 1.15.1 is the newest release that works beside TensorFlow Addons; the other pins follow from these two. The exact
+TFX 1.15.1 is the newest release that works with TensorFlow Addons; the other pins follow from these two. The exact
 set, with all that these packages pull in, is `requirements.lock`, made by `make lock`.
 """
 
@@ -20,7 +20,7 @@ BASE = [
     "tensorflow==2.15.1",  # the last with Keras 2, which TensorFlow Addons needs
     "keras==2.15.0",
     "tensorflow-addons==0.23.0",  # its last release
-    "tensorflow-hub==0.15.0",  # 0.16 asks for the separate package tf-keras
+    "tensorflow-hub==0.15.0",  # 0.16 requires the separate package tf-keras
     "tensorflow-serving-api==2.15.1",  # the same release as TensorFlow; an export's warm-up requests are its messages
     "setuptools<81",  # tensorflow_hub imports pkg_resources, which setuptools 81 dropped
     "numpy<2",  # TensorFlow 2.15 is compiled against NumPy 1
@@ -33,7 +33,7 @@ BASE = [
 # On Python 3.10 only: TFX 1.15 and ml-metadata 1.15 have no wheels for a later one.
 PIPELINE = [
     "tfx==1.15.1",  # 1.16 needs Keras 3
-    "apache-beam==2.74.0",  # 2.75 asks for protobuf 4, where TFX has protobuf 3
+    "apache-beam==2.74.0",  # 2.75 requires protobuf 4, but TFX requires protobuf 3
     "dill>=0.3",  # tft and tfx-bsl import it; Beam no longer brings it
 ]
 
@@ -48,7 +48,7 @@ PARQUET = ["pyarrow>=10", "pyarrow-hotfix>=0.6"]
 # Clients, and the development server.
 SERVING = [
     "grpcio>=1.48",
-    "grpcio-health-checking<1.49",  # 1.49 asks for protobuf 4
+    "grpcio-health-checking<1.49",  # 1.49 requires protobuf 4
     "grpcio-reflection<1.49",
     "prometheus-client>=0.20",
     "aiohttp>=3.9",
@@ -65,7 +65,7 @@ DEV = [
     "kubernetes-validate>=1.31",
     "moto[s3]>=5",
     "mypy>=1.10",
-    "onnx>=1.16,<1.18",  # 1.18 asks for protobuf 4
+    "onnx>=1.16,<1.18",  # 1.18 requires protobuf 4
     "pytest>=8",
     "pytest-randomly>=3.15",
     "pytest-timeout>=2.3",
@@ -119,7 +119,7 @@ setup(
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
     ],
     packages=find_packages(include=[pattern for room in ROOMS for pattern in (room, f"{room}.*")]),
-    # The whole of a SavedModel: its graph (`.pb` above), its variables, its assets and what is told of it.
+    # All files of a SavedModel: its graph (`.pb` above), variables, assets, and extra assets (lineage, model card).
     package_data={
         "": [f"**/*.{suffix}" for suffix in DATA_FILES]
         + ["**/variables/variables.*", "**/assets/*", "**/assets.extra/*"]

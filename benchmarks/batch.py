@@ -1,16 +1,15 @@
-"""Measures how many stories a second `storygan batch` draws, beside the SavedModel called in a plain loop.
+"""Measures how many stories a second `storygan batch` draws, compared with calls of the SavedModel in a plain loop.
 
 `python benchmarks/batch.py [--preset paper | --model M] [--sizes 100 1000 10000] [--workers 1] [--layout files]`
 
-The floor is the export's signature `generate`, called in one process with batches of several sizes, of which the best
-counts; its pictures are dropped. The batch job does the same on Beam (FnApiRunner: one worker in memory, more in
-processes), with its own default batch size, from lines of JSON to pictures, manifest and counts on disk. Every sentence
-differs.
+The floor is the best rate of the signature `generate`, called in one process with batches of several sizes; its
+pictures are dropped. The batch job does the same on Beam (FnApiRunner: one worker in memory, several in processes) with
+its default batch size, and reads JSON lines and writes pictures, manifest and counts. No two sentences are equal.
 
-Each measurement has a fresh process, whose imports do not count. What a few stories take is start-up (the model, Beam);
-the rate is given with it and without. CPU time tells more than time where something else runs on the machine. Memory is
-the peak of the process (VmHWM), and that of it and its children together (the sum of Pss); it is compared from the
-sizes on where every batch is full.
+Each measurement runs in a fresh process, and its imports do not count. The time of a run with a few stories is the
+start-up (loading the model, starting Beam); the rate is printed with and without it. If other programs run on the
+machine, CPU time is more reliable than elapsed time. Memory is the peak of the process (VmHWM), and of the process and
+its children together (the sum of Pss). It is compared only between runs in which all batches are full.
 """
 
 from __future__ import annotations
@@ -39,25 +38,25 @@ from storygan_tf.export.loaded_model import SavedStoryGAN
 START_UP_STORIES = 8
 BATCH_SIZES = (8, 16, 32, 64, 128)
 FLOOR_SECONDS = 20.0
-"""For each batch size."""
+"""Duration of the measurement of each batch size, in seconds."""
 
 SHARE, SHARED_FROM = 0.8, 1000
-"""Of the floor's rate that the rate without start-up has to reach, from so many stories on."""
+"""Minimum of the rate without start-up, relative to the floor, and the number of stories from which it applies."""
 
 GROWTH = 1.1
-"""How much more memory than the first of these sizes the others may take."""
+"""Maximum memory of a run with at least `SHARED_FROM` stories, relative to the smallest such run."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """What some stories took.
+    """Time and memory of a run.
 
     Attributes:
-        stories: how many.
-        seconds: from the start of the work to its end.
-        cpu: seconds of processor time, of all processes.
-        peak: of the process, MB.
-        together: of all its processes, MB.
+        stories: number of stories.
+        seconds: elapsed time without imports, in seconds.
+        cpu: processor time of all processes, in seconds.
+        peak: peak memory of the main process, in MB.
+        together: peak memory of all processes together, in MB.
     """
 
     stories: int
@@ -68,24 +67,24 @@ class Run:
 
 
 def write_stories(path: Path, count: int, frames: int) -> None:
-    """Writes lines of stories, no two sentences alike."""
+    """Writes JSON lines of stories in which no two sentences are equal."""
     with path.open("w") as file:
         for number in range(count):
             file.write(json.dumps({"story_id": f"s{number:06d}", "sentences": story_of(number, frames)}) + "\n")
 
 
 def story_of(number: int, frames: int) -> list[str]:
-    """Returns sentences that no other story has."""
+    """Returns the sentences of a story, which differ from those of every other `number`."""
     return [f"A red cube stands {number} left and {frame} back." for frame in range(frames)]
 
 
 def frames_of(model: str) -> int:
-    """Returns how many sentences a model's stories have."""
+    """Returns the number of sentences in a story of the model."""
     return SavedStoryGAN(model).frames
 
 
 def floor(model: str, seconds: float) -> dict[int, tuple[float, float]]:
-    """Returns stories a second, and CPU milliseconds a story, by batch size."""
+    """Returns stories a second and CPU milliseconds a story of direct calls, by batch size."""
     frames, found = frames_of(model), {}
     generate = tf.saved_model.load(model).signatures["generate"]
     for size in BATCH_SIZES:
@@ -102,26 +101,26 @@ def floor(model: str, seconds: float) -> dict[int, tuple[float, float]]:
 
 
 def draw(batch: BatchJob) -> None:
-    """Does the work by `storygan batch`."""
+    """Runs a batch job; raises SystemExit unless it writes every story."""
     counts = run_batch(batch)
     if counts["written"] != counts["given"]:
         raise SystemExit(f"found {counts}, expected every story to be written.")
 
 
 def measure(stories: int, work: Callable[..., object], *arguments: object) -> Run:
-    """Measures work in a fresh process."""
+    """Measures a function in a fresh process; `stories` is the number of stories that it draws."""
     usage = measure_usage(f"{stories} stories", work, *arguments)
     return Run(stories, usage.seconds, usage.cpu, usage.peak, usage.together)
 
 
 def in_fresh_process(work: Callable[..., Any], *arguments: object) -> Any:
-    """Returns what work gives in a fresh process, so that this one never loads a model."""
+    """Returns the result of a function in a fresh process, so that this process never loads a model."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(work, arguments)
 
 
 def print_floor(found: dict[int, tuple[float, float]]) -> tuple[float, float]:
-    """Prints the floor, and returns its rate and its CPU milliseconds a story at the best batch size."""
+    """Prints the floor as a table; returns stories a second and CPU milliseconds a story at the best batch size."""
     print("| batch | stories/s | CPU ms a story |\n|---|---|---|")
     for size, (rate, cpu) in found.items():
         print(f"| {size} | {rate:.1f} | {cpu:.2f} |")
@@ -131,10 +130,10 @@ def print_floor(found: dict[int, tuple[float, float]]) -> tuple[float, float]:
 
 
 def print_runs(runs: Iterator[Run], rate: float, cpu: float) -> None:
-    """Prints the start-up, which comes first, a table, and what misses a target.
+    """Prints the start-up, a table of the runs, and the targets that are missed.
 
     Args:
-        runs: of growing sizes.
+        runs: the run that measures the start-up, then runs of increasing sizes.
         rate: the floor's stories a second.
         cpu: the floor's CPU milliseconds a story.
     """
@@ -145,52 +144,55 @@ def print_runs(runs: Iterator[Run], rate: float, cpu: float) -> None:
     print(f"| {' | '.join(heads)} |\n|" + "---|" * len(heads), flush=True)
     first, missed = None, []
     for run in runs:
-        figures = _figures(run, start)
-        shares = [
-            f"{figure:.1f} | {figure / base:.2f}" for figure, base in zip(figures, (rate, rate, cpu), strict=True)
-        ]
+        values = _rates(run, start)
+        shares = [f"{value:.1f} | {value / base:.2f}" for value, base in zip(values, (rate, rate, cpu), strict=True)]
         memory = f"{run.peak:.0f} | {run.together:.0f}"
         print(f"| {run.stories:,} | {run.seconds:.1f} | {' | '.join(shares)} | {memory} |", flush=True)
         if run.stories >= SHARED_FROM:
             first = first or run
-            missed += _missed(run, first, figures[1] / rate)
+            missed += _missed(run, first, values[1] / rate)
     print("\n".join(["", *missed]) if missed else "\nno target is missed")
 
 
-def _figures(run: Run, start: Run) -> tuple[float, float, float]:
+def _rates(run: Run, start: Run) -> tuple[float, float, float]:
     """Returns stories a second, the same without start-up, and CPU milliseconds a story without start-up."""
     fresh = run.stories - start.stories
     return run.stories / run.seconds, fresh / (run.seconds - start.seconds), 1000 * (run.cpu - start.cpu) / fresh
 
 
 def _missed(run: Run, first: Run, share: float) -> Iterator[str]:
+    """Yields a line for each target that a run misses; `share` is its rate relative to the floor."""
     if share < SHARE:
         yield f"missed: {run.stories:,} stories: {share:.2f} of the floor's rate, expected {SHARE}"
-    for what in ("peak", "together"):
-        found, allowed = getattr(run, what), GROWTH * getattr(first, what)
+    for name in ("peak", "together"):
+        found, allowed = getattr(run, name), GROWTH * getattr(first, name)
         if found > allowed:
             yield f"missed: {run.stories:,} stories: {found:.0f} MB, expected at most {allowed:.0f}"
 
 
 def main() -> None:
-    """Measures the floor, and every size."""
+    """Measures the floor and a run of each size."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--preset", default="paper", help="widths of an untrained model")
-    parser.add_argument("--model", help="an exported model instead")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[100, 1000, 10_000], help="stories of each run")
-    parser.add_argument("--workers", type=int, default=1, help="of each run")
-    parser.add_argument("--layout", choices=LAYOUTS, default=LAYOUTS[0], help="of the pictures")
-    parser.add_argument("--floor-seconds", type=float, default=FLOOR_SECONDS, help="for each batch size")
-    given = parser.parse_args()
-    if min(given.sizes) <= START_UP_STORIES:
-        parser.error(f"--sizes: found {min(given.sizes)}, expected more than {START_UP_STORIES}.")
+    parser.add_argument("--preset", default="paper", help="preset whose widths an untrained model has")
+    parser.add_argument("--model", help="exported model to use instead of an untrained one")
+    parser.add_argument(
+        "--sizes", type=int, nargs="+", default=[100, 1000, 10_000], help="numbers of stories of the runs"
+    )
+    parser.add_argument("--workers", type=int, default=1, help="number of Beam workers")
+    parser.add_argument("--layout", choices=LAYOUTS, default=LAYOUTS[0], help="layout of the pictures")
+    parser.add_argument(
+        "--floor-seconds", type=float, default=FLOOR_SECONDS, help="seconds for each batch size of the floor"
+    )
+    arguments = parser.parse_args()
+    if min(arguments.sizes) <= START_UP_STORIES:
+        parser.error(f"--sizes: found {min(arguments.sizes)}, expected more than {START_UP_STORIES}.")
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        model = str(find_model(given.model)) if given.model else str(folder / "model" / "1")
-        if not given.model:
-            in_fresh_process(export_preset, given.preset, Path(model))
+        model = str(find_model(arguments.model)) if arguments.model else str(folder / "model" / "1")
+        if not arguments.model:
+            in_fresh_process(export_preset, arguments.preset, Path(model))
         frames = int(in_fresh_process(frames_of, model))
-        found = in_fresh_process(floor, model, given.floor_seconds)
+        found = in_fresh_process(floor, model, arguments.floor_seconds)
         floor_rate, floor_cpu = print_floor(found)
 
         def run(size: int) -> Run:
@@ -199,13 +201,13 @@ def main() -> None:
                 str(folder / f"{size}.jsonl"),
                 str(folder / f"out-{size}"),
                 SavedSource(model),
-                layout=given.layout,
-                beam_args=runner_arguments(None, given.workers),
+                layout=arguments.layout,
+                beam_args=runner_arguments(None, arguments.workers),
             )
             return measure(size, draw, batch)
 
-        run(START_UP_STORIES - 1)  # the first process of all fills caches
-        print_runs(map(run, (START_UP_STORIES, *given.sizes)), floor_rate, floor_cpu)
+        run(START_UP_STORIES - 1)  # the very first process fills caches
+        print_runs(map(run, (START_UP_STORIES, *arguments.sizes)), floor_rate, floor_cpu)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,15 @@
-"""Measures what an evaluation takes, in time a story and in memory, as the test split grows.
+"""Measures the time per story and the memory of an evaluation for test splits of increasing size.
 
 `python benchmarks/evaluation.py [--sizes 500 2000 8000] [--beam=--direct_num_workers=2]`
 
-Evaluates an untrained, narrow StoryGAN with a judge on Beam, as StoryEvaluator does, over test splits of several sizes:
-records made by repeating a few rendered stories under new ids (extra `render`). Each size has a fresh process, one
-after the other. What a few stories take is start-up, and is taken off before seconds are shared out among the other
-stories. CPU time tells more than time where something else runs on the machine.
+An untrained, narrow StoryGAN is evaluated with a judge on Beam, as StoryEvaluator does, on test splits of several
+sizes. Their records repeat a few rendered stories under new ids (extra `render`). Each size has a fresh process, one
+after the other. The time of an evaluation of a few stories is the start-up; the time per story is computed without it.
+If other programs run on the machine, CPU time is more reliable than elapsed time.
 
-Memory is the peak of the evaluating process (VmHWM), and that of it and its children together (the sum of Pss, looked
-at five times a second): pages shared among them count once, those shared with other processes in part. Needs Linux.
+Memory is the peak of the evaluating process (VmHWM), and of the process and its children together (the sum of Pss,
+measured five times a second). Pages that these processes share count once; pages that they share with others count in
+part. Needs Linux.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ from storygan_tf.text.hashed_ngram_encoder import embed
 START_UP_STORIES = 8
 TRAIN_STORIES = 64
 POOL = 16
-"""Stories rendered for each split."""
+"""Number of stories that are rendered for each split."""
 
 FRAMES = 4
 CONFIG = StoryGANConfig(
@@ -69,14 +70,14 @@ MAX_SENTENCE_LENGTH = 1000
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """What an evaluation took.
+    """Time and memory of an evaluation.
 
     Attributes:
-        stories: of the test split.
-        seconds: from the start of its process to its end.
-        cpu: seconds of processor time, of all its processes.
-        peak: of its process, MB.
-        together: of all its processes, MB.
+        stories: number of stories in the test split.
+        seconds: elapsed time from the start of the process to its end, in seconds.
+        cpu: processor time of all processes, in seconds.
+        peak: peak memory of the main process, in MB.
+        together: peak memory of all processes together, in MB.
     """
 
     stories: int
@@ -87,7 +88,7 @@ class Run:
 
 
 class Vectorizer(tf.Module):
-    """Hashed words and a matrix, as a trained one has."""
+    """Multiplies hashed words by a random matrix; it costs as much as a trained vectorizer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -109,7 +110,7 @@ def make_model(path: Path) -> None:
 
 
 def make_judge(examples: Path, path: Path) -> None:
-    """Trains a judge on the training stories for one epoch: what it says does not matter here, what it takes does."""
+    """Trains a judge on the training stories for one epoch. Its time matters here, not its metrics."""
     train = open_split(examples, "train")
     batch = train.read(range(POOL))
     background = median_background([batch.images])
@@ -117,7 +118,7 @@ def make_judge(examples: Path, path: Path) -> None:
 
 
 def make_examples(data: Path, sizes: Sequence[int], out: Path) -> None:
-    """Writes an Examples artifact as StoryExampleGen does, `{out}/{size}`, for each number of test stories."""
+    """Writes an Examples artifact like that of StoryExampleGen to `{out}/{size}`, for each number of test stories."""
     dataset = open_dataset(data)
     labels = dataset.label_names or ()
     stories = [(story, load_frames(story)) for story in dataset.stories() if isinstance(story, Story)]
@@ -148,7 +149,7 @@ def _write_split(folder: Path, pool: list[tuple[Story, list[bytes]]], count: int
 
 
 def measure(folder: Path, stories: int, beam_args: Sequence[str]) -> Run:
-    """Evaluates in a fresh process."""
+    """Runs an evaluation of `stories` test stories in a fresh process and measures it."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_evaluate, args=(folder, stories, list(beam_args), sender))
@@ -170,7 +171,7 @@ def _evaluate(folder: Path, stories: int, beam_args: list[str], sender: Connecti
 
 
 def print_runs(runs: Iterator[Run]) -> None:
-    """Prints the start-up, which comes first, and a Markdown table, row by row; ratios are to its first row."""
+    """Prints the start-up (the first run) and a Markdown table of the other runs; ratios are to its first row."""
     start_up = next(runs)
     print(
         f"start-up and {start_up.stories} stories: {start_up.seconds:.1f} s, {start_up.cpu:.1f} s CPU, "
@@ -182,23 +183,23 @@ def print_runs(runs: Iterator[Run]) -> None:
     print("|" + "---|" * 10, flush=True)
     first = None
     for run in runs:
-        figures = _figures(run, start_up)
-        first = first or figures
-        pairs = (f"{figure:.1f} | {figure / base:.2f}" for figure, base in zip(figures, first, strict=True))
+        values = _costs(run, start_up)
+        first = first or values
+        pairs = (f"{value:.1f} | {value / base:.2f}" for value, base in zip(values, first, strict=True))
         print(f"| {run.stories:,} | {run.seconds:.1f} | {' | '.join(pairs)} |", flush=True)
 
 
-def _figures(run: Run, start_up: Run) -> tuple[float, ...]:
-    """Returns milliseconds and CPU milliseconds a story, and both peaks in MB."""
+def _costs(run: Run, start_up: Run) -> tuple[float, ...]:
+    """Returns milliseconds and CPU milliseconds per story without start-up, and both peaks in MB."""
     share = 1000 / (run.stories - start_up.stories)
     return share * (run.seconds - start_up.seconds), share * (run.cpu - start_up.cpu), run.peak, run.together
 
 
 def main() -> None:
-    """Makes stories, a model and a judge, and measures every size."""
+    """Creates stories, a model and a judge, and measures an evaluation of each size."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[500, 2000, 8000], help="test stories of each run")
-    parser.add_argument("--beam", action="append", default=[], help="a Beam option, as of `storygan run`")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[500, 2000, 8000], help="numbers of test stories")
+    parser.add_argument("--beam", action="append", default=[], help="a Beam option, as for `storygan run`")
     arguments = parser.parse_args()
     if min(arguments.sizes) <= START_UP_STORIES:
         parser.error(f"--sizes: found {min(arguments.sizes)}, expected more than {START_UP_STORIES}.")
@@ -209,7 +210,7 @@ def main() -> None:
         make_examples(folder / "data", sorted(set(sizes)), folder / "examples")
         make_model(folder / "model")
         make_judge(folder / "examples" / str(START_UP_STORIES), folder / "judge")
-        measure(folder, START_UP_STORIES, arguments.beam)  # the first process of all fills caches and compiles modules
+        measure(folder, START_UP_STORIES, arguments.beam)  # the very first process fills caches and compiles modules
         print_runs(measure(folder, size, arguments.beam) for size in sizes)
 
 

@@ -6,7 +6,7 @@ Test stories of a rendered folder of `blocks`, which are not in the pretrained m
 a wooden table instead of the grey one, and warm light from the left. Their sentences stay the same. The same preset is
 trained on some of them twice, for the same number of steps: from the pretrained model and from scratch. Both models,
 and the pretrained model as it is, are evaluated on the other stories. The frozen judge was not trained on the other
-look; its figures for the true frames show how reliable it is there. Results in the output folder are reused.
+look; its metrics of the true frames show how reliable it is there. Results in the output folder are reused.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def measured(folder: Path, name: str) -> ComparedModel:
 
 
 def main() -> None:
-    """Prints a line of figures for each model and baseline."""
+    """Trains both models, and prints the metrics of each model and baseline."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="a rendered folder of blocks")
     parser.add_argument("--out", type=Path, required=True)
@@ -141,16 +141,20 @@ def main() -> None:
     parser.add_argument("--stories", type=int, default=72)
     parser.add_argument("--test-stories", type=int, default=200)
     parser.add_argument("--set", action="append", default=[], dest="assignments", metavar="KEY=VALUE")
-    given = parser.parse_args()
-    data, tuned, scratch, as_it_is = (given.out / name for name in ("data", "fine_tuned", "from_scratch", "as_it_is"))
-    write_other_look(given.data, data, given.stories, given.test_stories)
-    options = training_options(given.preset or load_initial_model(given.initial).preset, given.assignments)
-    storygan("evaluate", as_it_is / METRICS_FILE, "--model", given.initial, "--data", data, "--out", as_it_is, *options)
-    for run, more in ((tuned, ["--init-from", given.initial]), (scratch, [])):
+    arguments = parser.parse_args()
+    data, tuned, scratch, as_it_is = (
+        arguments.out / name for name in ("data", "fine_tuned", "from_scratch", "as_it_is")
+    )
+    write_other_look(arguments.data, data, arguments.stories, arguments.test_stories)
+    options = training_options(arguments.preset or load_initial_model(arguments.initial).preset, arguments.assignments)
+    storygan(
+        "evaluate", as_it_is / METRICS_FILE, "--model", arguments.initial, "--data", data, "--out", as_it_is, *options
+    )
+    for run, more in ((tuned, ["--init-from", arguments.initial]), (scratch, [])):
         storygan("run", run / METRICS_FILE, "--data", data, "--out", run, *more, *options)
     rows = [measured(as_it_is, "as it is")]
     rows += [measured(run, f"{run.name}, {training_minutes(run):.1f} min") for run in (tuned, scratch)]
-    print(f"{given.stories} training stories of another look, {given.test_stories} test stories")
+    print(f"{arguments.stories} training stories of another look, {arguments.test_stories} test stories")
     print(comparison_table(rows))
 
 

@@ -1,15 +1,16 @@
-"""Measures how many stories a second `storygan prepare` prepares, against a plain loop of the same work.
+"""Measures how many stories a second `storygan prepare` prepares, compared with a plain loop that does the same work.
 
 `python benchmarks/preparation.py [--sizes 1000 5000 20000] [--workers 1 2]`
 
-The loop decodes, resizes and encodes each picture and embeds each sentence, in one process, and writes nothing; its
-floor is the time in image codecs. Preparation does the same on Beam (FnApiRunner: one worker in memory, more in
-processes), fits the PCA, computes statistics, and writes records before and after. Stories have four pictures of
-320x240, the size of CLEVR-SV's, from a pool that many stories share; sentences are drawn at random.
+The loop decodes, resizes and encodes each picture and embeds each sentence in one process, and writes nothing. It
+cannot be faster than the image codecs, whose time is printed. Preparation does the same on Beam (FnApiRunner: one
+worker in memory, several in processes), fits the PCA, computes statistics, and writes records before and after the
+vectors are added. Stories have four pictures of 320x240 pixels, the size of CLEVR-SV's, which are taken from a pool;
+sentences are random.
 
-Each measurement has a fresh process. What a few stories take is start-up, and is taken off before seconds are shared
-out among the other stories, of the loop as of preparation. CPU time tells more than time where something else runs on
-the machine. Memory is the peak of the process (VmHWM), and that of it and its children together (the sum of Pss).
+Each measurement runs in a fresh process. The time of a run with a few stories is the start-up; the time per story is
+computed without it. If other programs run on the machine, CPU time is more reliable than elapsed time. Memory is the
+peak of the process (VmHWM), and of the process and its children together (the sum of Pss).
 """
 
 from __future__ import annotations
@@ -36,31 +37,31 @@ from storygan_tf.text.sentence_encoder import EMBEDDED, load_encoder
 
 START_UP_STORIES = 32
 POOL = 256
-"""Pictures."""
+"""Number of pictures in the pool."""
 
 FRAMES = 4
 TEST_EVERY = 10
 SHARE, SHARED_FROM = 0.7, 5000
-"""Of the loop's rate that one worker has to reach, from so many stories on."""
+"""Minimum of the rate of one worker, relative to the loop, and the number of stories from which it applies."""
 
 SPREAD = 0.15
-"""How much the cost of a story may differ between the smallest and the largest size."""
+"""Maximum relative difference of the CPU time per story between all sizes."""
 
 PEAK = 2000
-"""MB that one worker may take."""
+"""Maximum memory of one worker, in MB."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """What some stories took.
+    """Time and memory of a run.
 
     Attributes:
-        stories: how many.
-        seconds: from the start to the end.
-        cpu: seconds of processor time, of all processes.
-        codec: seconds of `cpu` in image codecs, where they were told apart.
-        peak: of the process, MB.
-        together: of all its processes, MB.
+        stories: number of stories.
+        seconds: elapsed time, in seconds.
+        cpu: processor time of all processes, in seconds.
+        codec: part of `cpu` in image codecs, in seconds; 0 if it was not measured.
+        peak: peak memory of the main process, in MB.
+        together: peak memory of all processes together, in MB.
     """
 
     stories: int
@@ -72,7 +73,7 @@ class Run:
 
 
 def make_stories(folder: Path, count: int, pool: Path) -> None:
-    """Writes a story folder whose pictures are those of a pool."""
+    """Writes a story folder of `count` stories with pictures from the folder `pool`."""
     random = np.random.default_rng(0)
     (folder / "images").mkdir(parents=True)
     for picture in pool.iterdir():
@@ -104,13 +105,13 @@ def make_pool(folder: Path) -> None:
 
 
 def measure(work: Callable[..., float], stories: int, *arguments: object) -> Run:
-    """Measures work in a fresh process; it returns the seconds that it spent in image codecs."""
+    """Measures a function in a fresh process; the function returns its seconds in image codecs."""
     usage = measure_usage(f"{stories} stories", work, *arguments)
     return Run(stories, usage.seconds, usage.cpu, usage.result, usage.peak, usage.together)
 
 
 def loop(data: Path) -> float:
-    """Does the work in a plain loop; returns the processor seconds in image codecs."""
+    """Prepares the stories of a folder in a plain loop, and returns the processor seconds in image codecs."""
     encoder, codec = load_encoder(EMBEDDED), 0.0
     stories = [story for story in open_dataset(data).stories() if isinstance(story, Story)]
     for start in range(0, len(stories), BATCH):
@@ -124,14 +125,14 @@ def loop(data: Path) -> float:
 
 
 def prepare_on_beam(data: Path, out: Path, workers: int) -> float:
-    """Does the work by `storygan prepare`."""
+    """Prepares the stories of a folder on Beam, as `storygan prepare` does; returns 0, as it measures no codecs."""
     settings = presets.load("quick").override([f"model.frames={FRAMES}", f"data.encoder={EMBEDDED}"])
     prepare(Preparation(data, out, settings, beam_args=runner_arguments(None, workers)), lambda line: None)
     return 0.0
 
 
 def run_all(folder: Path, sizes: list[int], workers: list[int]) -> Iterator[tuple[str, Run, Run]]:
-    """Yields what was measured, with its start-up: the loop's first."""
+    """Yields name, start-up and run of every measurement; those of the loop come first."""
     make_pool(folder / "pool")
     for size in (START_UP_STORIES, *sizes):
         make_stories(folder / str(size), size, folder / "pool")
@@ -148,33 +149,33 @@ def run_all(folder: Path, sizes: list[int], workers: list[int]) -> Iterator[tupl
 
 
 def print_runs(runs: Iterator[tuple[str, Run, Run]]) -> None:
-    """Prints a Markdown table, row by row, and how the targets stand."""
+    """Prints a Markdown table, row by row, and compares one worker with the targets."""
     print(
-        "| what | stories | start-up s | seconds | stories/s | of the loop | CPU ms a story | codec ms | of the loop |",
+        "| run | stories | start-up s | seconds | stories/s | of the loop | CPU ms a story | codec ms | of the loop |",
         end="",
     )
     print(" peak MB | with children |\n|" + "---|" * 11, flush=True)
     loops: dict[int, tuple[float, float]] = {}
     found: dict[str, dict[int, tuple[float, float, float]]] = {}
-    for what, start, run in runs:
+    for name, start, run in runs:
         count = run.stories - start.stories
         rate, cpu = count / (run.seconds - start.seconds), 1000 * (run.cpu - start.cpu) / count
         loops.setdefault(run.stories, (rate, cpu))
         shares = rate / loops[run.stories][0], loops[run.stories][1] / cpu
-        found.setdefault(what, {})[run.stories] = (*shares, cpu)
+        found.setdefault(name, {})[run.stories] = (*shares, cpu)
         codec = f"{1000 * (run.codec - start.codec) / count:.2f}" if run.codec else ""
         print(
-            f"| {what} | {run.stories:,} | {start.seconds:.1f} | {run.seconds:.1f} | {rate:.0f} | {shares[0]:.2f} | "
+            f"| {name} | {run.stories:,} | {start.seconds:.1f} | {run.seconds:.1f} | {rate:.0f} | {shares[0]:.2f} | "
             f"{cpu:.2f} | {codec} | {shares[1]:.2f} | {run.peak:.0f} | {run.together:.0f} |",
             flush=True,
         )
-        if what == "1 worker" and run.peak > PEAK:
+        if name == "1 worker" and run.peak > PEAK:
             print(f"\nmissed: {run.peak:.0f} MB, expected at most {PEAK}\n")
     _print_targets(found.get("1 worker", {}))
 
 
 def _print_targets(found: dict[int, tuple[float, float, float]]) -> None:
-    """Prints how one worker stands."""
+    """Prints the relative rates, CPU times and targets of one worker, by number of stories."""
     for stories, (share, cpu_share, _) in found.items():
         if stories >= SHARED_FROM:
             print(f"{stories:,} stories: {share:.2f} of the loop's rate, {cpu_share:.2f} by CPU time; target {SHARE}")
@@ -184,10 +185,12 @@ def _print_targets(found: dict[int, tuple[float, float, float]]) -> None:
 
 
 def main() -> None:
-    """Measures every size."""
+    """Measures all sizes and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 5000, 20000], help="stories of each run")
-    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="workers of each run")
+    parser.add_argument(
+        "--sizes", type=int, nargs="+", default=[1000, 5000, 20000], help="numbers of stories of the runs"
+    )
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="numbers of Beam workers")
     arguments = parser.parse_args()
     if min(arguments.sizes) <= START_UP_STORIES:
         parser.error(f"--sizes: found {min(arguments.sizes)}, expected more than {START_UP_STORIES}.")

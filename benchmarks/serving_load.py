@@ -56,7 +56,7 @@ WARM_UP = 0.1
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """Figures of one setting.
+    """Rate and request times of one setting.
 
     Attributes:
         name: name of the setting.
@@ -76,7 +76,7 @@ class Measured:
     def from_requests(
         cls, name: str, requests: Sequence[float], seconds: float, rows: int = 1, failed: int = 0
     ) -> Measured:
-        """Returns the figures of requests.
+        """Returns the rate and the times of requests.
 
         Args:
             name: name of the setting.
@@ -120,7 +120,7 @@ def megabytes(folder: Path) -> float:
 
 
 def timed(name: str, call: Callable[[], object], seconds: float, rows: int) -> Measured:
-    """Calls a function repeatedly for `seconds` after a warm-up, and returns the figures of the calls."""
+    """Calls a function repeatedly for `seconds` after a warm-up, and returns the rate and times of the calls."""
     end_of_warm_up = time.perf_counter() + WARM_UP * seconds
     while time.perf_counter() < end_of_warm_up:
         call()
@@ -137,7 +137,9 @@ def floors(model: Path, story: Sequence[str], sizes: Sequence[int], seconds: flo
     measured = []
     for size in sizes:
         inputs = {"sentences": tf.constant([list(story)] * size), "seed": tf.range(size, dtype=tf.int64)}
-        measured.append(timed(f"in process, batches of {size}", lambda given=inputs: generate(**given), seconds, size))
+        measured.append(
+            timed(f"in process, batches of {size}", lambda inputs=inputs: generate(**inputs), seconds, size)
+        )
     return measured
 
 
@@ -219,12 +221,12 @@ def served(model: Path, story: Sequence[str], callers: Sequence[int], seconds: f
 
 
 def table(measured: Sequence[Measured]) -> str:
-    """Returns the figures as a Markdown table; the last column is the rate divided by that of the best direct calls."""
+    """Returns a Markdown table of the settings; the last column is the rate relative to the best direct calls."""
     best = max(row.stories_per_second for row in measured if row.name.startswith("in process"))
     lines = ["| setting | stories/s | p50 ms | p99 ms | failed | of the floor |", "|---|---|---|---|---|---|"]
     for row in measured:
-        figures = f"{row.stories_per_second:.1f} | {row.p50:.1f} | {row.p99:.1f} | {row.failed}"
-        lines.append(f"| {row.name} | {figures} | {row.stories_per_second / best:.2f} |")
+        values = f"{row.stories_per_second:.1f} | {row.p50:.1f} | {row.p99:.1f} | {row.failed}"
+        lines.append(f"| {row.name} | {values} | {row.stories_per_second / best:.2f} |")
     return "\n".join(lines)
 
 
@@ -238,17 +240,19 @@ def main() -> None:
     )
     parser.add_argument("--callers", type=int, nargs="+", default=[1, 4, 16, 64], help="numbers of callers")
     parser.add_argument("--seconds", type=float, default=20, help="seconds for each setting")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        if not given.model:
-            export_preset(given.preset, Path(folder) / "1", half=given.weights == "float16")
-        saved = SavedStoryGAN(given.model or Path(folder) / "1")
+        if not arguments.model:
+            export_preset(arguments.preset, Path(folder) / "1", half=arguments.weights == "float16")
+        saved = SavedStoryGAN(arguments.model or Path(folder) / "1")
         story, model = saved.info["examples"][0], saved.path
         del saved
-        title = f"{given.model or f'{given.preset}, {given.weights}'}, {megabytes(model):.1f} MB"
+        title = f"{arguments.model or f'{arguments.preset}, {arguments.weights}'}, {megabytes(model):.1f} MB"
         most = read_text(BATCHING, BatchingParameters, "batching.config").max_batch_size.value
         sizes = [2**power for power in range(most.bit_length()) if 2**power <= most]
-        measured = floors(model, story, sizes, given.seconds) + served(model, story, given.callers, given.seconds)
+        measured = floors(model, story, sizes, arguments.seconds) + served(
+            model, story, arguments.callers, arguments.seconds
+        )
     print(f"{title}, {os.cpu_count()} CPU cores ({platform.processor() or platform.machine()})")
     print(table(measured))
     print(json.dumps([dataclasses.asdict(row) for row in measured]))

@@ -2,10 +2,10 @@
 
 `python benchmarks/upsampling.py [--batch 96] [--rounds 7] [--xla]`
 
-All forms have the same weights and, but for rounding, the same outputs and gradients; the largest difference to the
-first is printed. The blocks are the image generator's that upsample: by default the seed's three middle ones, 4x4x512
-to 8x8x256, 8x8x256 to 16x16x128 and 16x16x128 to 32x32x64. A round times every form once, in an order that turns from
-round to round, so that whatever else the machine does falls on all of them.
+All forms have the same weights and, except for rounding, the same outputs and gradients. The largest difference to the
+first form is printed. The measured blocks are those of the image generator that upsample: by default the three middle
+ones of the original code, 4x4x512 to 8x8x256, 8x8x256 to 16x16x128 and 16x16x128 to 32x32x64. A round times every form
+once, in an order that rotates from round to round, so that other load on the machine affects all forms.
 """
 
 from __future__ import annotations
@@ -25,27 +25,28 @@ Form = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 def keras_upsampling(inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-    """`UpSampling2D(2)`, then `Conv2D`; its gradient is not known to XLA."""
+    """Applies `UpSampling2D(2)`, then a 3x3 convolution. XLA cannot compile its gradient."""
     return tf.nn.conv2d(tf.keras.layers.UpSampling2D(2)(inputs), kernel, 1, "SAME")
 
 
 def repeated(inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-    """`tf.repeat` along both axes, then the convolution."""
+    """Repeats rows and columns by `tf.repeat`, then applies a 3x3 convolution."""
     return tf.nn.conv2d(tf.repeat(tf.repeat(inputs, 2, axis=1), 2, axis=2), kernel, 1, "SAME")
 
 
 def transposed(inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-    """One transposed convolution of stride 2 with a 4x4 kernel: `UpsampleConv2D`."""
+    """Applies one transposed convolution of stride 2 with a 4x4 kernel, as `UpsampleConv2D` does."""
     batch, height, width = inputs.shape[:3]
     shape = [batch, 2 * height, 2 * width, kernel.shape[3]]
     return tf.nn.conv2d_transpose(inputs, transposed_kernel(kernel), shape, strides=2, padding="SAME")
 
 
 def four_phases(inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-    """A 2x2 convolution for each of the four places in an output cell, put together by `depth_to_space`.
+    """Applies a 2x2 convolution for each of the four pixels of an output cell, joined by `depth_to_space`.
 
-    An output row of even number sees the kernel's rows (0), (1, 2) on two neighbouring input rows, an odd one
-    (0, 1), (2); the same across.
+    An output row with an even number is computed from two neighbouring input rows. The first is multiplied by row 0 of
+    the kernel and the second by the sum of rows 1 and 2. For an odd row it is the sum of rows 0 and 1, and row 2.
+    Columns are computed in the same way.
     """
     sums = (([0], [1, 2]), ([0, 1], [2]))
     padded = tf.pad(inputs, [[0, 0], [1, 1], [1, 1], [0, 0]])
@@ -85,7 +86,7 @@ def make_blocks(batch: int, width: int) -> Blocks:
 
 
 def make_step(form: Form, blocks: Blocks, xla: bool) -> Callable[[], list[tf.Tensor]]:
-    """Returns a function that gives each block's output and its gradients of input and kernel."""
+    """Returns a function that returns the output of each block and the gradients of its input and kernel."""
 
     def step() -> list[tf.Tensor]:
         results = []
@@ -101,13 +102,13 @@ def make_step(form: Form, blocks: Blocks, xla: bool) -> Callable[[], list[tf.Ten
 
 
 def difference(one: list[tf.Tensor], other: list[tf.Tensor]) -> float:
-    """Returns the largest difference, relative to the largest value of each tensor."""
+    """Returns the largest difference of two lists of tensors, relative to the largest value of each tensor."""
     pairs = zip(one, other, strict=True)
     return max(float(tf.reduce_max(tf.abs(a - b)) / tf.reduce_max(tf.abs(a))) for a, b in pairs)
 
 
 def seconds(step: Callable[[], list[tf.Tensor]]) -> float:
-    """Returns how long one step takes, its results waited for."""
+    """Returns the seconds that one step takes until its results are available."""
     began = time.perf_counter()
     _ = [result.numpy().shape for result in step()]
     return time.perf_counter() - began
@@ -138,21 +139,21 @@ def _missing_operation(message: str) -> str:
 
 
 def print_table(rows: list[tuple[str, float, float, float]]) -> None:
-    """Prints a Markdown table; ratios are of medians, to the first form in it."""
+    """Prints a Markdown table; a ratio is the median divided by that of the first form."""
     print("| form | median s | fastest s | ratio | difference |\n|---|---|---|---|---|")
     for name, median, fastest, distance in rows:
         print(f"| {name} | {median:.3f} | {fastest:.3f} | {median / rows[0][1]:.2f} | {distance:.0e} |")
 
 
 def main() -> None:
-    """Measures without and, where wanted, with XLA."""
+    """Measures all forms without XLA and, with `--xla`, also with XLA."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch", type=int, default=96, help="frames a step (default: 96, 24 stories of 4)")
     parser.add_argument("--width", type=int, default=512, help="channels of the generator's first block (default: 512)")
     parser.add_argument("--rounds", type=int, default=7, help="times that each form is timed (default: 7)")
     parser.add_argument("--xla", action="store_true", help="measure with jit_compile=True too")
     arguments = parser.parse_args()
-    tf.get_logger().setLevel("ERROR")  # warns that each form is traced, which is meant
+    tf.get_logger().setLevel("ERROR")  # hides the warning that each form is traced again
     blocks = make_blocks(arguments.batch, arguments.width)
     for xla in (False, True) if arguments.xla else (False,):
         print(f"\n{'XLA' if xla else 'no XLA'}, batch {arguments.batch}, width {arguments.width}:")

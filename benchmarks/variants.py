@@ -1,11 +1,11 @@
-"""Trains variants of a preset on one budget and judges each: the evidence behind a recipe, and ablations.
+"""Trains variants of a preset with the same budget and evaluates each, for the tables of ablations and recipes.
 
     python benchmarks/variants.py --run RUN --data DIR --out OUT --preset blocks --table ablation [--set key=value ...]
 
-`RUN` is a finished run of `storygan run` on the stories of `DIR`; all variants train on its records. Each is a
-`storygan train` and a `storygan evaluate` in processes of their own, one after the other, in a folder below `OUT`; what
-is done already is not done again, and an interrupted training goes on. `--set` applies to every variant: the budget.
-`--init-from` starts all of them from one model, such as a warmed-up generator.
+`RUN` is a finished run of `storygan run` on the stories of `DIR`; all variants are trained on its records. Each variant
+is trained by `storygan train` and evaluated by `storygan evaluate`, in a folder below `OUT`, one after the other.
+Finished work is not repeated, and an interrupted training resumes. `--set` changes a setting of all variants.
+`--init-from` starts all variants from one model, such as one after the warm-up phase.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path
 from storygan_tf.reporting.evaluation_files import METRICS_FILE
 from storygan_tf.training.training_state import read_history
 
-FIGURES = (
+METRICS = (
     "ssim",
     "label_f1",
     "frame_accuracy",
@@ -60,11 +60,11 @@ TABLES: dict[str, dict[str, tuple[str, ...]]] = {
         "feature matching a tenth as strong": ("adversarial.feature_matching_weight=20",),
     },
 }
-"""Variants by table: what each changes; `adversarial.` stands for `training.phases.adversarial.`."""
+"""The settings that each variant changes, by table; `adversarial.` is short for `training.phases.adversarial.`."""
 
 
 def assignments(changes: Sequence[str]) -> list[str]:
-    """Returns the settings, key=value, that a variant changes."""
+    """Returns the changes of a variant as full settings, `key=value`."""
     return [f"training.phases.{change}" if change.startswith("adversarial.") else change for change in changes]
 
 
@@ -73,7 +73,7 @@ def _storygan(*arguments: str) -> None:
 
 
 def measure(arguments: argparse.Namespace, name: str, changes: Sequence[str]) -> list[float | None]:
-    """Trains and judges one variant; returns its `FIGURES`, None where absent, and the minutes of its epochs."""
+    """Trains and evaluates one variant; returns its `METRICS`, None if absent, and the minutes of its epochs."""
     out = Path(arguments.out) / name.replace(" ", "_")
     judged = out / "judged" / METRICS_FILE
     start = ["--init-from", arguments.init_from] if arguments.init_from else []
@@ -81,13 +81,13 @@ def measure(arguments: argparse.Namespace, name: str, changes: Sequence[str]) ->
     _storygan("train", "--data", arguments.run, "--out", str(out), "--preset", arguments.preset, *start, *sets)
     if not judged.is_file():
         _storygan("evaluate", "--model", str(out), "--data", arguments.data, "--out", str(judged.parent))
-    figures = next(row["figures"] for row in json.loads(judged.read_text())["rows"] if row["name"] == "model")
+    metrics = next(row["figures"] for row in json.loads(judged.read_text())["rows"] if row["name"] == "model")
     minutes = sum(entry["seconds"] for entry in read_history(out)) / 60
-    return [figures[figure]["value"] if figure in figures else None for figure in FIGURES] + [minutes]
+    return [metrics[name]["value"] if name in metrics else None for name in METRICS] + [minutes]
 
 
 def main() -> None:
-    """Prints a table, a variant a line."""
+    """Trains and evaluates the variants, and prints a table with a line for each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("run", "data", "out"):
         parser.add_argument(f"--{name}", required=True)
@@ -101,7 +101,7 @@ def main() -> None:
     if unknown := set(arguments.only) - set(table):
         parser.error(f"--only {', '.join(sorted(unknown))}: expected some of {', '.join(table)}.")
     print(f"{' '.join(sys.argv)}\n{platform.platform()}, {time.strftime('%Y-%m-%d')}\n")
-    print(f"| variant | {' | '.join(FIGURES)} | minutes |\n|{' --- |' * (len(FIGURES) + 2)}")
+    print(f"| variant | {' | '.join(METRICS)} | minutes |\n|{' --- |' * (len(METRICS) + 2)}")
     for name in arguments.only or table:
         values = measure(arguments, name, table[name])
         cells = ["absent" if value is None else f"{value:.3f}" for value in values]

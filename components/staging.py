@@ -106,15 +106,15 @@ class _Staging:
 
     def store(self, outputs: Artifacts) -> None:
         """Stores the outputs of a step that succeeded: artifacts first, pushed models last."""
-        made = [artifact for listed in outputs.values() for artifact in listed]
+        artifacts = [artifact for listed in outputs.values() for artifact in listed]
         for artifact, uri in self._artifacts:
-            if any(artifact is output for output in made):
+            if any(artifact is output for output in artifacts):
                 store(Path(artifact.uri), uri)
         if self._pushed:
             base, uri = self._pushed
             for version in sorted(path for path in base.iterdir() if path.is_dir()):
                 store(version, f"{uri}/{version.name}")
-        for artifact in made:
+        for artifact in artifacts:
             self._replace_paths(artifact)
 
     def give_back(self) -> None:

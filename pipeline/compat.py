@@ -48,7 +48,7 @@ def hidden_command_line() -> Iterator[None]:
 
 
 class StepState(enum.Enum):
-    """What a log record of LocalDagRunner says about a step."""
+    """The state of a step that a log record of LocalDagRunner reports."""
 
     STARTED = enum.auto()
     CACHED = enum.auto()

@@ -134,7 +134,7 @@ def with_runtime_parameters(exec_properties: dict[str, Any], parts: tuple[str, .
         parts: names of the settings that the step uses; only these are put into `custom_config`.
 
     Returns:
-        The execution properties that TFX's executor knows.
+        The execution properties that TFX's executor accepts.
 
     Raises:
         ConfigError: if the submitted values cannot be parsed, or if `training.init_from` is not the one that the

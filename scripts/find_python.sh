@@ -1,16 +1,16 @@
 #!/bin/sh
-# Prints the path of a Python of the given version that really runs; downloads nothing.
+# Prints the path of a Python of the given version that runs; downloads nothing.
 #
 #   scripts/find_python.sh 3.10
 #
-# Looked at in turn: $PYTHON (then nothing else), pythonX.Y on PATH (a pyenv shim may be there and fail), the versions
-# of pyenv, those that uv knows, and python3. Exit code 1 without a word where there is none; 2, with the reason on
-# standard error, where $PYTHON is not one.
+# Tries $PYTHON, and nothing else if it is set. Otherwise tries pythonX.Y on PATH (which may be a pyenv shim that fails),
+# the versions that pyenv installed, those that uv finds, and python3, in this order. Exits with code 1 and no message
+# if there is none, and with code 2 and the reason on standard error if $PYTHON is no such Python.
 set -u
 
 version=$1
 
-# Prints the real path of interpreter $1 where it runs and is a 64-bit CPython of the wanted version.
+# Prints the real path of interpreter $1, or nothing if it is not a 64-bit CPython of the wanted version that runs.
 real_path() {
     "$1" -c '
 import sys

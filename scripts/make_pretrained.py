@@ -23,7 +23,7 @@ from storygan_tf.export.lineage import LINEAGE_FILE, Lineage, lineage_of, model_
 from storygan_tf.training.reexport import Rounding, reexport
 
 MAX_BYTES = 12_000_000
-"""Most bytes of a model in the package."""
+"""Maximum size of a model in the package, in bytes."""
 
 REQUIRED = (
     "ssim",

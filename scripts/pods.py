@@ -1,11 +1,11 @@
-"""Runs commands as pods do: each with a host name and an address of its own, in Linux namespaces on this machine.
+"""Runs commands in Linux namespaces on this machine, each with its own host name and address, like pods.
 
     with Pods(["train-0.train", "train-1.train"]) as pods:
         running = pods.popen("train-0.train", ["storygan", "train", ...], env=...)
 
-A pod is a network, a mount and a UTS namespace. Its only interface is on a bridge that all pods share and nothing else
-reaches; it finds the others by the names they were given, as by a headless service. Files and processes are this
-machine's. It takes util-linux (`unshare`, `nsenter`), Debian's iproute2 (`ip`), and root or user namespaces.
+A pod is a network, a mount and a UTS namespace. Its only network interface is on a bridge that connects the pods with
+each other and with nothing else. Pods reach each other by name, as with a headless service. They share the files and
+process ids of this machine. Needs util-linux (`unshare`, `nsenter`), iproute2 (`ip`), and root or user namespaces.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from typing import Any
 TOOLS = {"unshare": "util-linux", "nsenter": "util-linux", "ip": "iproute2"}
 NETWORK = "10.88.0"
 
-# A namespace lasts as long as a process is in it: `cat`, which ends when what started it is gone.
+# A namespace exists as long as a process is in it: here `cat`, which ends when the process that started it ends.
 _NODE = """
-ip link set lo up && ip link add pods type bridge && ip link set pods up && echo made && exec cat
+ip link set lo up && ip link add pods type bridge && ip link set pods up && echo ready && exec cat
 """
 _POD = """
-mount --bind "$HOSTS" /etc/hosts && hostname "$NAME" && ip link set lo up && echo made && exec cat
+mount --bind "$HOSTS" /etc/hosts && hostname "$NAME" && ip link set lo up && echo ready && exec cat
 """
 _JOIN = """
 ip link add "$LINK" type veth peer name eth0 netns "$POD" && ip link set "$LINK" master pods up
@@ -40,21 +40,22 @@ ip address add "$ADDRESS/24" dev eth0 && ip link set eth0 up
 
 
 class PodsError(Exception):
-    """Why there can be no pods here."""
+    """Pods cannot be created on this machine; the message is the reason."""
 
 
 class Pods:
-    """Pods that last as long as the context; what runs in them is killed at its end.
+    """A group of pods, as a context manager that kills all processes in them at the exit.
 
     Args:
-        names: what the pods find each other by, such as `train-0.train`; a host name is what is before the first dot.
+        names: the names by which the pods reach each other, such as `train-0.train`. The host name of a pod is the part
+            before the first dot.
     """
 
     def __init__(self, names: Sequence[str]) -> None:
         self._names = list(names)
         self._addresses: dict[str, str] = {}
         self._holders: dict[str, subprocess.Popen[str]] = {}
-        self._made = 0
+        self._count = 0
 
     def __enter__(self) -> Pods:
         missing = [f"{tool} ({package})" for tool, package in TOOLS.items() if not shutil.which(tool)]
@@ -84,27 +85,27 @@ class Pods:
     def popen(
         self, name: str, command: Sequence[str], *, cwd: str | Path | None = None, **options: Any
     ) -> subprocess.Popen[Any]:
-        """Starts a command in a pod; the process is the command's own.
+        """Starts a command in a pod.
 
         Args:
-            name: of the pod.
+            name: name of the pod.
             command: program and arguments.
-            cwd: the folder it is started in, by default this process's.
-            options: others of `subprocess.Popen`, such as `env`.
+            cwd: working directory; by default that of this process.
+            options: other options of `subprocess.Popen`, such as `env`.
 
         Returns:
-            The running process.
+            The running process, which is the command itself.
         """
         return subprocess.Popen(self.entering(name, command, cwd), **options)
 
     def entering(self, name: str, command: Sequence[str], cwd: str | Path | None = None) -> list[str]:
-        """Returns the command that becomes a command in a pod, for who starts processes in a way of his own."""
-        # Who enters a mount namespace is in its root folder.
+        """Returns a command that runs `command` in a pod, for callers that do not use `popen`."""
+        # A process that enters a mount namespace starts in its root directory.
         there = ["sh", "-c", 'cd "$0" && exec "$@"', str(Path(cwd or ".").absolute()), *command]
         return [*_enter(self._holders[name], "--net", "--mount", "--uts"), *there]
 
     def run(self, name: str, command: Sequence[str], **options: Any) -> str:
-        """Runs a command in a pod to its good end, and returns what it printed."""
+        """Runs a command in a pod and returns its output; raises CalledProcessError if its exit code is not 0."""
         running = self.popen(name, command, stdout=subprocess.PIPE, text=True, **options)
         printed = running.communicate()[0]
         if running.returncode:
@@ -112,16 +113,16 @@ class Pods:
         return str(printed)
 
     def replace(self, name: str) -> None:
-        """Ends a pod and all that runs in it, and makes another of the same name, at another address."""
+        """Kills all processes of a pod and creates a new pod with the same name and another address."""
         self._remove(name)
         self._make(name)
 
     def _make(self, name: str) -> None:
-        self._made += 1
-        number = self._made
+        self._count += 1
+        number = self._count
         environment = {"HOSTS": str(self._hosts), "NAME": name.partition(".")[0], "LINK": f"pod{number}"}
         self._addresses[name] = environment["ADDRESS"] = f"{NETWORK}.{number + 1}"
-        # In place: the file is mounted in the other pods.
+        # Written in place, because the file is mounted in the other pods.
         self._hosts.write_text("127.0.0.1 localhost\n" + "".join(map(self._line, self._addresses)))
         into_node = _enter(self._node, "--net")
         spaces = ["unshare", "--net", "--mount", "--uts", "sh", "-c", _POD]
@@ -149,29 +150,29 @@ class Pods:
 
 
 def _enter(holder: subprocess.Popen[str], *spaces: str) -> list[str]:
-    """Returns what starts a command in some of a process's namespaces."""
+    """Returns the command prefix that runs a command in the named namespaces of a process."""
     user = [] if os.geteuid() == 0 else ["--user", "--preserve-credentials"]
     return ["nsenter", "--target", str(holder.pid), *user, *spaces]
 
 
 def _hold(command: list[str], environment: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
-    """Starts a process that says when it is ready, and stays."""
+    """Starts a process that holds namespaces, and waits until it prints that they are ready."""
     pipe = subprocess.PIPE
     holder = subprocess.Popen(
         command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env={**os.environ, **(environment or {})}
     )
     assert holder.stdout and holder.stderr
-    if holder.stdout.readline() != "made\n":
-        told = holder.stderr.read()
+    if holder.stdout.readline() != "ready\n":
+        error = holder.stderr.read()
         _end(holder)
-        raise PodsError(f"pods cannot be made here: {' '.join(told.split()) or command}")
+        raise PodsError(f"pods cannot be created here: {' '.join(error.split()) or command}")
     return holder
 
 
 def _do(command: list[str], environment: Mapping[str, str]) -> None:
     done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise PodsError(f"pods cannot be made here: {' '.join(done.stderr.split())}")
+        raise PodsError(f"pods cannot be created here: {' '.join(done.stderr.split())}")
 
 
 def _end(holder: subprocess.Popen[str]) -> None:
@@ -180,7 +181,7 @@ def _end(holder: subprocess.Popen[str]) -> None:
 
 
 def _companions(holder: int) -> Iterator[int]:
-    """Finds the other processes of a process's network namespace."""
+    """Yields the ids of the other processes in the network namespace of a process."""
     space = _space(Path(f"/proc/{holder}"))
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != holder and _space(entry) == space:
@@ -190,5 +191,5 @@ def _companions(holder: int) -> Iterator[int]:
 def _space(process: Path) -> Path | None:
     try:
         return (process / "ns/net").readlink()
-    except OSError:  # It has ended, or is another user's.
+    except OSError:  # the process has ended or belongs to another user
         return None

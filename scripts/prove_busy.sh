@@ -4,7 +4,7 @@
 #
 #   PYTHON=.venv/bin/python scripts/prove_busy.sh [fast|slow|core]
 #
-# Without an argument all three parts run. Each part prints how long it took and the seed of its order.
+# Without an argument all three parts run. Each part prints its duration and the seed of its order.
 set -eu
 
 python=${PYTHON:-.venv/bin/python}
@@ -39,12 +39,12 @@ if [ "$part" = all ] || [ "$part" = fast ] || [ "$part" = slow ]; then
 fi
 if [ "$part" = all ] || [ "$part" = fast ]; then
     for turn in 1 2 3; do
-        run "fast tests in random order beside stress-ng, run $turn of 3" \
+        run "fast tests in random order with stress-ng, run $turn of 3" \
             "$python" -m pytest -q -p randomly -n 2 --dist loadfile -m "not slow"
     done
 fi
 if [ "$part" = all ] || [ "$part" = slow ]; then
-    run "slow tests beside stress-ng" "$python" -m pytest -q -n 2 --dist loadfile -m slow
+    run "slow tests with stress-ng" "$python" -m pytest -q -n 2 --dist loadfile -m slow
 fi
 stop
 if [ "$part" = all ] || [ "$part" = core ]; then

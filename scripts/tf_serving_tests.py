@@ -3,8 +3,8 @@
 `python scripts/tf_serving_tests.py CHECKOUT [TEST ...]`
 
 CHECKOUT is a clone of TensorFlow Serving at 2.15.1, with its test data. The tests run unchanged, each in a process of
-its own because some configure TensorFlow globally. By default these are the tests of what the local server implements.
-They need the package `portpicker`.
+its own because some configure TensorFlow globally. By default these are the tests of the features that the local server
+implements. They need the package `portpicker`.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ PLACES = ("left", "middle", "right")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Restores SIGINT where a shell started the tests in the background with SIGINT ignored, which tests inherit."""
+    """Restores SIGINT if a shell started the tests in the background with SIGINT ignored, which tests would inherit."""
     in_main_thread = threading.current_thread() is threading.main_thread()
     if in_main_thread and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -113,7 +113,7 @@ class StoryLines:
         return [json.loads(line) for line in self.path.read_text().splitlines()]
 
     def edit(self, index: int, **values) -> dict:
-        """Sets fields of one line, or removes those that are None; returns the line as it was before."""
+        """Sets fields of a line, or removes those that are None, and returns the old content of the line."""
         lines = self.read()
         before = dict(lines[index])
         lines[index] = {key: value for key, value in (lines[index] | values).items() if value is not None}
@@ -234,7 +234,7 @@ def make_pororo_folder(path: Path, clips: int = 13, *, quoted: bool = False) -> 
         strip = np.zeros([(2 + number % 3) * 8 + number % 2, 8, 3], np.uint8)  # some heights are no multiple
         strip[..., 0] = number
         strip[..., 1] = np.arange(len(strip))[:, None] // 8 * 50
-        strip[7::8, 7, 2] = 255  # a frame of one colour shows nothing
+        strip[7::8, 7, 2] = 255  # StoryValidator rejects data in which most frames have a single colour
         (path / name).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(strip).save(path / name)
     stories = [names[number : number + 5] for number in range(clips - 4)]
@@ -340,9 +340,9 @@ def flintstones_folder():
 def s3_server(tmp_path_factory):
     """Starts a local S3 server in a process of its own and returns its address."""
     log = tmp_path_factory.mktemp("s3") / "server.log"
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
     with log.open("wb") as output:
         command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
         server = subprocess.Popen(command, stdout=output, stderr=output)
@@ -384,7 +384,7 @@ def bucket(s3_server, monkeypatch):
 
 @pytest.fixture(scope="session")
 def steps():
-    """The names of the pipeline's steps in the order in which they run, without the optional BulkInferrer."""
+    """Returns the names of the pipeline's steps in the order in which they run, without the optional BulkInferrer."""
     return [
         "StoryExampleGen",
         "StatisticsGen",

@@ -169,7 +169,7 @@ def modules_after(statement: str) -> set[str]:
 
 
 @pytest.mark.parametrize("room", FORBIDDEN)
-def test_rooms_import_only_what_they_may(room):
+def test_rooms_import_only_allowed_packages(room):
     wrong = [
         f"{path.relative_to(ROOT)}:{line} imports {name}"
         for path in sources(room)

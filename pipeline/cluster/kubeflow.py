@@ -57,7 +57,7 @@ def _use_system_types(components: Mapping[str, Any]) -> None:
 
 
 def platform_spec(cluster: ClusterSettings, steps: list[str]) -> dict[str, Any]:
-    """Returns the document with the settings that only Kubernetes knows.
+    """Returns the document with the settings of Kubernetes that a PipelineSpec cannot express.
 
     Args:
         cluster: settings of the cluster.

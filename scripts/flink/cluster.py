@@ -1,14 +1,14 @@
-"""A Flink cluster of local processes, for Beam's FlinkRunner: one job manager, two task managers.
+"""Starts and stops a Flink cluster of local processes for Beam's FlinkRunner: one job manager, two task managers.
 
-    cluster.py up [--port 8081] [--folder .flink/cluster]    starts it, waits until it answers, says how to use it
-    cluster.py down [--folder .flink/cluster]                stops it: nothing of it runs on
+    cluster.py up [--port 8081] [--folder .flink/cluster]    starts it, waits until it is ready, prints how to use it
+    cluster.py down [--folder .flink/cluster]                stops all of its processes
 
-Exit code 3: Java, Maven or the packages cannot be had here. 1: it did not start.
+Exit code 3: Java, Maven or the packages are not available here. 1: the cluster did not start.
 
-The first start fetches Flink (`apache-flink-libraries`, into an environment of its own) and builds Beam's job server
-for it (`pom.xml`), which needs Java 11 or 17, Maven and the package indexes: a minute and 0.4 GB. Both are kept in
-`.flink` below the repository. Flink's own shell scripts are not part of that package, so its processes are started as
-those scripts would.
+The first start downloads Flink (`apache-flink-libraries`, into an environment of its own) and builds Beam's job server
+for it (`pom.xml`). This needs Java 11 or 17, Maven and the package indexes, and takes a minute and 0.4 GB. Both are
+kept in `.flink` below the repository. That package lacks Flink's shell scripts, so this script starts Flink's processes
+with the same arguments as they do.
 """
 
 from __future__ import annotations
@@ -32,13 +32,14 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 PARTS = ROOT / ".flink"
-"""What is fetched and built, once for all clusters."""
+"""Folder of what is downloaded and built, shared by all clusters."""
 
 FLINK = "apache-flink-libraries==1.19.3"
 FLINK_VERSION = "1.19"
 JAVA_VERSIONS = (11, 17)
 TASK_MANAGERS = ("taskmanager-0", "taskmanager-1")
 SECONDS = 180
+"""Most seconds that the task managers may take to register."""
 
 CONFIGURATION = """\
 jobmanager.rpc.address: {host}
@@ -66,9 +67,13 @@ restart-strategy.type: fixed-delay
 restart-strategy.fixed-delay.attempts: 5
 restart-strategy.fixed-delay.delay: 2 s
 """
-"""Two slots a task manager: where one is lost, the other has room for a job of parallelism 2. Preparation has about a
-hundred shuffles, each of which would reserve 512 network buffers. The tasks of a slot, over 300 in `storygan run`'s
-Transform, share its managed memory, and each share must hold a PCA's sums, 2 MB."""
+"""Template of Flink's configuration file.
+
+Each task manager has two slots, so that one of them has room for a job of parallelism 2 if the other is lost. The
+limits of the network buffers are set because preparation has about a hundred shuffles, each of which would otherwise
+reserve 512 buffers. The tasks of a slot (over 300 in the Transform step of `storygan run`) share its managed memory,
+and each share must hold the sums of a PCA, 2 MB.
+"""
 
 EXPORTS = ("java.base/sun.net.util", "java.rmi/sun.rmi.registry", "java.security.jgss/sun.security.krb5")
 OPENS = (
@@ -85,7 +90,7 @@ OPENS = (
     "java.util.concurrent.atomic",
     "java.util.concurrent.locks",
 )
-"""What Flink's own configuration opens to it on these versions of Java."""
+"""Packages of `java.base` that Flink's default configuration opens on these versions of Java."""
 
 JOB_MANAGER = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint"
 TASK_MANAGER = "org.apache.flink.runtime.taskexecutor.TaskManagerRunner"
@@ -93,20 +98,27 @@ RESULT = "BASH_JAVA_UTILS_EXEC_RESULT:"
 
 
 class ClusterError(Exception):
-    """What did not start, and how to mend it."""
+    """The cluster could not be started; the message also says how to correct it."""
 
     code = 1
 
 
 class MissingError(ClusterError):
-    """What a cluster is made of cannot be had here."""
+    """Java, Maven or a package that a cluster needs is not available here."""
 
     code = 3
 
 
 @dataclasses.dataclass(frozen=True)
 class Process:
-    """A process of the cluster; `started` tells it from a later one of the same number."""
+    """A process of the cluster.
+
+    Attributes:
+        name: name of the process, such as `jobmanager`.
+        pid: its process id.
+        started: the time of its start in the kernel's ticks, which distinguishes it from a later process with the same
+            id.
+    """
 
     name: str
     pid: int
@@ -114,15 +126,20 @@ class Process:
 
     @property
     def runs(self) -> bool:
-        """Whether it still runs."""
-        return bool(self.started) and _started(self.pid) == self.started
+        """Whether the process still runs."""
+        return bool(self.started) and _start_time(self.pid) == self.started
 
 
 class Cluster:
-    """A cluster, and what it leaves in its folder: `processes.json`, `conf/`, `log/`, `tmp/`."""
+    """A Flink cluster of local processes.
+
+    Args:
+        folder: folder for `processes.json`, `conf/`, `log/` and `tmp/`.
+        port: port of Flink's REST interface.
+    """
 
     host = bound = "localhost"
-    """Where the job manager is, and where its and the task managers' ports are opened."""
+    """Host name of the job manager, and the address on which all processes listen."""
 
     def __init__(self, folder: Path, port: int) -> None:
         self.folder = folder
@@ -130,9 +147,14 @@ class Cluster:
         self._file = folder / "processes.json"
 
     def up(self) -> None:
-        """Starts it, unless it runs, and waits until both task managers are there."""
+        """Starts the cluster and waits until both task managers have registered.
+
+        Raises:
+            ClusterError: if it runs already, the port is in use, or a process ends or does not start in time.
+            MissingError: if Java, Maven or a package is not available here.
+        """
         if any(process.runs for process in self.processes()):
-            raise ClusterError(f"a cluster of {self.folder} runs already; stop it first (make flink-down).")
+            raise ClusterError(f"a cluster in {self.folder} runs already; stop it first (make flink-down).")
         java, home = find_java(), flink_home()
         job_server()
         self._check_port()
@@ -151,7 +173,7 @@ class Cluster:
             raise
 
     def down(self) -> None:
-        """Stops it: what does not end in ten seconds is killed. Logs stay."""
+        """Stops the cluster and keeps its logs. Kills processes that do not end within ten seconds."""
         running = [process for process in self.processes() if process.runs]
         for process in running:
             os.kill(process.pid, signal.SIGTERM)
@@ -166,11 +188,11 @@ class Cluster:
             shutil.rmtree(self.folder / name, ignore_errors=True)
 
     def processes(self) -> list[Process]:
-        """Returns its processes, whether they still run or not."""
+        """Returns the processes that were started, including those that have ended."""
         return [Process(**entry) for entry in json.loads(self._file.read_text())] if self._file.is_file() else []
 
     def options(self) -> list[str]:
-        """Returns the options by which `storygan` uses it."""
+        """Returns the options with which `storygan` uses this cluster."""
         beam = (
             f"--flink_master={self.host}:{self.port}",
             f"--flink_version={FLINK_VERSION}",
@@ -188,22 +210,22 @@ class Cluster:
         (self.folder / "conf" / "config.yaml").write_text(text)
 
     def _host_of(self, name: str) -> str:
-        """Returns the host name of a task manager."""
+        """Returns the host name of a task manager by its name."""
         del name
         return self.host
 
     def _check_port(self) -> None:
         if not _is_free(self.port):
-            raise ClusterError(f"port {self.port} is taken; choose another (make flink-up FLINK_PORT=8082).")
+            raise ClusterError(f"port {self.port} is in use; choose another (make flink-up FLINK_PORT=8082).")
 
     def _open(self, name: str, command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
-        """Starts a process of the cluster where it belongs."""
+        """Starts a process. Subclasses can start it on another host, depending on its name."""
         del name
         return subprocess.Popen(command, **options)
 
     def _start(self, name: str, command: Sequence[str]) -> None:
         with (self.folder / "log" / f"{name}.log").open("wb") as log:
-            started = self._open(
+            process = self._open(
                 name,
                 command,
                 stdin=subprocess.DEVNULL,
@@ -211,61 +233,61 @@ class Cluster:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        known = [*self.processes(), Process(name, started.pid, _started(started.pid))]
-        self._file.write_text(json.dumps([dataclasses.asdict(process) for process in known], indent=1))
+        processes = [*self.processes(), Process(name, process.pid, _start_time(process.pid))]
+        self._file.write_text(json.dumps([dataclasses.asdict(process) for process in processes], indent=1))
 
     def _wait(self) -> None:
         until = time.monotonic() + SECONDS
         while time.monotonic() < until:
             ended = [process.name for process in self.processes() if not process.runs]
             if ended:
-                raise ClusterError(f"{', '.join(ended)} ended; {self.folder / 'log'} says why.")
+                raise ClusterError(f"{', '.join(ended)} ended; the reason is in {self.folder / 'log'}.")
             if self._task_managers() == len(TASK_MANAGERS):
                 return
             time.sleep(0.3)
         raise ClusterError(
-            f"no answer of {len(TASK_MANAGERS)} task managers in {SECONDS} s; see {self.folder / 'log'}."
+            f"fewer than {len(TASK_MANAGERS)} task managers registered in {SECONDS} s; see {self.folder / 'log'}."
         )
 
-    def ask(self, path: str) -> Any:
-        """Returns what Flink's REST interface answers.
+    def query(self, path: str) -> Any:
+        """Returns the decoded JSON that Flink's REST interface returns for a path.
 
         Raises:
-            OSError: where there is no answer.
+            OSError: if it does not respond.
         """
-        with urllib.request.urlopen(f"http://{self.host}:{self.port}/{path}", timeout=5) as answer:
-            return json.load(answer)
+        with urllib.request.urlopen(f"http://{self.host}:{self.port}/{path}", timeout=5) as response:
+            return json.load(response)
 
     def _task_managers(self) -> int:
         try:
-            return int(self.ask("overview")["taskmanagers"])
+            return int(self.query("overview")["taskmanagers"])
         except (OSError, ValueError, KeyError):
             return 0
 
 
 def find_java() -> str:
-    """Returns the path of a Java that Flink runs on."""
+    """Returns the path of the `java` in JAVA_HOME or on PATH; raises MissingError if Flink does not run on it."""
     home = os.environ.get("JAVA_HOME")
     java = shutil.which(str(Path(home, "bin", "java"))) if home else shutil.which("java")
     wanted = " or ".join(map(str, JAVA_VERSIONS))
     advice = f"Flink {FLINK_VERSION} needs Java {wanted}: apt-get install openjdk-17-jdk-headless, or set JAVA_HOME."
     if java is None:
         raise MissingError(f"found no java. {advice}")
-    told = subprocess.run([java, "-version"], check=False, capture_output=True, text=True).stderr
-    version = re.search(r'version "(\d+)', told)
+    output = subprocess.run([java, "-version"], check=False, capture_output=True, text=True).stderr
+    version = re.search(r'version "(\d+)', output)
     if version is None or int(version.group(1)) not in JAVA_VERSIONS:
-        raise MissingError(f"{java}: found {told.splitlines()[0] if told else 'no version'}. {advice}")
+        raise MissingError(f"{java}: found {output.splitlines()[0] if output else 'no version'}. {advice}")
     return java
 
 
 def flink_home() -> Path:
-    """Returns the folder of Flink's jars, fetched where it is not there."""
+    """Returns the folder of Flink's jars, and downloads Flink first if it is missing."""
     python = PARTS / "python"
     if not (found := list(python.glob("lib/python*/site-packages/pyflink/lib"))):
         uv = shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent))
         if uv is None:
-            raise MissingError("found no uv, which fetches Flink: run `make setup`.")
-        print(f"fetching {FLINK} ...", flush=True)
+            raise MissingError("found no uv, which downloads Flink: run `make setup`.")
+        print(f"downloading {FLINK} ...", flush=True)
         _run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(python)], "no environment for Flink")
         _run([uv, "pip", "install", "--quiet", "--no-deps", "--python", str(python / "bin/python"), FLINK], "no Flink")
         found = list(python.glob("lib/python*/site-packages/pyflink/lib"))
@@ -273,18 +295,18 @@ def flink_home() -> Path:
 
 
 def job_server() -> Path:
-    """Returns Beam's job server for Flink, built where it is not there."""
+    """Returns the path of the jar of Beam's job server for Flink, and builds it first if it is missing."""
     jar = PARTS / "job-server.jar"
     if not jar.is_file():
         maven = shutil.which("mvn")
         if maven is None:
             raise MissingError("found no Maven, which builds Beam's job server: apt-get install maven.")
         print("building Beam's job server for Flink ...", flush=True)
-        aside = PARTS / "jar"
-        command = [maven, "--batch-mode", "--quiet", "--file", str(HERE / "pom.xml"), f"-Djob.server.folder={aside}"]
+        build = PARTS / "jar"
+        command = [maven, "--batch-mode", "--quiet", "--file", str(HERE / "pom.xml"), f"-Djob.server.folder={build}"]
         _run([*command, "package"], "no job server")
-        (aside / "job-server.jar").replace(jar)
-        shutil.rmtree(aside)
+        (build / "job-server.jar").replace(jar)
+        shutil.rmtree(build)
     return jar
 
 
@@ -296,6 +318,7 @@ def _run(command: Sequence[str], failure: str) -> None:
 
 
 def _opened() -> list[str]:
+    """Returns the arguments of `java` that give Flink access to the packages in `EXPORTS` and `OPENS`."""
     exports = [f"--add-exports={module}=ALL-UNNAMED" for module in EXPORTS]
     return exports + [f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in OPENS]
 
@@ -309,19 +332,19 @@ def _class_path(home: Path) -> list[str]:
 
 
 def _task_manager_settings(java: str, home: Path, conf: Path) -> tuple[list[str], list[str]]:
-    """Returns what Flink's own script would start a task manager with: arguments of the JVM, and settings."""
+    """Returns the arguments of the JVM and the settings with which Flink's own script starts a task manager."""
     path = f"{home / 'bin' / 'bash-java-utils.jar'}:{home / 'lib' / '*'}"
     tool = "org.apache.flink.runtime.util.bash.BashJavaUtils"
     command = [java, "-cp", path, tool, "GET_TM_RESOURCE_PARAMS", "--configDir", str(conf)]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     results = [line.removeprefix(RESULT) for line in done.stdout.splitlines() if line.startswith(RESULT)]
     if len(results) != 2:
-        raise ClusterError(f"Flink did not say how to start a task manager: {(done.stdout + done.stderr)[-500:]}")
+        raise ClusterError(f"Flink printed no arguments for a task manager: {(done.stdout + done.stderr)[-500:]}")
     return results[0].split(), results[1].split()
 
 
-def _started(pid: int) -> str:
-    """Returns when a process started, in the kernel's ticks; empty where it is gone or a zombie."""
+def _start_time(pid: int) -> str:
+    """Returns the time at which a process started, in the kernel's ticks; empty if it has ended or is a zombie."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -341,22 +364,22 @@ def _free_port() -> int:
 
 
 def main() -> None:
-    """Starts or stops a cluster."""
+    """Starts or stops a cluster, as the command line says."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["up", "down"])
-    parser.add_argument("--port", type=int, default=8081, help="of Flink's REST interface and pages")
-    parser.add_argument("--folder", type=Path, default=PARTS / "cluster", help="for its logs and what it needs")
+    parser.add_argument("action", choices=["up", "down"])
+    parser.add_argument("--port", type=int, default=8081, help="port of Flink's REST interface and web page")
+    parser.add_argument("--folder", type=Path, default=PARTS / "cluster", help="folder for logs and configuration")
     arguments = parser.parse_args()
     cluster = Cluster(arguments.folder.absolute(), arguments.port)
     try:
-        if arguments.what == "down":
+        if arguments.action == "down":
             cluster.down()
             return
         cluster.up()
     except ClusterError as error:
         print(f"flink: {error}", file=sys.stderr)
         sys.exit(error.code)
-    print(f"Flink answers at http://localhost:{cluster.port}. To prepare stories on it:")
+    print(f"Flink runs at http://localhost:{cluster.port}. To prepare stories on it:")
     print(f"  storygan prepare --data DATA --out OUT {' '.join(cluster.options())}")
 
 

@@ -1,13 +1,14 @@
-"""A Flink cluster as Kubernetes has it, and a command of `storygan` beside it, each in a pod of its own.
+"""Runs a `storygan` command with a Flink cluster that has a pod for each process, as on Kubernetes.
 
     pod_cluster.py [--folder .flink/pods] storygan prepare --data DATA --out OUT
 
-The job manager, two task managers and the command have networks of their own (`scripts/pods.py`). Each task manager
-has a pool of Beam's Python workers beside it, as its pod's sidecar; the job manager has Beam's job server. Files are
-this machine's, as of a volume that all pods share. The command is given the options by which it uses the cluster,
-which ends with it.
+The job manager, two task managers and the command have networks of their own (`scripts/pods.py`). The pod of a task
+manager also runs a pool of Beam's Python workers, and the pod of the job manager runs Beam's job server. All pods see
+the files of this machine, as if they shared a volume. The options that select the cluster are appended to the command.
+The cluster ends when the command does.
 
-Exit code: the command's; 3 where Java, Maven, the packages or pods cannot be had here; 1 where it did not start.
+The exit code is that of the command; 3 if Java, Maven, the packages or pods are not available here; 1 if the cluster
+did not start.
 """
 
 from __future__ import annotations
@@ -39,15 +40,19 @@ POOL = (
     "pipeline.beam_preparation",
     "serving.batch_inference",
 )
-"""The module beside a task manager, and its arguments."""
+"""The module that runs in the pod of a task manager as a worker pool, and its arguments."""
 
 JOB_SERVER = ("--flink-master=jobmanager:8081", "--job-host=jobmanager", "--artifacts-dir")
 
-ASK = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=5).read().decode())"
+QUERY = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=5).read().decode())"
 
 
 class PodCluster(Cluster):
-    """A cluster of pods that lasts as long as the context; logs stay in its folder."""
+    """A Flink cluster in pods, as a context manager that stops it at the exit and keeps its logs.
+
+    Args:
+        folder: folder for logs and configuration.
+    """
 
     host = JOB_MANAGER
     bound = "0.0.0.0"
@@ -78,31 +83,31 @@ class PodCluster(Cluster):
             process.wait()
 
     def options(self) -> list[str]:
-        """Returns the options by which `storygan` uses it: the command's pod needs neither Java nor Flink."""
+        """Returns the options with which `storygan` uses this cluster, in a pod without Java and Flink."""
         beam = ("--job_endpoint=jobmanager:8099", "--parallelism=2", *ENVIRONMENT)
         return ["--beam-runner", "PortableRunner", *(f"--beam={option}" for option in beam)]
 
     def client(self, command: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
-        """Starts a command in a pod of its own, as a step of a pipeline has it."""
+        """Starts a command in a pod of its own, as Kubernetes does for a step of a pipeline."""
         return self._pods.popen(CLIENT, command, **options)
 
     def lose(self, name: str) -> None:
-        """Ends a pod with all that runs in it, as where its machine is lost; nothing is started in another."""
+        """Kills all processes of a pod, as the loss of its machine does, and replaces it by an empty one."""
         self._pods.replace(name)
 
-    def ask(self, path: str) -> Any:
-        """Asks from a pod, where alone there is an answer."""
+    def query(self, path: str) -> Any:
+        """Returns the decoded JSON for a path; sends the request from a pod, as only pods reach the job manager."""
         url = f"http://{self.host}:{self.port}/{path}"
         try:
-            return json.loads(self._pods.run(CLIENT, [sys.executable, "-c", ASK, url], stderr=subprocess.DEVNULL))
+            return json.loads(self._pods.run(CLIENT, [sys.executable, "-c", QUERY, url], stderr=subprocess.DEVNULL))
         except subprocess.CalledProcessError as error:
-            raise OSError(f"{url} does not answer") from error
+            raise OSError(f"{url}: no response") from error
 
     def _host_of(self, name: str) -> str:
         return name
 
     def _check_port(self) -> None:
-        """Does nothing: a pod's ports are its own."""
+        """Does nothing, because each pod has its own ports."""
 
     def _open(self, name: str, command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
         self._running.append(self._pods.popen(name.partition(".")[0], command, **options))
@@ -118,15 +123,15 @@ class PodCluster(Cluster):
 
 
 def main() -> None:
-    """Runs a command beside a cluster."""
+    """Starts a cluster, runs the command and exits with its exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, default=PARTS / "pods", help="for the cluster's logs and what it needs")
-    parser.add_argument("command", nargs=argparse.REMAINDER, help="of storygan, with its arguments")
-    given = parser.parse_args()
+    parser.add_argument("--folder", type=Path, default=PARTS / "pods", help="folder for logs and configuration")
+    parser.add_argument("command", nargs=argparse.REMAINDER, help="a storygan command with its arguments")
+    arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        with PodCluster(given.folder.absolute()) as cluster:
-            sys.exit(cluster.client([*given.command, *cluster.options()]).wait())
+        with PodCluster(arguments.folder.absolute()) as cluster:
+            sys.exit(cluster.client([*arguments.command, *cluster.options()]).wait())
     except ClusterError as error:
         print(f"flink: {error}", file=sys.stderr)
         sys.exit(error.code)

@@ -63,7 +63,7 @@ def is_lost_worker_error(error: tf.errors.OpError) -> bool:
 
     Tried on TensorFlow 2.15.1. Public error types (`UnavailableError`, `AbortedError`, `CancelledError`) cover most
     cases. A worker that is cancelled in a collective operation can also raise `InternalError` or another type, which
-    unrelated errors have as well; only the text of the message tells them apart.
+    unrelated errors have as well; only the text of the message distinguishes them.
     """
     kinds = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError)
     return isinstance(error, kinds) or COLLECTIVE_ABORTED.rstrip(": ") in str(error.message)

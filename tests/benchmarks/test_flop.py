@@ -122,7 +122,7 @@ def test_the_seeds_image_generator_by_hand(seed_parts):
 
 
 def test_the_seeds_image_discriminator_by_hand(seed_parts):
-    """An update of its weights needs no gradient of the first convolution's input, the frames."""
+    """An update of its weights does not need the gradient of the frames, the input of the first convolution."""
     image = seed_parts["image_discriminator"]
     assert round(TRUNK / MEGA, 1) == 207.6
     score = 2 * 16 * 512
@@ -147,7 +147,7 @@ def test_the_seeds_recurrent_part_by_hand(seed_parts):
 
 
 def test_a_joint_step_at_the_seeds_widths_needs_428_gflop():
-    """With frames drawn for the discriminators, instead of those of the first generator update, it would be 445."""
+    """A step that drew other frames for the discriminators than for the first generator update would need 445."""
     phase = PhaseConfig(schedule="joint", generator_steps=2)
     story, frames, singles = 24, 96, 24
     first, text = 2 * 16 * 1024 * 3 * 64, 2 * 512 * 512

@@ -14,7 +14,7 @@ from serving_load import Measured, table
 ROOT = Path(__file__).parents[2]
 
 
-def test_figures_of_requests():
+def test_rate_and_times_of_requests():
     measured = Measured.from_requests("in process, batches of 2", [0.1] * 98 + [0.2, 1.0], 20.0, rows=2)
     assert measured.stories_per_second == 10
     assert measured.p50 == pytest.approx(100)

@@ -172,7 +172,7 @@ def test_an_unknown_setting_is_refused():
         list(subjects(["quick"], [], ["model.generater_width=8"], xla=False))
 
 
-def test_a_step_of_ours_says_how_long_it_waited_for_its_input():
+def test_our_step_returns_how_long_it_waited_for_its_input():
     settings = presets.load("quick").override([*TINY, "training.phases.warm_up.story_batch=2"])
     step = make_program(settings, 0)
     assert min(step(), step()) > 0

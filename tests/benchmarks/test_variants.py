@@ -11,7 +11,7 @@ VARIANTS = [(table, name) for table, variants in TABLES.items() for name in vari
 
 
 @pytest.mark.parametrize(("table", "name"), VARIANTS, ids=lambda value: value.replace(" ", "_"))
-def test_a_variant_is_the_preset_but_for_what_it_says(table, name):
+def test_a_variant_changes_nothing_but_its_settings(table, name):
     changes = assignments(TABLES[table][name])
     changed = presets.load("blocks").override(changes)
     assert (changed == presets.load("blocks")) == (not changes)

@@ -271,6 +271,6 @@ def test_properties_of_a_step_without_buckets_do_not_change(tmp_path):
 
 
 def test_the_server_is_s3(bucket):
-    """The client is Amazon's, and nothing of it is replaced."""
+    """Uses Amazon's own client without replacing any part of it."""
     found = boto3.session.Session().client("s3").list_buckets()["Buckets"]
     assert bucket.removeprefix("s3://") in [entry["Name"] for entry in found]

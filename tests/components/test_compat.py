@@ -25,7 +25,7 @@ class LostWorker(SdkHarness):
         raise ConnectionError("lost")
 
 
-def test_fn_api_runner_is_a_class_that_beam_knows_by_its_full_name():
+def test_fn_api_runner_is_a_runner_by_its_full_name():
     assert compat.FN_API_RUNNER in StandardOptions.ALL_KNOWN_RUNNERS
 
 

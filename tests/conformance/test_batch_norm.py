@@ -34,6 +34,6 @@ def test_training_and_inference_mode_draw_alike_after_a_short_training(config, s
     gan.fit(training_dataset(stories, phase, (1, 0), 0, STEPS), steps_per_epoch=STEPS, verbose=0)
     vectors, seeds = tf.constant(stories.vectors), tf.range(24, dtype=tf.int64)
     trained, served = (gan.generator(vectors, training=training, seed=seeds).images for training in (True, False))
-    # Not two grey fields: the squares are there, so that the frames of two stories differ.
+    # The pictures show squares, not two grey fields, so that the frames of two stories differ.
     assert np.std(served, axis=0).mean() > 0.01
     assert ssim(trained, served) >= 0.9

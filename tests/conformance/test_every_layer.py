@@ -140,7 +140,7 @@ def same(expected: list[tf.Tensor], outputs: list[tf.Tensor]) -> bool:
 
 
 def test_xla_gives_the_same_outputs(case, layer):
-    """To 1e-4: XLA adds up products in another order, and a dozen layers follow each other."""
+    """Allows a difference of 1e-4, because XLA sums products in another order and a dozen layers follow each other."""
     expected = outputs_of(layer, case)
     compiled = tf.function(lambda *inputs: tf.nest.flatten(layer(*inputs)), jit_compile=True)
     for one, other in zip(expected, compiled(*inputs_of(case)), strict=True):

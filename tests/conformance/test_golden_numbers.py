@@ -52,7 +52,7 @@ def reference_norm(x: np.ndarray, norm: keras.layers.BatchNormalization) -> np.n
 
 
 def reference_text2gist_states(cell: Text2Gist, inputs: np.ndarray, state: np.ndarray) -> np.ndarray:
-    """The seed's equations of the hidden state: [frames, features], [units] -> [frames, units]."""
+    """Returns the hidden states by the original code's equations: [frames, features], [units] -> [frames, units]."""
     (w_z, w_r, w_h), (b_z, b_r, b_h) = thirds(cell.kernel.numpy()), thirds(cell.bias.numpy())
     u_z, u_r, u_h = thirds(cell.recurrent_kernel.numpy())
     states = []
@@ -65,7 +65,7 @@ def reference_text2gist_states(cell: Text2Gist, inputs: np.ndarray, state: np.nd
 
 
 def reference_filters(cell: Text2Gist, i_t: np.ndarray) -> np.ndarray:
-    """Linear, BN, tanh, reshape to [filters, length]: the seed's table 2.3."""
+    """Returns the filters by table 2.3 of the original code: linear, BN, tanh, reshaped to [filters, length]."""
     flat = np.tanh(reference_norm(i_t @ cell.filter_dense.get_weights()[0], cell.filter_norm))
     return np.array([flat[k * LENGTH : (k + 1) * LENGTH] for k in range(FILTERS)])
 
@@ -135,7 +135,7 @@ def test_dynamic_filter(length, filter_length, channels, stride):
 
 
 def test_dynamic_filter_is_tensorflows_convolution_with_padding_same():
-    """The paper's sizes: 24 zeros on each side, 8 positions of 16 channels."""
+    """Compares at the paper's sizes: 24 zeros on each side, 8 positions of 16 channels."""
     signal, filters = normal(2, 128), normal(2, 64, 16)
     found = dynamic_filter(tf.constant(signal), tf.constant(filters), 16)
     for row in range(2):
@@ -144,7 +144,7 @@ def test_dynamic_filter_is_tensorflows_convolution_with_padding_same():
 
 
 def test_context_encoder():
-    """Linear + BN + ReLU on sentence and noise, then the GRU of Cho et al., then Text2Gist."""
+    """Recomputes linear + BN + ReLU on sentence and noise, then the GRU of Cho et al., then Text2Gist."""
     encoder = ContextEncoder(UNITS, FILTERS, LENGTH)
     sentences, noise = normal(BATCH, FRAMES, 6), normal(BATCH, FRAMES, 3)
     gru_start, story_start = normal(BATCH, UNITS, seed=1), normal(BATCH, UNITS, seed=2)
@@ -161,7 +161,7 @@ def test_context_encoder():
 
 
 def reference_gru(cell: keras.layers.GRUCell, inputs: np.ndarray, state: np.ndarray) -> np.ndarray:
-    """Here the update gate keeps the old state, unlike Text2Gist's."""
+    """Returns the states of a GRU whose update gate keeps the old state, unlike that of Text2Gist."""
     kernel, recurrent, bias = cell.get_weights()
     (w_z, w_r, w_h), (u_z, u_r, u_h), (b_z, b_r, b_h) = thirds(kernel), thirds(recurrent), thirds(bias)
     states = []
@@ -214,7 +214,7 @@ def test_without_story_noise_h0_is_its_mean(config):
 
 
 def test_story_discriminator_is_a_weighted_product_of_its_two_sides():
-    """`w^T (E_img(X) * E_text(S)) + b`, the frames' features in the frames' order."""
+    """Recomputes `w^T (E_img(X) * E_text(S)) + b` with the features of the frames in their order."""
     discriminator = StoryDiscriminator(FRAMES, 4)
     stories, sentences = tf.constant(normal(BATCH, FRAMES, 64, 64, 3)), tf.constant(normal(BATCH, FRAMES, 6))
     discriminator(stories, sentences)
@@ -230,7 +230,7 @@ def test_story_discriminator_is_a_weighted_product_of_its_two_sides():
 
 
 def test_image_discriminator_joins_each_frame_with_its_own_sentence_and_story():
-    """The condition is the same at all 16 places: the joint convolution's kernel is summed over what it sees."""
+    """The condition is equal at all 16 positions, so the joint convolution multiplies it by the summed kernel."""
     discriminator = ImageDiscriminator(4)
     images, sentences, h0 = normal(BATCH, 64, 64, 3), normal(BATCH, 6), normal(BATCH, UNITS)
     discriminator(images, sentences, h0)

@@ -155,7 +155,7 @@ def test_a_story_discriminators_update_changes_it_alone(gan, batch):
 
 @pytest.mark.parametrize("update", [train_schedules.image_update, train_schedules.story_update])
 def test_a_generators_update_changes_it_alone(gan, batch, update):
-    """A learning rate of 0 for the discriminators: only the generator's own update can show."""
+    """The discriminators have a learning rate of 0, so that only the generator's own update changes weights."""
     gan.compile(adversarial(discriminator_learning_rate=0.0), steps=10)
     before = snapshot(gan)
     update(gan, batch)
@@ -215,7 +215,7 @@ def test_optimizers_have_slots_and_counts_of_their_own(gan, batch, image_steps, 
 
 
 def test_the_image_update_uses_the_selected_frame_of_each_story(still, config, batch):
-    """Recomputed story by story: frame t's true picture, sentence and gist; T times the batch mean."""
+    """Recomputes the loss story by story from picture, sentence and gist of frame t; it is T times the batch mean."""
     frames = batch["frame"].numpy()
     assert set(frames) == {0, 1}
     context = still.generator.encode(batch["vectors"], training=True, seed=batch["seed"])
@@ -291,7 +291,7 @@ def test_weights_of_the_objective_scale_its_gradients(gan, batch, image_weight):
 
 @pytest.mark.parametrize("update", [train_schedules.image_update, train_schedules.story_update])
 def test_there_is_no_other_term_in_an_updates_objective(gan, batch, update):
-    """With the adversarial term's weight 0 nothing is left; KL belongs to the story update, where it has a weight."""
+    """The loss is 0 if the adversarial term has weight 0; KL is part of the story update, where it has a weight."""
     gan.compile(
         adversarial(image_weight=0.0, story_weight=0.0, kl_weight=float(update is train_schedules.image_update)),
         steps=10,

@@ -61,7 +61,7 @@ def test_each_discriminator_is_updated_once_and_the_generator_as_often_as_wanted
 
 
 def test_the_losses_by_hand(gan, config, data):
-    """One pass of the generator over both mini-batches; the image term is T times the mean of the single frames."""
+    """Recomputes them from one pass of the generator over both mini-batches; the image term is T times the mean."""
     gan.compile(joint(generator_learning_rate=0.0, discriminator_learning_rate=0.0), steps=10)
     image, story = data["image"][0], data["story"][0]
     context = gan.generator.encode(
@@ -92,7 +92,7 @@ def test_the_losses_by_hand(gan, config, data):
 
 
 def test_the_generator_is_updated_on_all_terms_together(fresh_gan, data):
-    """Adam's first moments after one update: those of the image, the story and the pixel terms add up."""
+    """Adam's first moments after one update are the sum of those of the image, the story and the pixel terms."""
     parts = {
         "image": {"image_weight": 2.0, "generator_label_weight": 0.5, "feature_matching_weight": 3.0},
         "story": {"story_weight": 3.0},
@@ -167,7 +167,7 @@ def passes(gan: StoryGAN, data: Data) -> dict[str, int]:
 
 @pytest.mark.slow
 def test_every_frame_passes_a_network_as_often_as_it_must_and_no_more(gan, data):
-    """Two passes of each trunk for the discriminators' update, one for each of the generator's."""
+    """Each trunk is passed twice in the discriminators' update and once in each update of the generator."""
     gan.compile(joint(generator_steps=2), steps=10)
     assert passes(gan, data) == {
         "of a trunk": 2 * (2 + 2),

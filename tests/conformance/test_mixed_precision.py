@@ -83,7 +83,7 @@ def test_outputs_are_float32_and_near_those_of_float32(make, labelled, policy):
 @pytest.mark.parametrize("schedule", ["pixel", "joint"])
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", pytest.param("mixed_float16", marks=pytest.mark.slow)])
 def test_losses_of_a_step_are_those_of_float32(make, labelled, every_option, schedule, policy):
-    """To 3 %, with weights that do not move."""
+    """Allows a difference of 3% with learning rates of 0."""
     phase = PhaseConfig(
         schedule=schedule,
         image_batch=4,

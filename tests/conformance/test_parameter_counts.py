@@ -13,12 +13,12 @@ T, Z = 4, 100
 
 
 def norm(channels: int) -> int:
-    """Scale and shift; the two moving statistics are not trained."""
+    """Returns the trained parameters of a normalization: scale and shift, without the two moving statistics."""
     return 2 * channels
 
 
 def gated(inputs: int, units: int) -> int:
-    """Three gates, each with an input matrix, a recurrent matrix and a bias."""
+    """Returns the parameters of three gates, each with an input matrix, a recurrent matrix and a bias."""
     return 3 * (inputs * units + units * units + units)
 
 
@@ -98,7 +98,7 @@ def test_row(full_size, row):
 
 @pytest.mark.parametrize("network", TOTALS)
 def test_rows_are_all_there_is(full_size, network):
-    """Text2Gist's row holds those of table 2.3, which are left out here."""
+    """The row of Text2Gist includes the layers of table 2.3, which are therefore skipped here."""
     rows = [size for path, size in ROWS.values() if path.startswith(f"{network}.") and "filter_" not in path]
     assert sum(rows) == count(getattr(full_size, network)) == TOTALS[network]
 

@@ -25,7 +25,7 @@ def draw(gan: StoryGAN, vectors: np.ndarray, seeds: np.ndarray) -> np.ndarray:
 
 
 def test_alone_as_in_a_batch_of_24(trained, stories):
-    """To 1e-5 and not to the bit: how a matrix product is cut into blocks depends on the size of the batch."""
+    """Allows a difference of 1e-5, because the batch size determines how a matrix product is divided into blocks."""
     seeds = np.arange(100, 124)
     together = draw(trained, stories.vectors, seeds)
     for story in (0, 11, 23):

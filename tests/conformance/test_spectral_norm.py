@@ -38,8 +38,8 @@ def test_a_step_trains_and_every_wrapper_took_part(spectral, stories):
         assert not np.array_equal(layer.w, w)
 
 
-def test_kernels_come_to_a_spectral_norm_of_one(spectral):
-    """Each time divides by an estimate of the norm; a few of them make the estimate good."""
+def test_kernels_converge_to_a_spectral_norm_of_one(spectral):
+    """Each update divides by an estimate of the norm, which becomes exact after a few updates."""
     for _ in range(24):
         for network in spectral.networks:
             normalise_kernels(network)
@@ -49,7 +49,7 @@ def test_kernels_come_to_a_spectral_norm_of_one(spectral):
 
 
 def test_an_update_scales_kernels_once_and_no_other_weights(spectral, stories):
-    """By hand: one power iteration from `u`, after the discriminator's update and not in any pass."""
+    """Recomputes one power iteration from `u`, which runs after the discriminator's update, in no forward pass."""
     still = dataclasses.replace(PHASE, schedule="joint", generator_steps=2, discriminator_learning_rate=0.0)
     spectral.compile(still, steps=10, run_eagerly=True)
     scaled = {id(layer.w): normalised(layer.w.numpy(), layer.u.numpy()) for layer in wrappers(spectral)}
@@ -62,7 +62,7 @@ def test_an_update_scales_kernels_once_and_no_other_weights(spectral, stories):
 
 
 def normalised(kernel: np.ndarray, u: np.ndarray) -> np.ndarray:
-    """Miyato et al., arXiv:1802.05957, algorithm 1."""
+    """Returns a normalised kernel by algorithm 1 of Miyato et al., arXiv:1802.05957."""
     matrix = kernel.reshape(-1, kernel.shape[-1])
     v = u @ matrix.T
     v /= np.linalg.norm(v)
@@ -71,7 +71,7 @@ def normalised(kernel: np.ndarray, u: np.ndarray) -> np.ndarray:
     return kernel / (v @ matrix @ u.T)
 
 
-def test_a_pass_in_training_mode_leaves_the_kernels_alone(spectral):
+def test_a_pass_in_training_mode_does_not_change_the_kernels(spectral):
     before = [layer.w.numpy() for layer in wrappers(spectral)]
     images = tf.random.normal([4, 2, 64, 64, 3])
     spectral.story_discriminator(images, tf.zeros([4, 2, 6]), training=True)

@@ -70,7 +70,7 @@ def test_pictures(both):
 
 
 def test_losses(both):
-    """Of the first step to 1e-4, before an update can make a difference; then to 1e-2, as Adam enlarges rounding.
+    """Allows 1e-4 in the first step, before any update; then 1e-2, because Adam enlarges rounding errors.
 
     Adam's first updates are of one size whatever the gradient's, so that a weight whose gradient is rounding noise
     still moves by a whole learning rate, in either direction.
@@ -81,7 +81,7 @@ def test_losses(both):
 
 
 def test_gradients(both):
-    """Adam's moments after a step that moved nothing: half of all tensors to 1e-4, nine of ten to 2e-2, all to 0.2.
+    """Compares Adam's moments after a step without changes: half of all tensors to 1e-4, 90% to 2e-2, all to 0.2.
 
     The worst are those behind a LeakyReLU one of whose arguments rounds to the other side of zero.
     """
@@ -93,7 +93,7 @@ def test_gradients(both):
 
 
 def test_weights(both):
-    """After two steps to 2e-3 of their length; no weight is further off than its updates could take it."""
+    """After two steps weights differ by at most 2e-3 of their length, and each by no more than its updates."""
     one, two = (each["weights"] for each in both)
     differences = relative_differences(one, two)
     large = [np.linalg.norm(weight) > 1 for weight in one]  # kernels and scales; the shifts began at 0
@@ -102,7 +102,7 @@ def test_weights(both):
 
 
 def test_moving_statistics(both):
-    """To 2e-2: one replica's fused kernel stores the unbiased variance n / (n - 1), two replicas' the biased one."""
+    """Allows 2e-2: the kernel for one replica stores the unbiased variance n / (n - 1), that for two the biased one."""
     one, two = both
     for a, b in zip(one["statistics"], two["statistics"], strict=True):
         np.testing.assert_allclose(a, b, rtol=2e-2, atol=1e-3)

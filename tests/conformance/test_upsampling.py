@@ -54,7 +54,7 @@ def test_transposed_kernel_sums_the_taps_that_meet_one_pixel():
 
 
 def test_an_image_generator_of_plain_layers_draws_the_same():
-    """The seed's table 2.4 in Keras layers, with this generator's weights; to 1e-4 through five blocks."""
+    """Compares with table 2.4 of the original code in Keras layers with the same weights, to 1e-4 after five blocks."""
     generator = ImageGenerator(16)
     gists = tf.random.normal([3, 32])
     generator(gists, training=True)  # moves the moving statistics

@@ -28,7 +28,7 @@ def test_one_step_under_xla_is_the_eager_one(config, stories, schedule):
 @pytest.mark.slow
 @pytest.mark.parametrize("schedule", ["pixel", "algorithm1", "joint"])
 def test_with_all_options_too(labelling, labelled, every_option, schedule):
-    """Spectral normalisation and the moving average are in there, too; losses to 5e-3: there are more updates."""
+    """Includes spectral normalisation and the moving average. Losses may differ by 5e-3 after more updates."""
     config = dataclasses.replace(labelling, spectral_norm=True)
     compare(config, labelled, PhaseConfig(schedule=schedule, generator_steps=2, **SIZES, **every_option), rel=5e-3)
 
@@ -52,7 +52,7 @@ def compare(config: StoryGANConfig, stories: Stories, phase: PhaseConfig, rel: f
 
 
 def test_pictures_under_xla_are_the_eager_ones(config, gan):
-    """To 1e-4, far below a grey level (1 / 127.5)."""
+    """Allows a difference of 1e-4, far below a grey level (1 / 127.5)."""
     vectors = tf.random.normal([5, config.frames, config.sentence_size])
     seed = tf.constant([3, -1, 2**62, 0, 77], tf.int64)
 

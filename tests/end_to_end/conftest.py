@@ -1,4 +1,4 @@
-"""A tiny but whole run of the pipeline, made once and put back after each test that goes on from it."""
+"""A tiny but complete run of the pipeline, made once and restored after each test that changes it."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ TINY = (
     "evaluation.max_ssim_drop=1",
     "evaluation.max_object_error_rise=255",
 )
-"""Settings of a model that learns nothing in seconds and is pushed all the same."""
+"""Settings of a model that is trained in seconds, learns nothing and is pushed nevertheless."""
 
-ASK = """
+DRAW = """
 import sys, tensorflow as tf
 model = tf.saved_model.load(sys.argv[1])
-answer = model.signatures["serving_default"](sentences=tf.constant([sys.argv[2:]]))
-assert answer["error"].numpy()[0] == b"", answer["error"]
-print([tf.io.decode_png(image).shape.as_list() for image in answer["image_bytes"][0]])
+result = model.signatures["serving_default"](sentences=tf.constant([sys.argv[2:]]))
+assert result["error"].numpy()[0] == b"", result["error"]
+print([tf.io.decode_png(image).shape.as_list() for image in result["image_bytes"][0]])
 print("tfx" in sys.modules, "keras" in sys.modules)
 """
 
 
 class CommandLine:
-    """Runs `storygan` in processes of its own, from the sources in `code`.
+    """Runs `storygan` in processes of its own, with the sources in `code`.
 
-    Calls fork from a process that has the third-party packages imported; `start` starts Python anew.
+    A call forks a process from one that has imported the third-party packages; `start` starts a new Python.
     """
 
     code = REPOSITORY
@@ -87,22 +87,22 @@ def cli():
 
 
 @pytest.fixture(scope="session")
-def ask() -> Callable[[Path, Sequence[str]], list[str]]:
-    """Draws a story by an export in a process with TensorFlow alone.
+def draw_elsewhere() -> Callable[[Path, Sequence[str]], list[str]]:
+    """A function that draws a story with an export in a new process, which imports nothing but TensorFlow.
 
-    Gives the shapes of its pictures, and whether TFX and Keras were loaded.
+    It returns two lines: the shapes of the pictures, and whether TFX and Keras were imported.
     """
 
-    def ask_model(version: Path, sentences: Sequence[str]) -> list[str]:
-        command = [sys.executable, "-c", ASK, str(version), *sentences]
+    def draw(version: Path, sentences: Sequence[str]) -> list[str]:
+        command = [sys.executable, "-c", DRAW, str(version), *sentences]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip().splitlines()
 
-    return ask_model
+    return draw
 
 
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory, story_folder, cli):
-    """Returns the data folder, the run directory and what a finished run printed; to be read only."""
+    """Returns the data folder, the run directory and the output of a finished run; tests must not change them."""
     root = tmp_path_factory.mktemp("finished")
     data = story_folder(root / "data", train=10, test=4)
     done = cli(*cli.tiny_run(data, root / "run"))
@@ -112,14 +112,14 @@ def finished_run(tmp_path_factory, story_folder, cli):
 
 @pytest.fixture
 def run_to_change(finished_run, tmp_path):
-    """Returns the data folder and the run directory for a test to change; both are put back afterwards.
+    """Returns the data folder and the run directory of the finished run, which a test may change; restores both.
 
-    A copy would not do: a run directory holds absolute paths.
+    Tests cannot use copies, because a run directory contains absolute paths.
     """
     data, run_dir, _ = finished_run
     shutil.copytree(data, tmp_path / "data")
     shutil.copytree(run_dir, tmp_path / "run")
     yield data, run_dir
-    for path, kept in ((data, tmp_path / "data"), (run_dir, tmp_path / "run")):
+    for path, copy in ((data, tmp_path / "data"), (run_dir, tmp_path / "run")):
         shutil.rmtree(path)
-        shutil.move(kept, path)
+        shutil.move(copy, path)

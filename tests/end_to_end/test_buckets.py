@@ -1,7 +1,7 @@
-"""Stories, what is prepared of them and the model lie in a bucket: from `prepare` over `train` to a picture.
+"""Stories, prepared records and the model in a bucket: `prepare`, then `train`, then a picture.
 
-The bucket is that of a local S3 server, a process of its own. That a command which is killed while it stores leaves
-nothing that is taken for whole is shown in `tests/components/test_buckets.py`.
+The bucket is on a local S3 server. `tests/components/test_buckets.py` tests that a command that is killed while it
+writes to a bucket leaves nothing there that looks complete.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def test_from_stories_to_a_picture(bucket, cli, story_folder, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     version = newest_version(f"{trained}/serving_model/storygan")
     assert f"model      {trained}/serving_model/storygan/{version}\n" in done.stdout
-    # What it resumes from, on whatever machine.
+    # Another machine could resume from this checkpoint.
     assert any(name.endswith("checkpoints/000000004/state.json") for name in list_files(trained))
     fetch(f"{trained}/settings.json", tmp_path / "settings.json")
     assert f'"data": "{prepared}"' in (tmp_path / "settings.json").read_text()

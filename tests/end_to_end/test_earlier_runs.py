@@ -20,7 +20,7 @@ SEED = 7
 
 @pytest.fixture(scope="module")
 def earlier(tmp_path_factory) -> Path:
-    """Returns the folder with `run`, `data` and the frames."""
+    """Returns the unpacked folder with `run`, `data` and the frames."""
     folder = tmp_path_factory.mktemp("earlier")
     with tarfile.open(ARCHIVE) as archive:
         archive.extractall(folder)
@@ -34,7 +34,7 @@ def test_stories(earlier) -> list[list[str]]:
 
 
 def assert_drawn_alike(frames: np.ndarray, earlier: Path) -> None:
-    """Another processor may round a pixel to the neighbouring grey level."""
+    """Allows a difference of one grey level in few pixels, as another processor may round differently."""
     expected = np.load(earlier / "frames_seed_7.npy")
     assert frames.shape == expected.shape == (4, 2, 64, 64, 3)
     assert np.abs(frames.astype(int) - expected).max() <= 1
@@ -83,7 +83,7 @@ def test_it_is_evaluated(earlier, cli, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_from_it(earlier, cli, tmp_path):
+def test_a_run_starts_from_it(earlier, cli, tmp_path):
     data = shutil.copytree(earlier / "data", tmp_path / "data")
     extra = ("model.frames=2", "model.sentence_size=12", "model.context_size=16", "model.filter_count=4")
     extra += ("model.filter_length=12", "model.discriminator_width=2")

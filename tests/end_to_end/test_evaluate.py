@@ -1,4 +1,4 @@
-"""Evaluation through the command line, on what a run left: figures, comparison, gate and lineage."""
+"""`storygan evaluate`, `compare` and `lineage` on a finished run: metrics, comparison, gate and lineage."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def stories(data: Path, split: str) -> list[dict]:
     return [story for story in lines if story["split"] == split]
 
 
-def metrics(folder: Path) -> dict:
+def metrics_file(folder: Path) -> dict:
     return json.loads((folder / "metrics.json").read_text())
 
 
-def figures(folder: Path, row: str = "model") -> dict[str, float]:
-    (found,) = (entry for entry in metrics(folder)["rows"] if entry["name"] == row)
-    return {name: figure["value"] for name, figure in found["figures"].items()}
+def metrics(folder: Path, row: str = "model") -> dict[str, float]:
+    (found,) = (entry for entry in metrics_file(folder)["rows"] if entry["name"] == row)
+    return {name: metric["value"] for name, metric in found["figures"].items()}
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def evaluated(finished_run, cli, tmp_path_factory):
     return out
 
 
-def test_outside_the_pipeline_the_same_model_gets_the_same_bytes(finished_run, evaluated):
+def test_evaluate_writes_the_same_metrics_as_the_pipeline(finished_run, evaluated):
     _, run_dir, _ = finished_run
     assert (evaluated / "metrics.json").read_bytes() == (run_dir / "metrics.json").read_bytes()
     report = (evaluated / "report.html").read_text()
@@ -65,7 +65,7 @@ def test_outside_the_pipeline_the_same_model_gets_the_same_bytes(finished_run, e
     assert "warm_up" in report
 
 
-def test_a_second_call_uses_records_and_judge_again(finished_run, evaluated, cli):
+def test_a_second_call_reuses_records_and_judge(finished_run, evaluated, cli):
     data, run_dir, _ = finished_run
     before = {name: (evaluated / name).stat().st_mtime_ns for name in ("examples", "judge")}
     arguments = ["evaluate", "--model", run_dir, "--data", data, "--out", evaluated, *cli.tiny_settings()]
@@ -76,7 +76,7 @@ def test_a_second_call_uses_records_and_judge_again(finished_run, evaluated, cli
     assert cli(*arguments).returncode == 0
 
 
-def test_a_folder_of_something_else_is_not_written_into(finished_run, cli, tmp_path):
+def test_a_folder_with_other_files_is_refused(finished_run, cli, tmp_path):
     data, run_dir, _ = finished_run
     (tmp_path / "examples").mkdir()
     (tmp_path / "examples" / "mine.txt").write_text("mine")
@@ -87,7 +87,7 @@ def test_a_folder_of_something_else_is_not_written_into(finished_run, cli, tmp_p
     assert (tmp_path / "examples" / "mine.txt").is_file()
 
 
-def test_the_gate_is_told_by_the_exit_code(finished_run, cli, tmp_path):
+def test_the_exit_code_is_the_verdict_of_the_gate(finished_run, cli, tmp_path):
     data, run_dir, _ = finished_run
     arguments = ["evaluate", "--model", run_dir, "--data", data, "--out", tmp_path, *cli.tiny_settings()]
     done = cli(*arguments, "--set", "evaluation.min_ssim_over_random=0.9", "--gate")
@@ -98,7 +98,7 @@ def test_the_gate_is_told_by_the_exit_code(finished_run, cli, tmp_path):
 
 @pytest.fixture(scope="module")
 def pictures(finished_run, tmp_path_factory):
-    """Returns what the model draws for the test stories, by id, with the evaluation's seeds."""
+    """Returns the frames that the model draws for each test story, by id, with the seeds of an evaluation."""
     data, run_dir, _ = finished_run
     saved = SavedStoryGAN(run_dir)
     test = stories(data, "test")
@@ -107,7 +107,9 @@ def pictures(finished_run, tmp_path_factory):
 
 
 @pytest.mark.parametrize("layout", ["storyviz", "arldm", "cpcsv"])
-def test_pictures_of_another_system_are_judged_as_a_models(finished_run, evaluated, pictures, cli, tmp_path, layout):
+def test_pictures_of_another_system_get_the_metrics_of_the_model_that_drew_them(
+    finished_run, evaluated, pictures, cli, tmp_path, layout
+):
     data, _, _ = finished_run
     write_images(tmp_path / "images", layout, list(pictures), pictures.__getitem__)
     out = tmp_path / "out"
@@ -117,13 +119,13 @@ def test_pictures_of_another_system_are_judged_as_a_models(finished_run, evaluat
         "--out", out, *cli.tiny_settings(), "--preset", "quick",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    for name, value in figures(out).items():
-        assert value == pytest.approx(figures(evaluated)[name], abs=1e-6), name
-    assert metrics(out)["rows"][0]["given"] == "text and gold labels"
-    assert "diversity" in metrics(out)["absent"]
+    for name, value in metrics(out).items():
+        assert value == pytest.approx(metrics(evaluated)[name], abs=1e-6), name
+    assert metrics_file(out)["rows"][0]["given"] == "text and gold labels"
+    assert "diversity" in metrics_file(out)["absent"]
 
 
-def test_shuffled_pictures_are_seen_and_missing_ones_are_told(finished_run, evaluated, cli, tmp_path):
+def test_shuffled_pictures_lower_the_metrics_and_missing_ones_are_an_error(finished_run, evaluated, cli, tmp_path):
     data, _, _ = finished_run
     true = {
         story["story_id"]: np.stack([tf.io.decode_png((data / image).read_bytes()) for image in story["images"]])
@@ -140,7 +142,7 @@ def test_shuffled_pictures_are_seen_and_missing_ones_are_told(finished_run, eval
     for folder in ("right", "shuffled"):
         done = cli(*arguments, tmp_path / folder)
         assert done.returncode == 0, done.stderr
-        found[folder] = figures(out)
+        found[folder] = metrics(out)
     assert found["right"]["ssim"] == pytest.approx(1)
     assert found["shuffled"]["ssim"] < 0.99
     next((tmp_path / "right").iterdir()).unlink()
@@ -167,7 +169,7 @@ def test_runs_are_compared_by_one_judge(finished_run, evaluated, cli, tmp_path):
     assert page.read_text().count("data:image/png;base64,") >= 4
 
 
-def test_runs_on_other_stories_do_not_compare(finished_run, evaluated, cli, story_folder, tmp_path):
+def test_runs_on_other_stories_are_not_compared(finished_run, evaluated, cli, story_folder, tmp_path):
     _, run_dir, _ = finished_run
     data = story_folder(tmp_path / "data", train=10, test=5)
     done = cli("evaluate", "--model", run_dir, "--data", data, "--out", tmp_path / "other", *cli.tiny_settings())
@@ -192,7 +194,7 @@ def test_the_lineage_agrees_with_ml_metadata(finished_run, cli):
     assert lineage.settings == json.loads((run_dir / "settings.json").read_text())["settings"]
     assert lineage.lock == lock_fingerprint()
     assert lineage.model_sha256 == model_fingerprint(version_of(run_dir))
-    assert lineage.metrics == pytest.approx(figures(run_dir))
+    assert lineage.metrics == pytest.approx(metrics(run_dir))
     assert (version_of(run_dir) / "assets.extra" / "model_card.md").is_file()
 
 
@@ -204,15 +206,15 @@ def test_a_change_of_the_destination_runs_the_evaluator_again(run_to_change, cli
     assert done.returncode == 0, done.stderr
     assert "] Trainer: unchanged" in done.stdout
     assert "] StoryEvaluator: done in" in done.stdout
-    assert metrics(run_dir)["rows"][1]["what"] == f"the served model, version {int(newest.name) + 1}"
+    assert metrics_file(run_dir)["rows"][1]["what"] == f"the served model, version {int(newest.name) + 1}"
 
 
-def spoil(version: Path, target: Path) -> None:
+def add_noise(version: Path, target: Path) -> None:
     """Writes a copy of a model with noise in its weights."""
     model = tf.saved_model.load(str(version))
     random = np.random.default_rng(1)
     for variable in model.generator_variables:
-        # What is nowhere below 0 may be a variance, and a negative one gives NaN: another failure than the one meant.
+        # A variable without negative values may be a variance, and a negative variance would give NaN: another failure.
         if variable.dtype.is_floating and variable.numpy().min() < 0:
             variable.assign_add(random.normal(0, 0.5, variable.shape))
     tf.saved_model.save(model, str(target), signatures=dict(model.signatures))
@@ -221,7 +223,7 @@ def spoil(version: Path, target: Path) -> None:
 def test_a_model_with_noise_in_its_weights_is_not_blessed_and_the_served_version_stays(run_to_change, tmp_path):
     _, run_dir = run_to_change
     serving, served = run_dir / "serving_model" / "storygan", version_of(run_dir)
-    spoil(served, tmp_path / "model" / "Format-Serving")
+    add_noise(served, tmp_path / "model" / "Format-Serving")
     inputs = json.loads((run_dir / "inputs.json").read_text())
     artifacts = {
         "examples": (standard_artifacts.Examples(), inputs["examples"]),

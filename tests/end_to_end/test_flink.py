@@ -1,8 +1,8 @@
-"""Preparation on a real Flink cluster gives FnApiRunner's records, also where a task manager is killed on the way.
+"""Preparation on a real Flink cluster writes the records of FnApiRunner, even if a task manager is killed.
 
-The short form prepares 600 stories on a cluster whose members have networks of their own, as pods, and loses one on the
-way. `STORYGAN_FLINK=full` draws pictures on that cluster and runs a compiled pipeline's step from a pod, too; then, on
-a cluster of plain processes, it kills at several moments of both Beam pipelines and runs the whole TFX pipeline.
+By default 600 stories are prepared on a cluster of pods, one of which is lost meanwhile. With `STORYGAN_FLINK=full`
+that cluster also draws pictures and runs a step of a compiled pipeline. Then, on a cluster of plain processes, task
+managers are killed at several moments of both Beam pipelines, and the whole TFX pipeline runs.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 ROOT = Path(__file__).parents[2]
 FULL = os.environ.get("STORYGAN_FLINK") == "full"
 MISSING = 3
-"""Exit code of the script where Java, Maven or the packages cannot be had."""
+"""Exit code of the script if Java, Maven or the packages are not available."""
 
 PATIENCE = 1500
-"""Seconds that a command may take on a machine that has other work to do, too."""
+"""Most seconds that a command may take, on a busy machine."""
 
 STORIES = {"train": 540, "test": 60}
 SIZE = 16
@@ -47,7 +47,7 @@ WORDS = 40
 full = pytest.mark.skipif(not FULL, reason="STORYGAN_FLINK=full")
 
 SHARES = (0.3, 0.0, 0.6, 0.9)
-"""Shares of a job's tasks that have ended when a task manager is killed."""
+"""Fractions of the tasks of a job that have ended when a task manager is killed."""
 
 
 class Cluster:
@@ -71,33 +71,33 @@ class Cluster:
         assert done.returncode == 0, done.stderr
         self.options = done.stdout.strip().splitlines()[-1].partition(" --out OUT ")[2].split()
 
-    def ask(self, path: str) -> dict:
-        with urllib.request.urlopen(f"http://localhost:{self.port}/{path}", timeout=30) as answer:
-            return json.load(answer)
+    def query(self, path: str) -> dict:
+        with urllib.request.urlopen(f"http://localhost:{self.port}/{path}", timeout=30) as response:
+            return json.load(response)
 
     def processes(self) -> list[dict]:
         return json.loads((self.folder / "processes.json").read_text())
 
     def busiest(self) -> int:
-        """Returns the process of the task manager that the most slots are taken of."""
-        name = min(self.ask("taskmanagers")["taskmanagers"], key=lambda manager: manager["freeSlots"])["id"]
+        """Returns the process id of the task manager with the most occupied slots."""
+        name = min(self.query("taskmanagers")["taskmanagers"], key=lambda manager: manager["freeSlots"])["id"]
         return next(entry["pid"] for entry in self.processes() if entry["name"] == name)
 
 
 def jobs(cluster: Cluster | PodCluster) -> list[dict]:
-    """Returns the jobs, the first one first."""
-    return sorted(cluster.ask("jobs/overview")["jobs"], key=lambda job: job["start-time"])
+    """Returns the jobs in the order in which they started."""
+    return sorted(cluster.query("jobs/overview")["jobs"], key=lambda job: job["start-time"])
 
 
 def failures(cluster: Cluster | PodCluster, job: str) -> list[str]:
-    return [entry["exceptionName"] for entry in cluster.ask(f"jobs/{job}/exceptions")["exceptionHistory"]["entries"]]
+    return [entry["exceptionName"] for entry in cluster.query(f"jobs/{job}/exceptions")["exceptionHistory"]["entries"]]
 
 
 def records_read(cluster: PodCluster, job: str) -> dict[str, int]:
-    """Returns how many records a job's tasks read on each task manager."""
+    """Returns the number of records that the tasks of a job read on each task manager."""
     read = dict.fromkeys(TASK_MANAGERS, 0)
-    for vertex in cluster.ask(f"jobs/{job}")["vertices"]:
-        for manager in cluster.ask(f"jobs/{job}/vertices/{vertex['id']}/taskmanagers")["taskmanagers"]:
+    for vertex in cluster.query(f"jobs/{job}")["vertices"]:
+        for manager in cluster.query(f"jobs/{job}/vertices/{vertex['id']}/taskmanagers")["taskmanagers"]:
             read[manager["taskmanager-id"]] += manager["metrics"]["read-records"]
     return read
 
@@ -105,26 +105,26 @@ def records_read(cluster: PodCluster, job: str) -> dict[str, int]:
 @pytest.fixture
 def pods(tmp_path):
     try:
-        with PodCluster(tmp_path / "pods") as made:
-            yield made
+        with PodCluster(tmp_path / "pods") as running:
+            yield running
     except MissingError as error:
         pytest.skip(str(error))
 
 
 @pytest.fixture
 def cluster(tmp_path):
-    made = Cluster(tmp_path / "cluster")
-    made.up()
-    yield made
-    made.call("down")
+    running = Cluster(tmp_path / "cluster")
+    running.up()
+    yield running
+    running.call("down")
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory, story_folder, story_lines):
-    """Stories of words that are not alike in frequency.
+    """Returns a folder of stories whose words have different frequencies.
 
-    Those of `story_folder` are: by symmetry several directions then have the same variance, and which of them a PCA
-    takes depends on the order of a sum.
+    The words of `story_folder` have equal frequencies. By symmetry, several directions then have the same variance, and
+    the order of a sum decides which of them a PCA takes.
     """
     folder = story_folder(tmp_path_factory.mktemp("flink") / "data", **STORIES)
     random, chances = np.random.default_rng(0), 1 / np.arange(1, WORDS + 1)
@@ -138,7 +138,7 @@ def data(tmp_path_factory, story_folder, story_lines):
 
 
 def assert_distinct_variances(sentences: list[str]) -> None:
-    """What makes vectors comparable: no two of the directions that are kept, nor the next, are as wide."""
+    """Asserts that the PCA is unique: the directions that it keeps, and the next one, have different variances."""
     vectors = embed(tf.constant(sentences)).numpy().astype(np.float64)
     variances = np.linalg.eigvalsh(np.cov(vectors, rowvar=False))[::-1][: SIZE + 1]
     assert (-np.diff(variances) / variances[:-1]).min() > 1e-3
@@ -149,7 +149,7 @@ def arguments(data: Path, out: Path, *options: str) -> list[str]:
 
 
 def complete(running: subprocess.Popen[str]) -> str:
-    """Waits until a command ends well, and returns what it printed."""
+    """Waits until a command succeeds, and returns its output."""
     try:
         printed, _ = running.communicate(timeout=PATIENCE)
     finally:
@@ -167,7 +167,7 @@ def expected(data, cli, tmp_path_factory):
 
 
 def prepared(out: Path) -> dict[tuple[str, bytes], tuple[dict, np.ndarray]]:
-    """Returns every record by its file and story: its features but for the vectors, and these."""
+    """Returns the features and the vectors of every record, by its file and story id; features exclude the vectors."""
     stories = {}
     for file in sorted(out.glob("Split-*/*.gz")):
         for content in tf.data.TFRecordDataset(str(file), compression_type="GZIP").as_numpy_iterator():
@@ -188,7 +188,7 @@ def assert_same(out: Path, expected) -> None:
 
 
 def runs(pid: int) -> bool:
-    """Tells whether a process runs; one that has ended may still be waited for."""
+    """Returns whether a process runs; one that has ended may remain as a zombie until its parent collects it."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
@@ -204,7 +204,7 @@ def start_in_pod(pods: PodCluster, cli, *command: object) -> subprocess.Popen[st
     return pods.client(cli.arguments(*command), stdout=pipe, stderr=subprocess.STDOUT, **cli.options())
 
 
-def test_pods_make_the_records_of_the_runner_in_memory_though_one_is_lost(pods, cli, data, expected, tmp_path):
+def test_pods_write_the_records_of_the_runner_in_memory_even_if_one_is_lost(pods, cli, data, expected, tmp_path):
     assert len(expected) == sum(STORIES.values())
     running = start_in_pod(pods, cli, *arguments(data, tmp_path / "out", *pods.options()))
     job = wait_for_job(pods, running, 1, 0.3)
@@ -213,7 +213,7 @@ def test_pods_make_the_records_of_the_runner_in_memory_though_one_is_lost(pods, 
     first, second, *_ = jobs(pods)
     assert min(records_read(pods, first["jid"]).values()) > 0
     assert (first["state"], second["jid"]) == ("FINISHED", job)
-    assert failures(pods, job), "the job ended before it noticed"
+    assert failures(pods, job), "the job ended before the loss had an effect"
     assert_same(tmp_path / "out", expected)
     assert left_behind(tmp_path / "out") == []
     processes = [process.pid for process in pods.processes()]
@@ -238,13 +238,14 @@ def test_pods_draw_the_pictures_of_the_runner_in_memory(pods, cli, data, tmp_pat
 
 
 @full
-def test_a_compiled_step_in_a_pod_puts_its_work_on_the_cluster(pods, cli, data, tmp_path):
+def test_a_compiled_step_in_a_pod_runs_on_the_cluster(pods, cli, data, tmp_path):
     beam = [part.removeprefix("--beam=") for part in pods.options() if part.startswith("--beam=")]
     step = f"cluster.steps.StoryExampleGen.beam={json.dumps(['--runner=PortableRunner', *beam])}"
-    asked, _ = split_assignments([step])
+    cluster_settings, _ = split_assignments([step])
     settings = presets.load("quick")
     kubeflow.compile(
-        CompileRequest("example/storygan:1", str(data), str(tmp_path), settings, asked), tmp_path / "pipeline.yaml"
+        CompileRequest("example/storygan:1", str(data), str(tmp_path), settings, cluster_settings),
+        tmp_path / "pipeline.yaml",
     )
     complete(
         pods.client(
@@ -255,8 +256,8 @@ def test_a_compiled_step_in_a_pod_puts_its_work_on_the_cluster(pods, cli, data, 
         )
     )
     assert [job["state"] for job in jobs(pods)] == ["FINISHED"]
-    told = json.loads((tmp_path / "step/executor_output.json").read_text())
-    (examples,) = told["artifacts"]["examples"]["artifacts"]
+    output = json.loads((tmp_path / "step/executor_output.json").read_text())
+    (examples,) = output["artifacts"]["examples"]["artifacts"]
     found = [
         name
         for file in Path(examples["uri"]).glob("Split-*/*.gz")
@@ -266,7 +267,7 @@ def test_a_compiled_step_in_a_pod_puts_its_work_on_the_cluster(pods, cli, data, 
 
 
 def first_step(pipeline: Path, folder: Path) -> list[str]:
-    """Returns the command of StoryExampleGen's container, with what Kubeflow would tell it."""
+    """Returns the command of the container of StoryExampleGen, with the message that Kubeflow would pass."""
     spec, *_ = yaml.safe_load_all(pipeline.read_text())
     defaults = spec["root"]["inputDefinitions"]["parameters"]
     values = {
@@ -276,7 +277,7 @@ def first_step(pipeline: Path, folder: Path) -> list[str]:
         for name, given in spec["root"]["dag"]["tasks"]["StoryExampleGen"]["inputs"]["parameters"].items()
     }
     outputs = spec["components"]["StoryExampleGen"]["outputDefinitions"]["artifacts"]
-    told = {
+    message = {
         "inputs": {"parameterValues": values},
         "outputs": {
             "artifacts": {name: {"artifacts": [{"name": name, "uri": str(folder / name)}]} for name in outputs},
@@ -284,7 +285,9 @@ def first_step(pipeline: Path, folder: Path) -> list[str]:
         },
     }
     container = spec["deploymentSpec"]["executors"]["StoryExampleGen_executor"]["container"]
-    program, *others = [part.replace("{{$}}", json.dumps(told)) for part in (*container["command"], *container["args"])]
+    program, *others = [
+        part.replace("{{$}}", json.dumps(message)) for part in (*container["command"], *container["args"])
+    ]
     assert program == "python"
     return [sys.executable, *others]
 
@@ -313,14 +316,14 @@ def test_a_killed_task_manager_changes_nothing(cluster, cli, data, expected, tmp
         running.kill()
         raise
     complete(running)
-    assert failures(cluster, job), "the job ended before it noticed"
-    assert cluster.ask("overview")["taskmanagers"] == 1
+    assert failures(cluster, job), "the job ended before the kill had an effect"
+    assert cluster.query("overview")["taskmanagers"] == 1
     assert_same(tmp_path / "out", expected)
     assert left_behind(tmp_path / "out") == []
 
 
 def wait_for_job(cluster: Cluster | PodCluster, running: subprocess.Popen[str], number: int, share: float) -> str:
-    """Returns the id of the job of this number, when so much of it has ended that a kill meets it on the way."""
+    """Waits until a fraction `share` of the tasks of job `number` has ended and others run, and returns its id."""
     while running.poll() is None:
         found = jobs(cluster)
         if len(found) > number and found[number]["state"] == "RUNNING":
@@ -332,7 +335,7 @@ def wait_for_job(cluster: Cluster | PodCluster, running: subprocess.Popen[str], 
 
 
 @full
-def test_the_whole_pipeline_runs_on_it(cluster, cli, story_folder, tmp_path):
+def test_the_whole_pipeline_runs_on_flink(cluster, cli, story_folder, tmp_path):
     data = story_folder(tmp_path / "data", train=10, test=4)
     complete(cli.start(*cli.tiny_run(data, tmp_path / "run"), *cluster.options))
     assert len(jobs(cluster)) >= 4

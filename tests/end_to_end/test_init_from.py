@@ -1,4 +1,4 @@
-"""`storygan run --init-from`: what comes from the initial model, and when the pipeline notices another one."""
+"""`storygan run --init-from`: what it takes from the initial model, and the steps that a change of it repeats."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def initial(finished_run, tmp_path_factory) -> Path:
-    """The pushed version of the finished run, taken elsewhere."""
+    """Returns a copy of the pushed version of the finished run."""
     version = next((finished_run[1] / "serving_model" / "storygan").iterdir())
     return Path(shutil.copytree(version, tmp_path_factory.mktemp("initial") / "model"))
 
 
 @pytest.fixture(scope="module")
-def gone_on(initial, story_folder, cli, tmp_path_factory):
-    """Returns the arguments, the run directory and what was printed by a run that starts from `initial`."""
-    root = tmp_path_factory.mktemp("gone_on")
+def continued(initial, story_folder, cli, tmp_path_factory):
+    """Returns the arguments, the run directory and the output of a run that starts from `initial`."""
+    root = tmp_path_factory.mktemp("continued")
     data = story_folder(root / "data", train=7, test=3)
     arguments = [*cli.tiny_run(data, root / "run"), "--init-from", str(initial)]
     done = cli(*arguments)
@@ -37,9 +37,9 @@ def version(run_dir: Path) -> Path:
     return max((run_dir / "serving_model" / "storygan").iterdir())
 
 
-def test_its_vectors_are_those_of_the_initial_model(gone_on, initial):
+def test_its_vectors_are_those_of_the_initial_model(continued, initial):
     vectorizer = load_initial_model(str(initial)).load_vectorizer()
-    files = list((gone_on[1] / "pipeline" / "Transform" / "transformed_examples").rglob("*.gz"))
+    files = list((continued[1] / "pipeline" / "Transform" / "transformed_examples").rglob("*.gz"))
     assert len(files) >= 2
     for record in tf.data.TFRecordDataset([str(file) for file in files], compression_type="GZIP"):
         features = tf.train.Example.FromString(record.numpy()).features.feature
@@ -47,23 +47,23 @@ def test_its_vectors_are_those_of_the_initial_model(gone_on, initial):
         np.testing.assert_allclose(vectors, vectorizer(list(features["sentences"].bytes_list.value)), atol=1e-5)
 
 
-def test_the_pushed_model_tells_what_it_came_from(gone_on, initial, cli):
-    told = load_initial_model(str(initial)).lineage_entry()
-    assert json.loads((version(gone_on[1]) / "assets.extra" / "storygan.json").read_text())["initial"] == told
-    assert told["model"] == str(initial)
-    lineage = cli("lineage", gone_on[1], "--json")
+def test_the_lineage_of_the_pushed_model_names_the_initial_model(continued, initial, cli):
+    expected = load_initial_model(str(initial)).lineage_entry()
+    assert json.loads((version(continued[1]) / "assets.extra" / "storygan.json").read_text())["initial"] == expected
+    assert expected["model"] == str(initial)
+    lineage = cli("lineage", continued[1], "--json")
     assert lineage.returncode == 0, lineage.stderr
-    assert json.loads(lineage.stdout)["initial"] == told
+    assert json.loads(lineage.stdout)["initial"] == expected
 
 
-def test_it_can_be_gone_on_from_again_with_its_discriminators(gone_on):
-    initial = load_initial_model(str(gone_on[1]))
+def test_it_can_be_an_initial_model_with_discriminators_itself(continued):
+    initial = load_initial_model(str(continued[1]))
     assert initial.has_discriminators
     assert initial.labels == ("blue", "green", "red", "yellow")
 
 
-def test_another_initial_model_in_its_place_runs_again_what_depends_on_it(gone_on, initial, cli):
-    arguments = gone_on[0]
+def test_a_change_of_the_initial_model_runs_the_steps_that_depend_on_it_again(continued, initial, cli):
+    arguments = continued[0]
     again = cli(*arguments)
     assert again.returncode == 0, again.stderr
     assert again.stdout.count("unchanged, from the cache") == 10

@@ -1,6 +1,6 @@
-"""A training that is killed again and again ends as the one that nobody disturbed, and a full disk loses nothing.
+"""A training that is killed repeatedly ends with the same weights as an undisturbed one, and a full disk loses nothing.
 
-The short form kills twice. `STORYGAN_KILLS=10` kills ten times; `STORYGAN_KILLS_SEED` repeats the choice of moments.
+The training is killed twice, or `STORYGAN_KILLS` times. `STORYGAN_KILLS_SEED` sets the seed of the moments.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ EPOCHS, STEPS = 8, 32
 KILLS = int(os.environ.get("STORYGAN_KILLS", "2"))
 SEED = int(os.environ.get("STORYGAN_KILLS_SEED", random.SystemRandom().randrange(10**6)))
 WITHIN_A_SAVE = 3
-"""One in so many kills waits until a checkpoint is being written."""
+"""Every kill whose number is a multiple of this happens while a checkpoint is being written."""
 
 
 class Run:
@@ -60,13 +60,13 @@ class Run:
             process.stdout.close()
 
     def finish(self) -> str:
-        """Runs to the end and returns what it said."""
+        """Runs the training to its end and returns its output."""
         done = subprocess.run(self.command, **self.options)
         assert done.returncode == 0, done.stdout[-3000:]
         return done.stdout
 
     def steps(self) -> int:
-        """Outer steps that the newest checkpoint holds; 0 where one is just going away."""
+        """Returns the number of outer steps before the newest checkpoint, or 0 if there is none."""
         states = [0]
         for path in self.find("[0-9]*/state.json"):
             with contextlib.suppress(OSError, ValueError):
@@ -103,7 +103,7 @@ def wait_until(process, condition) -> None:
 
 
 def kill(run, moment, chance, within_save) -> bool:
-    """Kills a run a little after it has saved step `moment`, and tells whether it was just saving."""
+    """Kills a run shortly after it has saved step `moment`, and returns whether it was writing a checkpoint."""
     with run.started() as process:
         wait_until(process, lambda: run.steps() >= moment)
         time.sleep(chance.uniform(0, 0.1))
@@ -118,7 +118,7 @@ def kill(run, moment, chance, within_save) -> bool:
 
 
 def assert_same(run, undisturbed) -> int:
-    """Returns how many arrays there are, which are all the same."""
+    """Asserts that two runs have the same trained arrays and losses, and returns the number of arrays."""
     one, other = undisturbed.trained(), run.trained()
     for expected, found in zip(one, other, strict=True):
         np.testing.assert_array_equal(found, expected, err_msg=f"seed {SEED}")
@@ -126,7 +126,7 @@ def assert_same(run, undisturbed) -> int:
     return len(one)
 
 
-def test_a_training_killed_again_and_again_ends_as_the_undisturbed_one(undisturbed, tmp_path, capsys):
+def test_a_training_that_is_killed_repeatedly_ends_as_the_undisturbed_one(undisturbed, tmp_path, capsys):
     chance, run = random.Random(SEED), Run(tmp_path)
     moments = sorted(chance.sample(range(EPOCHS * STEPS * 9 // 10), KILLS))
     saving = [kill(run, moment, chance, number % WITHIN_A_SAVE == 0) for number, moment in enumerate(moments)]
@@ -143,22 +143,22 @@ def test_a_training_killed_again_and_again_ends_as_the_undisturbed_one(undisturb
         )
 
 
-def test_a_training_that_is_told_to_end_saves_first(undisturbed, tmp_path):
+def test_a_training_that_receives_sigterm_saves_before_it_ends(undisturbed, tmp_path):
     run = Run(tmp_path)
     with run.started() as process:
         wait_until(process, lambda: run.steps() >= 5)
         before = run.steps()
         process.send_signal(signal.SIGTERM)
-        said, _ = process.communicate(timeout=300)
+        output, _ = process.communicate(timeout=300)
     assert process.returncode == 1
-    assert "error: training was stopped by SIGTERM after step " in said.strip().splitlines()[-1]
+    assert "error: training was stopped by SIGTERM after step " in output.strip().splitlines()[-1]
     assert run.steps() >= before
     run.finish()
     assert_same(run, undisturbed)
 
 
 def on_a_small_disk(folder: Path, size: str, command: list[str]) -> subprocess.CompletedProcess[str]:
-    """Runs a command with a disk of `size` at `folder`, whose content is copied to `folder`.kept at the end."""
+    """Runs a command with a disk of `size` mounted at `folder`, and copies its content to `folder`.kept at the end."""
     folder.mkdir()
     script = (
         f"mount -t tmpfs -o size={size} tmpfs {shlex.quote(str(folder))} || exit 77\n"
@@ -168,7 +168,7 @@ def on_a_small_disk(folder: Path, size: str, command: list[str]) -> subprocess.C
     return subprocess.run(spaces, **Run(folder).options)
 
 
-@pytest.mark.skipif(shutil.which("unshare") is None, reason="there is no unshare to mount a small disk with")
+@pytest.mark.skipif(shutil.which("unshare") is None, reason="needs unshare to mount a small disk")
 def test_a_full_disk_ends_a_training_with_its_last_checkpoint_intact(undisturbed, tmp_path):
     size = sum(path.stat().st_size for path in next(undisturbed.work_dir.glob("checkpoints/0*")).iterdir())
     small, run = tmp_path / "small", Run(tmp_path)

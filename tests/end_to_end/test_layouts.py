@@ -1,4 +1,4 @@
-"""Each layout is checked, shown and run through the pipeline, on fixtures."""
+"""`data check`, `data show` and the pipeline on small data sets of each layout."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ SMALL = (
     "evaluation.min_f1_over_random=-1",
     "evaluation.min_object_gain=-99",
 )
-"""A model that learns nothing in seconds; the schedule, T and the labels stay the preset's."""
+"""Settings of a model that is trained in seconds; schedule, number of frames and labels stay those of the preset."""
 
 
 @pytest.fixture
-def made(cli, story_folder, pororo_folder, flintstones_folder):
-    """Gives `make`: layout, folder, to stories in it and the settings of a run."""
+def make_data(cli, story_folder, pororo_folder, flintstones_folder):
+    """A function that writes stories of a layout into a folder and returns the options of a run on them."""
 
     def make(layout: str, folder: Path) -> list[str]:
         if layout == "pororo-sv":
@@ -61,13 +61,13 @@ def succeed(done: subprocess.CompletedProcess[str]) -> str:
 
 
 WHOLE = ("pororo-sv",)
-"""With labels and a preset of its own; the others' stories become records, and records are alike."""
+"""Layouts on which the whole pipeline runs; the others are only prepared, since records do not depend on the layout."""
 
 
 @pytest.mark.parametrize("layout", [name for name in FORMATS if name not in ("auto", "story-folder")])
-def test_each_layout_is_checked_shown_and_run(layout, made, cli, tmp_path):
+def test_each_layout_is_checked_shown_and_run(layout, make_data, cli, tmp_path):
     data, out = tmp_path / "data", tmp_path / "out"
-    settings = made(layout, data)
+    settings = make_data(layout, data)
     checked = succeed(cli("data", "check", data))
     assert f"layout     {layout}\n" in checked
     assert ", 0 set aside" in checked

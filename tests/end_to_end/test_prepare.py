@@ -1,4 +1,4 @@
-"""`storygan prepare` gives the records of `storygan run`, and `storygan train` takes them."""
+"""`storygan prepare` writes the same records as `storygan run`, and `storygan train` can read them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_its_records_are_those_of_a_run_and_train(finished_run, cli, tmp_path):
     for one, other in ((stories(ours.train), stories(runs.train)), (stories(ours.test), stories(runs.test))):
         assert one.keys() == other.keys()
         assert all(features == other[name][0] for name, (features, _) in one.items())
-        # So few sentences leave directions of a PCA free to turn; what vectors have to do with each other stays.
+        # With so few sentences some directions of the PCA are arbitrary, but the products of vectors are not.
         found, expected = (vectors_of(one), vectors_of({name: other[name] for name in one}))
         np.testing.assert_allclose(found @ found.T, expected @ expected.T, atol=1e-2)
     trained = cli("train", "--data", tmp_path / "prepared", "--out", tmp_path / "out", *cli.tiny_settings())
@@ -56,7 +56,7 @@ def test_its_records_are_those_of_a_run_and_train(finished_run, cli, tmp_path):
         (["--set", "model.sentence_size=513"], "gives vectors of 512"),
     ],
 )
-def test_what_is_wrong_is_told_in_a_paragraph(cli, story_folder, tmp_path, options, expected):
+def test_wrong_arguments_end_with_one_readable_paragraph(cli, story_folder, tmp_path, options, expected):
     data = story_folder(tmp_path / "data", train=3, test=1)
     done = cli("prepare", "--data", data, "--out", tmp_path / "out", *options)
     assert done.returncode == 1

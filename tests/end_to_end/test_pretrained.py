@@ -1,4 +1,4 @@
-"""The model that ships, asked in fresh processes by every command that takes one."""
+"""The pretrained model of the package, used by every command that takes a model, in new processes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ sys.modules |= dict.fromkeys(("tfx", "apache_beam", "tensorflow_transform", "ml_
 from storygan_cli.main import main
 main(sys.argv[1:])
 """
-"""The command line where the extra `pipeline` is not installed."""
+"""Runs `storygan` as if the extra `pipeline` were not installed."""
 
 
 def test_the_first_command_draws_a_story(cli, tmp_path):
@@ -41,16 +41,16 @@ def test_drawing_and_lineage_need_no_pipeline(cli, tmp_path, arguments):
     assert done.returncode == 0, done.stderr
 
 
-def test_its_lineage_is_told(cli):
+def test_its_lineage_is_printed(cli):
     done = cli("lineage", "blocks", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["metrics"]["ssim"] > 0
 
 
-def test_it_is_judged_and_compared(finished_run, cli, tmp_path):
+def test_it_is_evaluated_and_compared(finished_run, cli, tmp_path):
     data, run_dir, _ = finished_run
-    quickly = cli.tiny_settings()[-18:]
-    done = cli("evaluate", "--model", "blocks", "--data", data, "--out", tmp_path / "judged", *quickly)
+    settings = cli.tiny_settings()[-18:]
+    done = cli("evaluate", "--model", "blocks", "--data", data, "--out", tmp_path / "judged", *settings)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "the model" in done.stdout
     done = cli("compare", run_dir, tmp_path / "judged", "--out", tmp_path / "page.html")

@@ -1,7 +1,8 @@
-"""The main job through its command line: what it leaves, what it repeats, and how it fails."""
+"""`storygan run`: the files that it writes, the steps that it repeats, and how it fails."""
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import shutil
@@ -21,12 +22,12 @@ pytestmark = pytest.mark.slow
 
 
 def steps_that(output: str, ending: str) -> list[str]:
-    """Returns the steps that a run reported to end like this, in the order of the lines."""
+    """Returns the steps whose line in the output of a run starts with `ending`, in order."""
     return re.findall(rf"^\[.*\] (\w+): {ending}", output, re.MULTILINE)
 
 
 def executed(output: str) -> list[str]:
-    """Returns the steps that were not taken from the cache."""
+    """Returns the steps that a run executed, because they were not in the cache."""
     return steps_that(output, "done in")
 
 
@@ -47,7 +48,7 @@ def first_story(data: Path) -> dict:
     return json.loads((data / "stories.jsonl").read_text().splitlines()[0])
 
 
-def test_a_run_leaves_everything_under_stable_names(finished_run, steps):
+def test_a_run_writes_all_files_under_stable_names(finished_run, steps):
     _, run_dir, output = finished_run
     assert executed(output) == steps
     assert "judged     StoryEvaluator: SSIM" in output
@@ -72,10 +73,10 @@ def test_a_run_leaves_everything_under_stable_names(finished_run, steps):
     assert len(versions(run_dir)) == 1
 
 
-def test_the_pushed_model_answers_in_a_process_with_tensorflow_alone(finished_run, ask):
+def test_the_pushed_model_draws_in_a_process_with_tensorflow_alone(finished_run, draw_elsewhere):
     data, run_dir, _ = finished_run
     sentences = first_story(data)["sentences"]
-    shapes, modules = ask(versions(run_dir)[0], sentences)
+    shapes, modules = draw_elsewhere(versions(run_dir)[0], sentences)
     assert shapes == str([[64, 64, 3]] * len(sentences))
     assert modules.startswith("False")
 
@@ -141,7 +142,7 @@ def add_file(data: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [edit_line, add_file])
-def test_other_changes_of_the_data_are_noticed_by_the_first_step(run_to_change, cli, change):
+def test_any_change_of_the_data_runs_the_first_step_again(run_to_change, cli, change):
     data, run_dir = run_to_change
     change(data)
     with cli.start(*cli.tiny_run(data, run_dir)) as running:
@@ -150,9 +151,9 @@ def test_other_changes_of_the_data_are_noticed_by_the_first_step(run_to_change, 
     assert "done in" in line
 
 
-def test_an_edit_of_project_code_runs_again_what_depends_on_it(run_to_change, cli, tmp_path, steps):
+def test_an_edit_of_project_code_runs_the_steps_that_depend_on_it_again(run_to_change, cli, tmp_path, steps):
     data, run_dir = run_to_change
-    edited = type(cli)()
+    edited = copy.copy(cli)
     edited.code = tmp_path / "code"
     for room in ("storygan_tf", "storygan_cli", "components", "pipeline", "serving"):
         shutil.copytree(cli.code / room, edited.code / room)
@@ -165,7 +166,7 @@ def test_an_edit_of_project_code_runs_again_what_depends_on_it(run_to_change, cl
 
 
 def kill_within(cli, arguments, step) -> str:
-    """Kills a command within a step, and returns what it had printed."""
+    """Kills a command during a step and returns the output until then."""
     printed = ""
     with cli.start(*arguments) as running:
         for line in running.stdout:
@@ -177,7 +178,7 @@ def kill_within(cli, arguments, step) -> str:
     return printed
 
 
-def test_a_replaced_image_runs_everything_again_also_where_the_run_is_killed_while_it_judges(run_to_change, cli, steps):
+def test_a_replaced_image_runs_every_step_again_even_if_the_run_is_killed_in_between(run_to_change, cli, steps):
     data, run_dir = run_to_change
     replace_image(data)
     before = executed(kill_within(cli, cli.tiny_run(data, run_dir), "StoryEvaluator"))
@@ -190,7 +191,7 @@ def test_a_replaced_image_runs_everything_again_also_where_the_run_is_killed_whi
     assert len(versions(run_dir)) == 2
 
 
-def test_a_training_that_is_asked_to_stop_saves_and_goes_on(run_to_change, cli):
+def test_a_training_stopped_by_sigterm_is_continued_by_the_same_command(run_to_change, cli):
     data, run_dir = run_to_change
     arguments = cli.tiny_run(data, run_dir, "training.phases.warm_up.epochs=60")
     before = set(run_dir.glob("work/*/checkpoints/00*"))
@@ -235,7 +236,7 @@ def test_a_run_directory_of_another_configuration_is_refused(run_to_change, cli)
     assert "--reconfigure" in done.stderr
 
 
-def test_too_many_rejects_fail_a_first_run_before_training_and_one_that_is_killed_is_finished_by_a_rerun(
+def test_too_many_rejects_fail_a_run_before_training_and_a_killed_first_run_is_finished_by_a_rerun(
     cli, story_folder, tmp_path
 ):
     data = story_folder(tmp_path / "data", train=10, test=4)
@@ -260,7 +261,7 @@ def test_too_many_rejects_fail_a_first_run_before_training_and_one_that_is_kille
     assert "TensorFlow Data Validation" in report
 
 
-def test_broken_data_stops_a_run_before_training_with_what_is_wrong(cli, story_folder, tmp_path):
+def test_broken_data_stops_a_run_before_training_with_a_reason(cli, story_folder, tmp_path):
     data = story_folder(tmp_path / "data", train=10, test=4)
     for path in (data / "images").iterdir():
         Image.new("RGB", (96, 72), (128, 128, 128)).save(path)
@@ -295,10 +296,10 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, resource.RLIM_INFINITY))
 sys.argv = ["storygan", *sys.argv[1:]]
 runpy.run_module("storygan_cli", run_name="__main__")
 """
-"""No file may grow beyond 150 kB: what a full disk is like, with real errors of the kernel."""
+"""Runs `storygan` with files limited to 150 kB, so that writing fails with real errors, as on a full disk."""
 
 
-def test_a_full_disk_is_told_and_a_rerun_finishes(cli, story_folder, tmp_path):
+def test_a_full_disk_is_reported_and_a_rerun_finishes(cli, story_folder, tmp_path):
     data = story_folder(tmp_path / "data", train=10, test=4)
     arguments = cli.tiny_run(data, tmp_path / "run")
     full = subprocess.run([sys.executable, "-c", LIMITED, *arguments], capture_output=True, **cli.options())

@@ -1,4 +1,4 @@
-"""`storygan train` on what the pipeline prepared gives the pipeline's model."""
+"""`storygan train` on the records of a pipeline gives the same model as the pipeline."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 
 def final_weights(folder: Path) -> dict[str, np.ndarray]:
-    """Returns everything that the last checkpoint of the only training below a folder holds."""
+    """Returns the trained variables in the last checkpoint of the only training below a folder."""
     last = max(folder.glob("work/*/checkpoints/0*"), key=lambda path: int(path.name))
     reader = tf.train.load_checkpoint(str(last / "weights"))
     names = [name for name in reader.get_variable_to_dtype_map() if name.startswith("trained/")]
@@ -27,10 +27,10 @@ def test_train_gives_the_model_of_the_run_that_prepared_the_stories(finished_run
     out = tmp_path / "out"
     done = cli("train", "--data", run_dir, "--out", out, *cli.tiny_settings())
     assert done.returncode == 0, done.stdout + done.stderr
-    pipelines, ours = final_weights(run_dir), final_weights(out)
-    assert pipelines.keys() == ours.keys()
-    for name, value in pipelines.items():
-        np.testing.assert_array_equal(ours[name], value, err_msg=name)
+    expected, trained = final_weights(run_dir), final_weights(out)
+    assert expected.keys() == trained.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(trained[name], value, err_msg=name)
     assert [entry["losses"] for entry in read_history(out)] == [entry["losses"] for entry in read_history(run_dir)]
     one, other = SavedStoryGAN(run_dir), SavedStoryGAN(out)
     assert one.info == other.info

@@ -1,4 +1,4 @@
-"""`benchmarks/variants.py`: a table of trained and judged variants."""
+"""`benchmarks/variants.py` trains and evaluates variants and prints a table."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PROGRAM = Path(__file__).parents[2] / "benchmarks" / "variants.py"
 
 @pytest.fixture
 def variants(finished_run, cli, tmp_path):
-    """Runs the program on the finished run's stories."""
+    """A function that runs the program on the stories of the finished run."""
     data, run_dir, _ = finished_run
 
     def run(*arguments):
@@ -31,7 +31,7 @@ def variants(finished_run, cli, tmp_path):
     return run
 
 
-def test_a_variant_stands_in_a_table_with_its_own_figures(variants, tmp_path):
+def test_the_table_has_the_metrics_of_a_variant(variants, tmp_path):
     done = variants("--table", "recipe", "--only", "warm-up alone")
     assert done.returncode == 0, done.stderr
     lines = [line for line in done.stdout.splitlines() if line.startswith("|")]

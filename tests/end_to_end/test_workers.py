@@ -1,7 +1,8 @@
-"""`storygan train` on two replicas and as two workers: real processes, killed and stopped.
+"""`storygan train` on two replicas and by two workers, which are real processes that tests stop and kill.
 
-The workers are joined over loopback by `TF_CONFIG`, and as pods of the Indexed Job that `storygan compile` writes: by
-its command and environment, with host names and addresses of their own (`scripts/pods.py`), replaced by its rules.
+The workers find each other by `TF_CONFIG` on this machine, or run as pods of the Indexed Job that `storygan compile`
+writes. Such a pod has the job's command and environment and a host name and address of its own (`scripts/pods.py`), and
+is replaced by the job's rules.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from storygan_cli.train import TERMINATED, WORKER_LOST
 from storygan_tf.export.loaded_model import SavedStoryGAN
 from storygan_tf.training.training_state import read_history
 
-# On an idle machine four minutes; a busy one may take its time.
+# These tests take four minutes on an idle machine, and much longer on a busy one.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 SETTINGS = (
@@ -52,11 +53,11 @@ tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfigur
 from storygan_cli.main import main
 main(sys.argv[1:])
 """
-"""`storygan` with two logical CPUs."""
+"""Runs `storygan` with two logical CPUs."""
 
 
 class Trainings:
-    """Starts `storygan train` on the same stories."""
+    """Starts processes of `storygan train`, all with the same stories."""
 
     def __init__(self, cli, data: Path) -> None:
         self.cli = cli
@@ -75,7 +76,7 @@ class Trainings:
         return self.started[-1]
 
     def end(self) -> None:
-        """Ends what a failed test has left running."""
+        """Kills the processes that a failed test did not end."""
         for process in self.started:
             process.kill()
             process.wait()
@@ -93,7 +94,7 @@ class Trainings:
 
 
 class IndexedJob:
-    """What Kubernetes does for a Job: a pod for each index, another in its place where it ends otherwise than well."""
+    """Replaces Kubernetes for an Indexed Job: starts a pod for each index, and replaces pods that fail."""
 
     def __init__(self, manifest: Path, pods: Pods, trainings: Trainings, folder: Path) -> None:
         _, job = yaml.safe_load_all(manifest.read_text())
@@ -116,23 +117,24 @@ class IndexedJob:
         return self.trainings.start(self.pods.entering(self.names[index], command), log, **environment)
 
     def run(self) -> None:
-        """Waits until all have ended well; raises where the Job would be given up."""
+        """Runs until all pods have succeeded; fails if Kubernetes would give up the job."""
         while any(worker.poll() != 0 for worker in self.workers):
             for index, worker in enumerate(self.workers):
                 if worker.poll():
                     self.codes.append(worker.returncode)
-                    self.allow()
+                    self.check_failures()
                     self.pods.replace(self.names[index])
                     self.workers[index] = self.start(index)
             time.sleep(0.05)
 
-    def allow(self) -> None:
+    def check_failures(self) -> None:
+        """Fails if the pod failure policy or the backoff limit ends the job."""
         actions = [self.action(code) for code in self.codes]
         assert "FailJob" not in actions, logs(self.folder)
         assert actions.count("Count") <= self.spec["backoffLimit"], logs(self.folder)
 
     def action(self, code: int) -> str:
-        code = code if code >= 0 else 128 - code  # As a container's end by a signal is told.
+        code = code if code >= 0 else 128 - code  # the exit code of a container that a signal ends
         for rule in self.spec["podFailurePolicy"]["rules"]:
             if code in rule.get("onExitCodes", {}).get("values", []):
                 return rule["action"]
@@ -140,7 +142,7 @@ class IndexedJob:
 
 
 def places(folder: Path, index: int) -> tuple[Path, Path]:
-    """Returns a worker's folder for temporary files, made, and its log."""
+    """Creates the folder for temporary files of a worker, and returns it and the path of its log."""
     temporary = folder / f"tmp{index}"
     temporary.mkdir(exist_ok=True)
     return temporary, folder / f"worker{index}.log"
@@ -163,7 +165,7 @@ def logs(folder: Path) -> str:
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """Returns all whole checkpoints below a folder, by number."""
+    """Returns all complete checkpoints below a folder, sorted by number."""
     found = folder.glob("**/checkpoints/**/state.json")
     return sorted((file.parent for file in found if file.parent.name.isdigit()), key=lambda path: int(path.name))
 
@@ -208,7 +210,7 @@ def trainings(cli, prepared_folder, tmp_path_factory) -> Iterator[Trainings]:
 
 @pytest.fixture(scope="module")
 def one_device(trainings, cli, tmp_path_factory) -> Path:
-    """The folder of a training on one device."""
+    """Returns the folder of a training on one device."""
     out = tmp_path_factory.mktemp("one") / "out"
     done = cli(*trainings.arguments(out))
     assert done.returncode == 0, done.stderr
@@ -217,7 +219,7 @@ def one_device(trainings, cli, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def two_workers(trainings, tmp_path_factory) -> Path:
-    """The folder of a training by two workers that nothing disturbed."""
+    """Returns the folder of an undisturbed training by two workers."""
     folder = tmp_path_factory.mktemp("two")
     assert ends(trainings.start_workers(folder / "out", folder)) == [0, 0], logs(folder)
     return folder
@@ -225,7 +227,7 @@ def two_workers(trainings, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def two_replicas(trainings, tmp_path_factory) -> Path:
-    """The folder of a training on two logical CPUs."""
+    """Returns the folder of a training on two logical CPUs."""
     folder = tmp_path_factory.mktemp("replicas")
     arguments = trainings.arguments(folder / "out", "--strategy", "mirrored")
     process = trainings.start([sys.executable, "-c", TWO_DEVICES, *arguments], folder / "train.log")
@@ -238,16 +240,18 @@ def losses(out: Path) -> list[tuple[str, float]]:
 
 
 def assert_near(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> None:
-    """Networks to 1e-4 of their length, half of all tensors to 1e-5; moving statistics to 5e-2 of each.
+    """Asserts that the relative differences of two trainings are small.
 
-    One device's fused kernel stores the unbiased variance n / (n - 1), the synchronized form the biased one.
+    They are below 1e-4 for all trained tensors together, below 1e-5 for half of them, and below 5e-2 for each moving
+    statistic: the kernel for one device stores the unbiased variance, n / (n - 1) of the biased one that the
+    synchronized form stores.
     """
     assert one.keys() == other.keys()
     statistics = {name for name in one if "/moving_" in name}
     differences = {name: length(other[name] - one[name]) / max(length(one[name]), 1e-8) for name in one}
     trained = [name for name in one if name not in statistics]
-    apart, whole = total([other[name] - one[name] for name in trained]), total([one[name] for name in trained])
-    assert apart < 1e-4 * whole
+    difference, whole = total([other[name] - one[name] for name in trained]), total([one[name] for name in trained])
+    assert difference < 1e-4 * whole
     assert np.median([differences[name] for name in trained]) < 1e-5
     assert max(differences[name] for name in statistics) < 5e-2
 
@@ -271,7 +275,7 @@ def test_two_workers_train_as_one_device(one_device, two_workers):
     assert_near(weights(checkpoints(one_device)[-1]), weights(checkpoints(out)[-1]))
 
 
-def test_the_chief_alone_tells_and_leaves_something(two_workers):
+def test_only_the_chief_prints_and_writes(two_workers):
     chief, other = ((two_workers / f"worker{index}.log").read_text() for index in range(2))
     assert "worker 1 of 2" in chief
     assert "worker 2 of 2" in other
@@ -284,14 +288,13 @@ def test_the_chief_alone_tells_and_leaves_something(two_workers):
         assert list((two_workers / f"tmp{index}").glob("storygan-worker-*")) == []
 
 
-def test_what_two_workers_export_draws_as_one_devices(one_device, two_workers):
+def test_the_export_of_two_workers_draws_like_that_of_one_device(one_device, two_workers):
     sentences = [["A red square in place 1.", "A green square in place 1."]]
     one, other = (SavedStoryGAN(out).generate(sentences, seeds=[3]) for out in (one_device, two_workers / "out"))
-    assert np.abs(one.astype(int) - other).mean() < 1  # Of 255 grey levels; the moving variances differ somewhat.
+    assert np.abs(one.astype(int) - other).mean() < 1  # grey levels of 255; the moving variances differ somewhat
 
 
-def test_a_training_that_has_ended_waits_for_nobody(trainings, two_workers, tmp_path):
-    """Started again, one of the workers alone."""
+def test_a_worker_of_a_finished_training_does_not_wait_for_the_others(trainings, two_workers, tmp_path):
     config = {"cluster": {"worker": ["127.0.0.1:1", "127.0.0.1:2"]}, "task": {"type": "worker", "index": 1}}
     command = trainings.cli.arguments(*trainings.arguments(two_workers / "out"))
     again = trainings.start(command, tmp_path / "again.log", TF_CONFIG=json.dumps(config))
@@ -301,24 +304,24 @@ def test_a_training_that_has_ended_waits_for_nobody(trainings, two_workers, tmp_
 
 @pytest.fixture(scope="module")
 def stopped(trainings, tmp_path_factory) -> tuple[Path, int]:
-    """The folder of a training by two workers that SIGTERM to one of them has stopped, and a checkpoint before."""
+    """Stops a training by SIGTERM to one of two workers; returns its folder and the number of an earlier checkpoint."""
     folder = tmp_path_factory.mktemp("stopped")
     workers = trainings.start_workers(folder / "out", folder, "--strategy", "multi-worker")
-    seen = wait_for_checkpoint(folder / "out", 1, workers, folder)
+    number = wait_for_checkpoint(folder / "out", 1, workers, folder)
     workers[1].send_signal(signal.SIGTERM)
     assert ends(workers) == [TERMINATED, TERMINATED], logs(folder)
-    return folder, seen
+    return folder, number
 
 
 def test_sigterm_to_a_worker_saves_and_stops_all(stopped):
-    folder, seen = stopped
+    folder, number = stopped
     assert "stopped by SIGTERM" in (folder / "worker1.log").read_text()
     saved = checkpoints(folder / "out")[-1]
     phase, epoch, step = place(saved)
     assert phase == 0
-    where = f"after step {step} of epoch {epoch + 1} of phase 'warm_up'"
-    assert f"stopped by a signal to another worker {where}" in (folder / "worker0.log").read_text()
-    assert int(saved.name) >= seen
+    position = f"after step {step} of epoch {epoch + 1} of phase 'warm_up'"
+    assert f"stopped by a signal to another worker {position}" in (folder / "worker0.log").read_text()
+    assert int(saved.name) >= number
 
 
 def compile_job(cli, trainings: Trainings, out: Path, manifest: Path) -> None:
@@ -340,7 +343,7 @@ def pods() -> Iterator[Pods]:
         pytest.skip(str(error))
 
 
-def test_pods_of_a_job_one_of_which_is_killed_go_on_and_end_as_undisturbed_workers(
+def test_a_job_of_which_a_pod_is_killed_ends_with_the_weights_of_undisturbed_workers(
     cli, trainings, stopped, two_workers, pods, tmp_path
 ):
     out = stopped[0] / "out"
@@ -349,14 +352,14 @@ def test_pods_of_a_job_one_of_which_is_killed_go_on_and_end_as_undisturbed_worke
     wait_for_checkpoint(tmp_path / "tmp1", 0, job.workers, tmp_path)
     job.workers[1].kill()
     job.workers[1].wait()
-    time.sleep(1)  # In which the chief finishes what it is writing; it comes no further alone.
+    time.sleep(1)  # the chief finishes the checkpoint that it is writing; it cannot train alone
     chiefs, others = ({place(path): path for path in checkpoints(folder)} for folder in (out, tmp_path / "tmp1"))
     newest = max(chiefs.keys() & others.keys())
     assert_same(weights(chiefs[newest]), weights(others[newest]))
-    # The first to be started again may meet a chief that has not noticed yet.
+    # The first new worker may reach a chief that still waits for the killed one.
     job.run()
     assert set(job.codes) == {-signal.SIGKILL, WORKER_LOST}, logs(tmp_path)
     assert "joining the chief at storygan-train-0.storygan-workers:2222" in (tmp_path / "worker1.log").read_text()
     assert_same(weights(checkpoints(two_workers / "out")[-1]), weights(checkpoints(out)[-1]))
-    # Each replica sums an epoch's losses; a checkpoint holds the sum of these, whose last bit may be another.
+    # Each replica sums the losses of an epoch. A checkpoint holds the sum over replicas, whose last bit may differ.
     assert losses(out) == [(name, pytest.approx(value, rel=1e-6)) for name, value in losses(two_workers / "out")]

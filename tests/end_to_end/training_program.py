@@ -1,7 +1,7 @@
 """Trains a tiny StoryGAN in a working folder: `python training_program.py WORK_DIR OUT`.
 
-A program of its own, to be killed. Two phases, and one bad story on the way, so that the training also goes back once.
-OUT is a file of all that was trained, written at the end.
+Tests kill this program. The training has two phases and one bad story, so that it also rolls back once. At the end it
+writes all trained arrays to the file OUT.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from storygan_tf.data.training_input import EndlessShuffle, Stories
 from storygan_tf.training.trainer import Trainer
 
 SAVE_SECONDS = 0.1
-"""A training of seconds saves within epochs, too."""
+"""Seconds between checkpoints; so few that this short training also saves within epochs."""
 
 MODEL = StoryGANConfig(
     frames=2,
@@ -39,7 +39,7 @@ BAD_STEP = 40
 
 
 def make_stories() -> Stories:
-    """Returns noise with one story that no training survives, in a batch of the second epoch."""
+    """Returns random stories, one of which has NaN vectors and is in a batch of the second epoch."""
     random = np.random.default_rng(0)
     images = random.integers(0, 256, [STORIES, 2, 64, 64, 3], dtype=np.uint8)
     vectors = random.normal(size=[STORIES, 2, 6]).astype(np.float32)

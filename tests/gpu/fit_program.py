@@ -1,6 +1,6 @@
 """Trains a small StoryGAN for two epochs and prints its losses and devices as JSON: `python fit_program.py SETTING...`.
 
-A program of its own, because the settings of a GPU are fixed when a process first uses it.
+It is a program of its own because a process cannot change the settings of a GPU after it has used it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Compares training on a GPU with the CPU: float32, 16 bits, XLA, several GPUs. `make test-gpu` runs it.
 
-Not yet run: the tolerances are expectations. A GPU of Nvidia's Ampere generation or later multiplies float32 with 10
-bits of mantissa (TF32), which is what the first one allows for.
+Not yet run: the tolerances are expectations. That of float32 is large because GPUs since Nvidia's Ampere generation
+multiply float32 with 10 bits of mantissa (TF32).
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ def run(*command: object, **environment: str) -> str:
 
 @functools.cache
 def fit(*settings: str, devices: str = "0") -> dict[str, Any]:
-    """Returns the report of `fit_program.py` on the GPUs of these numbers; on the CPU for `-1`."""
+    """Returns the report of `fit_program.py` on the GPUs with these numbers, or on the CPU for `-1`."""
     found: dict[str, Any] = json.loads(run(PROGRAM, *settings, CUDA_VISIBLE_DEVICES=devices).splitlines()[-1])
     return found
 
 
 def assert_losses(found: dict[str, Any], tolerance: float) -> None:
-    """Compares with the CPU's float32: losses relative to their size, accuracies absolutely."""
+    """Asserts that losses are close to those of float32 on the CPU: accuracies absolutely, others relatively."""
     for epoch, expected in zip(found["losses"], fit(devices="-1")["losses"], strict=True):
         assert epoch.keys() == expected.keys()
         for name, value in expected.items():

@@ -56,7 +56,7 @@ def one_step_pipeline(folder: Path, **properties) -> tfx.dsl.Pipeline:
 
 @pytest.fixture(scope="module")
 def two_runs(tmp_path_factory):
-    """What the log says of two runs of one step, and the store that they fill."""
+    """Returns the states of a step in the log of two runs, and the metadata store of the runs."""
     folder = tmp_path_factory.mktemp("runs")
     root, records = logging.getLogger(), Records()
     level, verbosity = root.level, absl_logging.get_verbosity()
@@ -165,7 +165,7 @@ def test_parse_artifacts_and_executor_output():
 
 
 def test_load_transform_function(tmp_path):
-    """A graph as TensorFlow Transform writes it."""
+    """Loads a graph that TensorFlow Transform wrote."""
     import tensorflow_transform.beam as tft_beam
     from tensorflow_transform.tf_metadata import dataset_metadata
 

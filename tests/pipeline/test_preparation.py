@@ -180,7 +180,7 @@ def test_too_many_rejects_fail_before_anything_is_fitted(story_folder, tmp_path)
     assert not list(tmp_path.glob("out/Split-*"))
 
 
-def test_a_setting_that_does_not_fit_leaves_nothing_to_train_on(data, prepared):
+def test_a_setting_that_does_not_fit_changes_no_files(data, prepared):
     before = contents(prepared)
     wrong = SETTINGS.override(["model.sentence_size=513"])
     with pytest.raises(ConfigError, match="gives vectors of 512"):

@@ -169,7 +169,7 @@ def test_vectorizer_in_a_process_without_tfx(transformed, vectorizer):
 
 
 def test_vectorizer_is_an_encoder(transformed, vectorizer):
-    """It computes the vector of each sentence independently, for any number of sentences."""
+    """The vectorizer computes the vector of each sentence independently, for any number of sentences."""
     encoder = load_encoder(vectorizer)
     sentences = sentences_of(transformed[1])[: FRAMES + 2]
     assert encoder.width == SIZE

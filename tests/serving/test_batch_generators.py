@@ -20,7 +20,7 @@ BLOCKS = SavedSource(str(find_model("blocks")))
 
 @pytest.fixture(scope="module")
 def tasks(saved_blocks):
-    """Six stories; 2 is too short, 3 is blank."""
+    """Returns six stories, of which story 2 is too short and story 3 has a blank sentence."""
     stories = [list(story) for story in saved_blocks.info["examples"]] * 2
     stories[2] = stories[2][:3]
     stories[3] = [stories[3][0], " ", *stories[3][2:]]

@@ -39,7 +39,7 @@ def model_that_stays_loaded():
 
 @pytest.fixture(scope="module")
 def stories_file(saved_blocks, tmp_path_factory):
-    """Nineteen lines: s07 is blank, s11 too short, one is not JSON; s03 and s18 have seeds of their own."""
+    """Writes 19 lines: s07 is blank, s11 too short, one line is not JSON, and s03 and s18 have seeds."""
     sentences = saved_blocks.info["examples"]
     stories = [
         {"story_id": f"s{number:02d}", "sentences": [f"{number} {text}" for text in sentences[number % 3]]}
@@ -157,7 +157,7 @@ class Failing:
 
 
 @pytest.mark.parametrize("layout", ["files", "tfrecord"])
-def test_a_failed_batch_goes_on_where_it_was_and_ends_the_same(stories_file, tmp_path, monkeypatch, layout):
+def test_a_failed_batch_is_continued_and_has_the_same_results(stories_file, tmp_path, monkeypatch, layout):
     run_batch(batch_of(stories_file, tmp_path / "whole", layout=layout))
     batch, failing = batch_of(stories_file, tmp_path / "out", layout=layout), Failing(5)
     monkeypatch.setattr(SavedStoryGAN, "pictures", failing.method())

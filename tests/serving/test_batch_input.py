@@ -70,7 +70,7 @@ WRITERS = {
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_every_format_says_the_same(tmp_path, name):
+def test_every_format_gives_the_same_entries(tmp_path, name):
     path = WRITERS[name](tmp_path / name, STORIES)
     assert entries(path, seed=5) == [
         DrawTask("s1", ("A red cube.", "Grün."), 7, 0, f"{name}:1"),
@@ -115,7 +115,7 @@ def test_bad_lines_are_set_aside_with_their_place_and_the_others_count(tmp_path)
     assert rejected(tmp_path / "a.jsonl") == [
         (f"a.jsonl:{number}", reason) for number, reason in enumerate(BAD_LINES.values(), start=3)
     ]
-    # What names a story has a position, as in `stored_test_ids`; what does not has none.
+    # Lines that name a story have a position, as in `stored_test_ids`; other lines have none.
     assert [entry.position for entry in found if isinstance(entry, DrawTask)] == [0, 9, 10]
 
 
@@ -203,7 +203,7 @@ def test_positions_are_those_that_evaluate_counts_by(tmp_path, story_folder, sto
     assert len(rejected(folder / "stories.jsonl", split="test")) == 2
 
 
-def test_a_split_that_is_none_is_set_aside_where_one_is_asked_for(tmp_path):
+def test_an_unknown_split_is_set_aside_if_a_split_is_selected(tmp_path):
     path = write_lines(tmp_path / "a.jsonl", [STORIES[0] | {"split": "dev"}])
     assert rejected(path, split="test") == [("a.jsonl:1", "split is none of train, val, test")]
     assert rejected(path) == []

@@ -29,7 +29,7 @@ def client(blocks_server):
 
 
 def same(frames, expected) -> None:
-    """The picture may differ by rounding where it was drawn in another batch."""
+    """Compares pictures, which may differ by rounding if they were drawn in different batches."""
     for frame, other in zip(frames, expected, strict=True):
         assert frame.mode == "RGB"
         assert np.abs(np.asarray(frame).astype(int) - other).max() <= 1
@@ -240,7 +240,7 @@ def test_large_answers_need_a_large_limit():
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory):
-    """An authority, a server's certificate for stories.test, and a client's."""
+    """Creates certificates of an authority, of a server named stories.test, and of a client."""
     folder, authority = tmp_path_factory.mktemp("tls"), trustme.CA()
     authority.cert_pem.write_to_path(folder / "ca.pem")
     authority.issue_cert("stories.test").private_key_and_cert_chain_pem.write_to_path(folder / "server.pem")

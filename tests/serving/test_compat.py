@@ -15,7 +15,7 @@ from serving import compat
 
 @pytest.fixture(scope="module")
 def session():
-    """A graph with x float32 [n], twice = 2 * x, and a string."""
+    """Returns a session of a graph with x float32 [n], twice = 2 * x, and a string."""
     graph = tf.Graph()
     with graph.as_default():
         x = tf.compat.v1.placeholder(tf.float32, [None], "x")
@@ -43,7 +43,7 @@ def test_run_session_returns_values_in_order(session):
 
 
 def test_run_session_passes_feeds_unchecked_to_the_runtime(session):
-    """`Session.run` raises ValueError for the string."""
+    """Feeds a string, for which `Session.run` would raise ValueError."""
     with pytest.raises(tf.errors.InvalidArgumentError, match="Expects arg"):
         compat.run_session(session, {"x:0": np.array([b"text"], object)}, ["twice:0"], 0)
 

@@ -170,7 +170,7 @@ def test_stories_of_another_length_that_fill_a_batch_are_an_invalid_argument(bat
 
 
 def test_a_story_of_another_length_fails_the_good_one_in_its_batch(batching_server):
-    """As in TensorFlow Serving, which cannot merge them; that is why clients check T before they send."""
+    """Such stories cannot be merged, as in TensorFlow Serving. Therefore clients check T before they send a request."""
     for code, details in together(batching_server, generate(STORY[:2]), generate(STORY)):
         assert code == "FAILED_PRECONDITION"
         assert "from different tasks have different shapes and padding is turned off" in details

@@ -88,7 +88,7 @@ def of_no_type(chance: random.Random, server) -> tuple[bytes, set[str]]:
 
 
 def huge(chance: random.Random, server) -> tuple[bytes, set[str]]:
-    """A few bytes that ask for any amount of memory."""
+    """Returns a request of a few bytes whose shapes declare a huge amount of memory."""
     message = good_request(server)
     proto = tensor_pb2.TensorProto(dtype=tf.string.as_datatype_enum, string_val=[b"A red cube."])
     shapes = [
@@ -147,7 +147,7 @@ def of_other_names(chance: random.Random, server) -> tuple[bytes, set[str]]:
 
 
 def many(chance: random.Random, server) -> tuple[bytes, set[str]]:
-    """More stories than a batch may have, of one value that fills them all."""
+    """Returns a request with more stories than a batch may have, all filled by one value."""
     rows = chance.choice([33, 1000, 200_000])
     message = good_request(server)
     for name in ("sentences", "seed"):
@@ -368,6 +368,6 @@ def test_malformed_requests_without_batching(prove, load):
 
 @pytest.mark.skipif(bool(TARGET), reason="the server that is named batches or does not, as it was started")
 def test_malformed_requests_with_batching(prove, deployed_batching, load):
-    """A malformed request fails its whole batch, so the good requests have another signature."""
+    """A malformed request fails its whole batch, so the valid requests use another signature."""
     with prove(*deployed_batching) as server:
         survive(server, load, (*MESSAGES, many), COUNT - COUNT // 2, "generate_raw")

@@ -295,7 +295,7 @@ def compose() -> dict:
     return service
 
 
-def test_compose_knows_its_fields_and_serves_as_the_deployment_does():
+def test_compose_has_valid_fields_and_serves_as_the_deployment_does():
     jsonschema.validate(compose(), COMPOSE_SERVICE)
     assert compose()["command"] == pods()["deployment"][1]["args"]
     assert (ROOT / compose()["volumes"][0].split(":")[0]).resolve() == CONFIG

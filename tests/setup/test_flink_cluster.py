@@ -31,7 +31,7 @@ def java(machine, version):
     machine.command("java", f"echo 'openjdk version \"{version}\"' >&2")
 
 
-def test_without_java_it_says_how_to_get_it(machine):
+def test_without_java_the_error_says_how_to_install_it(machine):
     done = cluster(machine, "up")
     assert done.returncode == MISSING
     assert done.stderr.startswith("flink: found no java. Flink 1.19 needs Java 11 or 17: apt-get install")
@@ -45,7 +45,7 @@ def test_another_java_is_refused(machine, version):
     assert f'found openjdk version "{version}". Flink 1.19 needs Java 11 or 17' in done.stderr
 
 
-def test_without_maven_it_says_how_to_get_it(machine):
+def test_without_maven_the_error_says_how_to_install_it(machine):
     java(machine, "17.0.15")
     create_flink_folder(machine)
     done = cluster(machine, "up")

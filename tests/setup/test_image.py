@@ -160,11 +160,11 @@ def test_the_default_is_without_cuda():
 )
 def test_the_extra_chooses_the_locks(extra, locks):
     words = "requirements.lock ${EXTRA:+requirements.$EXTRA.lock}"
-    said = subprocess.run(["sh", "-c", f"echo {words}"], env={"EXTRA": extra}, capture_output=True, text=True)
-    assert said.stdout.strip() == locks
+    printed = subprocess.run(["sh", "-c", f"echo {words}"], env={"EXTRA": extra}, capture_output=True, text=True)
+    assert printed.stdout.strip() == locks
 
 
-# In a folder
+# The image as a folder
 
 
 class Layout:
@@ -248,7 +248,7 @@ def as_anybody() -> list[str]:
 
 @pytest.fixture(scope="module")
 def layout():
-    # Not in pytest's folder, which no other user may read.
+    # Not in the folder of pytest, which no other user may read.
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         image = Layout(Path(folder))

@@ -87,7 +87,7 @@ def test_help_shows_an_example(storygan, command):
     assert re.search("Example: +" + " +".join(("storygan", *command)), done.stdout), done.stdout
 
 
-def test_without_a_command_comes_help(storygan):
+def test_without_a_command_help_is_printed(storygan):
     done = storygan()
     assert "Usage: storygan" in done.stdout + done.stderr
 

@@ -27,7 +27,7 @@ def test_folders_of_this_machine_are_used_as_they_are(tmp_path):
     assert fetch_data("stories", tmp_path) == Path("stories")
 
 
-def test_a_folder_to_read_is_a_copy_that_goes(bucket, tmp_path):
+def test_a_folder_to_read_is_a_temporary_copy(bucket, tmp_path):
     store(write(tmp_path / "data", "stories.jsonl", "images/1.png"), f"{bucket}/data")
     with read_folder(f"{bucket}/data/") as data:
         assert (data.path / "images/1.png").read_text() == "images/1.png"
@@ -105,7 +105,7 @@ def test_several_workers_share_no_bucket(monkeypatch):
 
 
 def test_commands_receive_uris_and_not_paths(bucket, tmp_path, story_folder):
-    """`Path` would turn s3:// into s3:/; the error of a folder that is missing names what was given."""
+    """Errors name the URI as it was passed; `Path` would turn s3:// into s3:/."""
     for command in (["prepare", "--out", str(tmp_path / "out")], ["train", "--out", str(tmp_path / "out")]):
         done = CliRunner().invoke(app, [*command, "--data", f"{bucket}/none"])
         assert isinstance(done.exception, DataError)

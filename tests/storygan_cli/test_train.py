@@ -226,7 +226,7 @@ def test_without_a_vectorizer_it_warns_first_and_can_export_later(data, trained,
 
 
 @pytest.mark.slow
-def test_a_training_goes_on_from_an_exported_one(data, trained, tmp_path):
+def test_a_training_starts_from_an_exported_one(data, trained, tmp_path):
     done = train(data, tmp_path / "out", "--init-from", trained[0], "--set", "training.phases.warm_up.epochs=1")
     assert done.exit_code == 0, done.exception
     first, *_ = read_history(trained[0])

@@ -179,17 +179,17 @@ BARE = Evaluation(
 
 @pytest.fixture(scope="session")
 def rich_evaluation() -> Evaluation:
-    """A blessed model with a served one, labels, places and a trusted judge; the field's networks were not given."""
+    """Returns the evaluation of a blessed model with a served model, labels, objects and a trusted judge."""
     return RICH
 
 
 @pytest.fixture(scope="session")
 def bare_evaluation() -> Evaluation:
-    """A model on stories without labels or places: pixels alone; no threshold applies."""
+    """Returns the evaluation of a model on stories without labels and objects, to which no threshold applies."""
     return BARE
 
 
 @pytest.fixture(scope="session")
 def failed_check() -> Check:
-    """A threshold that a model misses."""
+    """Returns a failed check of a threshold."""
     return CHECKS[1]

@@ -38,10 +38,10 @@ PRELOADED = (
     "rich.progress",
     "typer",
 )
-"""What a process finds imported. The project's own packages are not among these."""
+"""Modules that a new process has already imported. They do not include the project's own packages."""
 
 _MOST = 1 << 20
-"""Bytes that a request has at the most."""
+"""Maximum size of a request, in bytes."""
 
 
 class ForkedProcess:

@@ -223,7 +223,7 @@ def _open_checked(source: Path | IO[bytes]) -> Iterator[Image.Image]:
 
 
 def picture_size(picture: Picture) -> tuple[int, int]:
-    """Returns a picture's width and height in pixels, before any rotation that EXIF data asks for."""
+    """Returns a picture's width and height in pixels, before any rotation by its EXIF data."""
     if isinstance(picture, ImagePart):
         with picture.open() as image:
             return image.size

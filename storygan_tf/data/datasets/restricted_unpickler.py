@@ -259,7 +259,7 @@ def _check_memo(content: bytes) -> None:
     """Raises ValueError if a memo index exceeds the pickle's size: Python allocates memory for all smaller indices."""
     for operation, argument, _ in pickletools.genops(content):
         if operation.name in ("PUT", "LONG_BINPUT") and int(argument or 0) > len(content):
-            raise ValueError("a pickle that asks for more memory than it can need")
+            raise ValueError("a pickle that requests more memory than it can need")
 
 
 def _parse_npy(content: bytes) -> Any:

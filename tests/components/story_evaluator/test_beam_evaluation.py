@@ -61,7 +61,7 @@ def assert_close(first, second):
         assert value == pytest.approx(theirs[name], rel=1e-6, abs=1e-6), name
 
 
-def test_beam_and_one_process_have_the_same_figures(plan, tmp_path, write_examples, squares):
+def test_beam_and_one_process_have_the_same_metrics(plan, tmp_path, write_examples, squares):
     expected = evaluate(plan())
     threads = ("--direct_num_workers=3", "--direct_running_mode=multi_threading")
     four_files = plan(write_examples(tmp_path / "four", 4))

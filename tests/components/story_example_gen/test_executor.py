@@ -153,7 +153,7 @@ def test_formats_and_names_of_files_are_those_of_tfx(run, folder):
     assert sorted(path.name for path in result.uri.iterdir() if path.is_dir()) == ["Split-test", "Split-train"]
 
 
-def test_same_stories_same_bytes_in_whatever_order_they_come(run, folder):
+def test_the_same_stories_in_any_order_give_the_same_bytes(run, folder):
     first = run(folder, name="first")
     lines = (folder / "stories.jsonl").read_text().splitlines(keepends=True)
     (folder / "stories.jsonl").write_text("".join(reversed(lines)))

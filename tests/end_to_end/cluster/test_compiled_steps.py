@@ -177,15 +177,17 @@ def has_saved_an_epoch(work: Path) -> bool:
     return False
 
 
-def check_pushed(serving: Path, launcher: Launcher, data: Path, ask: Callable) -> None:
+def check_pushed(serving: Path, launcher: Launcher, data: Path, draw_elsewhere: Callable) -> None:
     (version,) = serving.iterdir()
     assert launcher.artifacts["StoryEvaluator", "blessing"]["metadata"]["blessed"] == 1
     assert launcher.artifacts["Pusher", "pushed_model"]["metadata"]["pushed"] == 1
     story = json.loads((data / "stories.jsonl").read_text().splitlines()[0])
-    assert ask(version, story["sentences"])[0] == str([[64, 64, 3]] * 4)
+    assert draw_elsewhere(version, story["sentences"])[0] == str([[64, 64, 3]] * 4)
 
 
-def test_all_steps_run_as_kubeflow_starts_them_and_one_that_is_killed_runs_again(data, tmp_path, cli, ask, steps):
+def test_all_steps_run_as_kubeflow_starts_them_and_one_that_is_killed_runs_again(
+    data, tmp_path, cli, draw_elsewhere, steps
+):
     root = tmp_path / "root"
     kubeflow.compile(request_of(data, str(root), cli), tmp_path / "pipeline.yaml")
     (spec,) = yaml.safe_load_all((tmp_path / "pipeline.yaml").read_text())
@@ -197,14 +199,14 @@ def test_all_steps_run_as_kubeflow_starts_them_and_one_that_is_killed_runs_again
     assert "training: 1/3 epochs" not in launcher.errors["Trainer"]
     assert "training: 3/3 epochs" in launcher.errors["Trainer"]
     assert all(codes == [0] for codes in launcher.attempts.values())
-    check_pushed(root / "serving", launcher, data, ask)
+    check_pushed(root / "serving", launcher, data, draw_elsewhere)
     lineage = json.loads((Path(launcher.artifacts["StoryEvaluator", "evaluation"]["uri"]) / "lineage.json").read_text())
     assert lineage["settings"]["training"]["seed"] == 7
     assert lineage["settings"]["evaluation"]["replicates"] == 40
 
 
 @pytest.mark.parametrize("version", ["2.0.0", pytest.param("2.1.0", marks=() if FULL else pytest.mark.skip("full"))])
-def test_steps_run_as_vertex_starts_them(data, tmp_path, cli, ask, version, steps):
+def test_steps_run_as_vertex_starts_them(data, tmp_path, cli, draw_elsewhere, version, steps):
     places = [f"cluster.serving={tmp_path}/serving", f"cluster.work={tmp_path}/work", f"cluster.schema={version}"]
     vertex.compile(request_of(data, "gs://bucket/storygan", cli, *places), tmp_path / "job.json")
     job = json.loads((tmp_path / "job.json").read_text())
@@ -216,4 +218,4 @@ def test_steps_run_as_vertex_starts_them(data, tmp_path, cli, ask, version, step
     assert launcher.attempts == {step: [0] for step in expected}
     assert launcher.artifacts["StatisticsGen", "statistics"]["metadata"]["split_names"] == '["train", "test"]'
     if FULL:
-        check_pushed(tmp_path / "serving", launcher, data, ask)
+        check_pushed(tmp_path / "serving", launcher, data, draw_elsewhere)

@@ -62,7 +62,7 @@ def uv(*arguments: str) -> None:
 
 @pytest.fixture(scope="module")
 def kfp2_python(tmp_path_factory):
-    """A Python with the newest kfp and kfp-kubernetes of the index."""
+    """Returns a Python with the newest kfp and kfp-kubernetes of the package index."""
     environment = tmp_path_factory.mktemp("kfp2") / "venv"
     python = environment / "bin" / "python"
     uv("venv", "--no-python-downloads", "--python", sys.executable, str(environment))

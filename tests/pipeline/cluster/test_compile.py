@@ -128,7 +128,7 @@ def test_only_the_evaluator_is_not_cached(written):
     assert uncached == {"StoryEvaluator"}
 
 
-def test_settings_that_only_kubernetes_knows_are_a_second_document(written):
+def test_settings_of_kubernetes_alone_are_in_a_second_document(written):
     (spec, platform), _ = written(kubeflow, *RICH)
     check_strictly(spec)
     executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]

@@ -32,13 +32,13 @@ def blocks(language: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def shown() -> dict[str, dict]:
-    """The page's manifests by their kinds."""
+    """Returns the manifests on the page by their kinds."""
     return {document["kind"]: document for block in blocks("yaml") for document in yaml.safe_load_all(block)}
 
 
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory) -> dict:
-    """The Job that the page's command compiles."""
+    """Returns the Job that the command on the page compiles."""
     lines = "\n".join(blocks("sh")).replace("\\\n", " ").splitlines()
     (command,) = (line for line in lines if line.startswith("storygan compile"))
     out = tmp_path_factory.mktemp("page") / "job.yaml"
@@ -53,7 +53,7 @@ def pod_of(document: dict) -> dict:
     return document["spec"]["template"]["spec"]
 
 
-def test_the_page_follows_the_job_as_compiling_says(compiled):
+def test_the_page_has_the_job_that_compiling_writes(compiled):
     follow = f"--max-log-requests={compiled['spec']['completions']} --selector batch.kubernetes.io/job-name="
     assert follow + compiled["metadata"]["name"] in PAGE
 
@@ -73,7 +73,7 @@ def without(values: dict, *names: str) -> dict:
 
 
 def runtime_job(shown: dict[str, dict]) -> dict:
-    """The Job within the TrainingRuntime."""
+    """Returns the Job in the TrainingRuntime."""
     (replicated,) = shown["TrainingRuntime"]["spec"]["template"]["spec"]["replicatedJobs"]
     return replicated
 
@@ -160,7 +160,7 @@ def test_a_tf_jobs_pods_are_those_of_the_job(shown, compiled):
     validate_pod(pod)
     assert without(pod, "containers") == without(expected, "containers", "subdomain", "restartPolicy")
     worker = container_of(pod)
-    assert worker["name"] == "tensorflow"  # By which the operator knows it.
+    assert worker["name"] == "tensorflow"  # the operator identifies the container by this name
     assert worker["ports"] == [{"name": "tfjob-port", "containerPort": 2222}]
     assert without(worker, "name", "ports") == without(container_of(expected), "name", "ports", "env")
 

@@ -132,7 +132,7 @@ def test_interruptions_do_not_count_as_retries_and_errors_end_the_job(compiled):
     }
 
 
-def test_workers_get_what_the_trainer_asks_for(compiled):
+def test_workers_get_the_resources_of_the_trainer(compiled):
     _, job, _ = compiled(*[part for setting in EVERYTHING for part in ("--set", setting)])
     assert job["metadata"]["name"] == "blocks-train"
     assert container(job)["resources"] == {
@@ -160,7 +160,7 @@ def test_every_volume_is_mounted_and_gpus_of_a_pod_share_memory(compiled):
     }
 
 
-def test_nothing_runs_as_root_or_asks_for_what_is_not_set(compiled):
+def test_nothing_runs_as_root_or_requests_what_is_not_set(compiled):
     _, job, _ = compiled()
     assert pod(job)["securityContext"]["runAsNonRoot"] is True
     assert pod(job)["automountServiceAccountToken"] is False

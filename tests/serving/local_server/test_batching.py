@@ -234,7 +234,7 @@ def test_a_batch_has_the_time_of_its_most_patient_caller():
     assert run(scenario, clock) == [None, 90]
 
 
-def test_what_nobody_waits_for_is_not_run():
+def test_a_cancelled_call_is_not_run():
     async def scenario(runner, version, recorder):
         first = await busy(runner, version)
         gone = asyncio.create_task(runner.run(version, call(1), None))

@@ -220,7 +220,7 @@ def test_going_back_by_removing_the_newest(tmp_path):
     run(scenario)
 
 
-def test_a_base_path_that_cannot_be_seen_changes_nothing(tmp_path):
+def test_a_base_path_that_cannot_be_read_changes_nothing(tmp_path):
     write(tmp_path / "base", "1")
 
     async def scenario(models):

@@ -41,7 +41,7 @@ def request(name="half", signature="", version=None, label=None, outputs=(), **i
 X = np.array([2.0, 3.0], np.float32)
 
 
-def test_a_prediction_names_what_answered_and_is_in_the_fields_of_its_type(server):
+def test_a_prediction_names_model_and_signature_and_uses_the_fields_of_its_type(server):
     with server.predictions() as stub:
         response = stub.Predict(request(x=X), 120)
     assert (response.model_spec.name, response.model_spec.version.value) == ("half", 1)
@@ -50,7 +50,7 @@ def test_a_prediction_names_what_answered_and_is_in_the_fields_of_its_type(serve
     assert list(response.outputs["twice"].float_val) == [4.0, 6.0]
 
 
-def test_only_the_outputs_that_are_asked_for(server):
+def test_only_the_requested_outputs_are_returned(server):
     with server.predictions() as stub:
         assert set(stub.Predict(request(x=X, outputs=["y"]), 120).outputs) == {"y"}
 
@@ -108,7 +108,7 @@ def test_bytes_that_are_no_message(server):
 
 @pytest.mark.parametrize("letter", ["s", "\u00fc", "\U0001f3a8"])
 def test_long_messages_are_cut(server, letter):
-    """Counted in bytes: gRPC carries no status of more than 8 kB."""
+    """Messages are cut by their size in bytes, because gRPC rejects a status of more than 8 kB."""
     with server.predictions() as stub, pytest.raises(grpc.RpcError) as caught:
         stub.Predict(request(signature=letter * 2000, x=X), 120)
     assert caught.value.code().name == "FAILED_PRECONDITION"
@@ -118,7 +118,7 @@ def test_long_messages_are_cut(server, letter):
 
 
 def test_a_deadline_ends_a_run(server):
-    """The run itself takes hours: the server, which waits for its threads, could not stop after the last test."""
+    """A run of hours is ended, as otherwise the server, which waits for its threads, could not stop at the end."""
     with server.predictions() as stub, pytest.raises(grpc.RpcError) as caught:
         stub.Predict(request(signature="slow", n=np.array([10**9])), 0.5)
     assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED

@@ -47,7 +47,7 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path):
     assert (tmp_path / "file").read_bytes() == b"old"
 
 
-def test_a_folder_takes_its_place_when_it_is_complete(tmp_path):
+def test_a_folder_is_moved_into_place_when_it_is_complete(tmp_path):
     for content in ("first", "second"):
         with atomic_folder(tmp_path / "new" / "folder") as temporary:
             assert not temporary.exists()

@@ -42,7 +42,7 @@ def test_float16_variables_restores_the_policy_that_was_set_before():
     assert keras.mixed_precision.global_policy() is before
 
 
-def test_tensorflow_still_words_an_aborted_collective_operation_as_collective_aborted_says():
+def test_the_message_of_an_aborted_collective_operation_in_tensorflow_is_collective_aborted():
     """The text is searched in TensorFlow's library: to raise the error itself takes two processes."""
     (library,) = Path(tf.sysconfig.get_lib()).glob("libtensorflow_framework.so*")
     with library.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:

@@ -10,7 +10,7 @@ from storygan_tf.common.progress import counted_progress, progress
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that a test sets."""
+    """Returns a clock that a test can set."""
     now = [100.0]
     monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
     return now

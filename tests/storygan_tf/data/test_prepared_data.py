@@ -15,7 +15,7 @@ from storygan_tf.data.prepared_data import PreparedData
 
 @pytest.fixture(scope="module")
 def shared_folder(prepared_folder, tmp_path_factory) -> Path:
-    """Prepared stories that tests must not change."""
+    """Returns a folder of prepared stories that tests must not change."""
     return prepared_folder(tmp_path_factory.mktemp("shared") / "data")
 
 
@@ -26,7 +26,7 @@ def folder(shared_folder, tmp_path) -> Path:
 
 @pytest.fixture
 def run(shared_folder, tmp_path) -> Path:
-    """A run directory in which Transform ran as executions 9 and 10, and was killed in execution 11."""
+    """Returns a run directory in which Transform ran as executions 9 and 10 and was killed in execution 11."""
     run = tmp_path / "run"
     transform = run / "pipeline" / "Transform"
     for number in ("9", "10"):

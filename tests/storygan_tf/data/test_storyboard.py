@@ -21,7 +21,7 @@ def row(name="s1", sentences=SENTENCES, **frames):
 
 
 def levels(image):
-    """Grey levels that cover a whole frame of the sheet."""
+    """Returns the grey levels that fill a whole frame of the sheet."""
     values, counts = np.unique(np.asarray(image.convert("L")), return_counts=True)
     return {int(value) for value, count in zip(values, counts, strict=True) if count >= 150 * 150}
 

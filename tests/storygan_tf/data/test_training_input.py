@@ -142,7 +142,7 @@ def test_epochs_and_keys_differ():
 
 @pytest.fixture(scope="module")
 def stories() -> Stories:
-    """Story n has the grey level n and the vector n everywhere."""
+    """Returns stories; story n has the grey level n and the vector n everywhere."""
     numbers = np.arange(30)
     images = np.broadcast_to(numbers[:, None, None, None, None], [30, 2, 64, 64, 3]).astype(np.uint8)
     vectors = np.broadcast_to(numbers[:, None, None], [30, 2, 3]).astype(np.float32)
@@ -211,7 +211,7 @@ def test_mini_batches_depend_on_seed_and_phase_only(stories):
 
 
 def test_the_two_streams_are_independent(stories):
-    """Each draws all 30 stories in 15 batches of 2, in different orders and with different noise."""
+    """Each stream draws all 30 stories in 15 batches of 2, in its own order and with its own noise."""
     phase = PhaseConfig(image_batch=2, story_batch=2)
     drawn = steps(stories, 0, 15, phase)
     orders = {
@@ -254,7 +254,7 @@ def test_workers_get_the_parts_of_their_own_replicas(stories, workers):
 
 
 def test_shapes_are_static(stories):
-    """TPUs require it."""
+    """TPUs require static shapes."""
     spec = training_dataset(stories, PHASE, (7, 0), 0, 1, replicas=2).element_spec
     assert all(part.shape.is_fully_defined() for part in tf.nest.flatten(spec))
     assert {part.shape[0] for part in tf.nest.flatten(spec["image"])} == {2}

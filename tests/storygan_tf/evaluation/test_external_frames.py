@@ -21,7 +21,7 @@ T = 3
 
 
 def level(story_id, frame):
-    """The grey level of a story's frame, from 1."""
+    """Returns the grey level of a frame of a story, from 1."""
     return 20 * IDS.index(story_id) + frame
 
 
@@ -79,7 +79,7 @@ def test_arldm_numbers_what_continuation_draws_without_a_gap(tmp_path):
     assert levels(images.read(IDS)) == [[1, 2], [5, 6], [3, 4]]
 
 
-def test_arldm_goes_on_after_9999(tmp_path):
+def test_arldm_numbers_can_exceed_9999(tmp_path):
     story_ids = [f"{number:05d}" for number in range(5001)]
     for index in range(10002):
         (tmp_path / f"{index:04d}.png").touch()
@@ -171,7 +171,7 @@ def test_of_many_files_the_first_are_named(tmp_path):
 
 
 def test_names_are_taken_as_they_are_written(tmp_path):
-    """A number with zeros before it is another name, not a frame counted twice."""
+    """A number with leading zeros is another name, not the same frame again."""
     save(tmp_path, ["img-0-0.png", "img-00-0.png"])
     with pytest.raises(DataError, match=r"found 2 frames.*expected 1.*Superfluous: img-00-0.png"):
         ImageFrames(tmp_path, "auto", ["s1"], 1)
@@ -297,7 +297,7 @@ def test_stories_without_a_split_are_assigned_as_for_training(tmp_path, story_fo
 
 
 def test_rejected_stories_keep_their_positions(tmp_path, story_folder, story_lines):
-    """Whatever is wrong with a line, another system may have drawn its story."""
+    """Another system may have drawn a story that this project rejects."""
     folder = story_folder(tmp_path / "data", train=2, test=6)
     lines = story_lines(folder)
     lines.edit(0, story_id="s004", split="test")  # the later one becomes a duplicate

@@ -39,7 +39,7 @@ def script() -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
+    sys.modules[spec.name] = module  # dataclasses look up their module by name
     spec.loader.exec_module(module)
     return module
 
@@ -153,7 +153,7 @@ def built(config: StoryGANConfig) -> StoryGenerator:
 
 @pytest.fixture
 def documents_alone(tmp_path) -> Path:
-    """A version directory with a real model card and lineage, but no real model."""
+    """Returns a version directory with a real model card and lineage, but without a real model."""
     shutil.copytree(PRETRAINED / "blocks" / ASSETS_EXTRA, tmp_path / "3" / ASSETS_EXTRA)
     (tmp_path / "3" / "saved_model.pb").write_bytes(b"")
     return tmp_path / "3"
@@ -225,7 +225,7 @@ def test_pictures_that_change_by_more_than_a_grey_level_are_refused(script, tmp_
 
 @pytest.mark.slow
 def test_the_same_model_gives_the_same_bytes(tmp_path):
-    """Made of the shipped one, whose weights are rounded already: they come out to the bit."""
+    """Converts the shipped model, whose weights are already rounded, so that they stay equal to the bit."""
     for name in ("a", "b"):
         command = [sys.executable, "-W", "ignore", SCRIPT, "blocks", "--name", name, "--out", tmp_path]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment())
@@ -235,14 +235,14 @@ def test_the_same_model_gives_the_same_bytes(tmp_path):
     assert len(files) > 6
     for file in files:
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes(), file
-    made, shipped = saved_tensors(tmp_path / "a"), saved_tensors(PRETRAINED / "blocks")
-    assert made.keys() == shipped.keys()
-    for name, value in made.items():
+    converted, shipped = saved_tensors(tmp_path / "a"), saved_tensors(PRETRAINED / "blocks")
+    assert converted.keys() == shipped.keys()
+    for name, value in converted.items():
         assert (value.dtype, value.tobytes()) == (shipped[name].dtype, shipped[name].tobytes()), name
 
 
 def saved_tensors(version: Path) -> dict[str, np.ndarray]:
-    """Returns what an export saved, without the description of its objects: that grows with each new signature."""
+    """Returns the variables of an export, without the description of its objects, which grows with each signature."""
     reader = tf.train.load_checkpoint(str(version / "variables" / "variables"))
     names = set(reader.get_variable_to_shape_map()) - {OBJECT_GRAPH}
     return {name: np.asarray(reader.get_tensor(name)) for name in names}

@@ -97,42 +97,42 @@ def example(number: int, sentences: list[str], seed: int | None) -> bytes:
     return story.SerializeToString()
 
 
-def questions() -> dict[str, tuple[str, dict[str, Any]]]:
-    def ask(name: str, sentences: list, seeds: list[int] | None = None) -> tuple[str, dict[str, Any]]:
+def make_calls() -> dict[str, tuple[str, dict[str, Any]]]:
+    def sentences_call(name: str, sentences: list, seeds: list[int] | None = None) -> tuple[str, dict[str, Any]]:
         return name, {"sentences": (sentences, "string")} | ({"seed": (seeds, "int64")} if seeds is not None else {})
 
-    def ask_vectors(vectors: np.ndarray, seeds: list[int] = SEEDS) -> tuple[str, dict[str, Any]]:
+    def vectors_call(vectors: np.ndarray, seeds: list[int] = SEEDS) -> tuple[str, dict[str, Any]]:
         return "generate_from_vectors", {"vectors": (vectors, "float32"), "seed": (seeds, "int64")}
 
-    def ask_examples(serialized: list[bytes]) -> tuple[str, dict[str, Any]]:
+    def examples_call(serialized: list[bytes]) -> tuple[str, dict[str, Any]]:
         return "generate_from_examples", {"examples": (serialized, "string")}
 
     return {
-        "serve": ask("serving_default", STORIES),
-        "serve_alone": ask("serving_default", STORIES[1:2]),
-        "serve_bad": ask("serving_default", BAD),
-        "serve_wrong_frames": ask("serving_default", [row[:2] for row in STORIES]),
-        "generate": ask("generate", STORIES, SEEDS),
-        "generate_again": ask("generate", STORIES, SEEDS),
-        "raw": ask("generate_raw", STORIES, SEEDS),
-        "raw_alone": ask("generate_raw", STORIES[1:2], SEEDS[1:2]),
-        "raw_in_24": ask("generate_raw", [STORIES[n % 3] for n in range(24)], [SEEDS[1]] * 24),
-        "raw_other_seeds": ask("generate_raw", STORIES, [seed + 1 for seed in SEEDS]),
-        "raw_bad": ask("generate_raw", BAD, [0] * len(BAD)),
-        "raw_wrong_frames": ask("generate_raw", [[*row, "One more."] for row in STORIES], SEEDS),
-        "raw_one_seed": ask("generate_raw", STORIES, SEEDS[:1]),
-        "vectors": ask_vectors(vectors_of(STORIES)),
-        "vectors_bad": ask_vectors(bad_vectors()),
-        "vectors_wrong_frames": ask_vectors(vectors_of(STORIES)[:, :2]),
-        "vectors_wrong_size": ask_vectors(vectors_of(STORIES)[:, :, :5]),
-        "examples_seeds": ask_examples([example(n, STORIES[n], SEEDS[n]) for n in range(3)]),
-        "examples_hashed": ask_examples([example(n, STORIES[n], None) for n in range(3)]),
-        "examples_mixed": ask_examples([example(0, STORIES[0], None), example(1, STORIES[1], SEEDS[1])]),
-        "examples_bad": ask_examples([example(n, row, None) for n, row in enumerate(BAD)]),
-        "examples_wrong_frames": ask_examples([example(0, STORIES[0][:2], None)]),
+        "serve": sentences_call("serving_default", STORIES),
+        "serve_alone": sentences_call("serving_default", STORIES[1:2]),
+        "serve_bad": sentences_call("serving_default", BAD),
+        "serve_wrong_frames": sentences_call("serving_default", [row[:2] for row in STORIES]),
+        "generate": sentences_call("generate", STORIES, SEEDS),
+        "generate_again": sentences_call("generate", STORIES, SEEDS),
+        "raw": sentences_call("generate_raw", STORIES, SEEDS),
+        "raw_alone": sentences_call("generate_raw", STORIES[1:2], SEEDS[1:2]),
+        "raw_in_24": sentences_call("generate_raw", [STORIES[n % 3] for n in range(24)], [SEEDS[1]] * 24),
+        "raw_other_seeds": sentences_call("generate_raw", STORIES, [seed + 1 for seed in SEEDS]),
+        "raw_bad": sentences_call("generate_raw", BAD, [0] * len(BAD)),
+        "raw_wrong_frames": sentences_call("generate_raw", [[*row, "One more."] for row in STORIES], SEEDS),
+        "raw_one_seed": sentences_call("generate_raw", STORIES, SEEDS[:1]),
+        "vectors": vectors_call(vectors_of(STORIES)),
+        "vectors_bad": vectors_call(bad_vectors()),
+        "vectors_wrong_frames": vectors_call(vectors_of(STORIES)[:, :2]),
+        "vectors_wrong_size": vectors_call(vectors_of(STORIES)[:, :, :5]),
+        "examples_seeds": examples_call([example(n, STORIES[n], SEEDS[n]) for n in range(3)]),
+        "examples_hashed": examples_call([example(n, STORIES[n], None) for n in range(3)]),
+        "examples_mixed": examples_call([example(0, STORIES[0], None), example(1, STORIES[1], SEEDS[1])]),
+        "examples_bad": examples_call([example(n, row, None) for n, row in enumerate(BAD)]),
+        "examples_wrong_frames": examples_call([example(0, STORIES[0][:2], None)]),
         "info": ("info", {"query": (["", "anything"], "string")}),
-        "nothing": ask("generate_raw", np.zeros([0, 3], "S1"), []),
-        "examples_nothing": ask_examples([]),
+        "nothing": sentences_call("generate_raw", np.zeros([0, 3], "S1"), []),
+        "examples_nothing": examples_call([]),
     }
 
 
@@ -148,27 +148,27 @@ def bad_vectors() -> np.ndarray:
     return vectors
 
 
-def ask_in_process(
-    python: Path | str, model: Path, asks: dict[str, tuple[str, dict[str, Any]]], folder: Path
+def call_in_process(
+    python: Path | str, model: Path, calls: dict[str, tuple[str, dict[str, Any]]], folder: Path
 ) -> dict[str, Any]:
-    """Returns the answers of an export, by question, from a process of its own that imports only TensorFlow."""
-    (folder / "questions").write_bytes(pickle.dumps(list(asks.values())))
-    command = [str(python), "-I", str(CLIENT), str(model), str(folder / "questions"), str(folder / "answers")]
+    """Returns the results of calls of an export, by name, from a process of its own that imports only TensorFlow."""
+    (folder / "calls").write_bytes(pickle.dumps(list(calls.values())))
+    command = [str(python), "-I", str(CLIENT), str(model), str(folder / "calls"), str(folder / "results")]
     ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr[-3000:]
-    found = pickle.loads((folder / "answers").read_bytes())
-    return found | dict(zip(asks, found["results"], strict=True))
+    found = pickle.loads((folder / "results").read_bytes())
+    return found | dict(zip(calls, found["results"], strict=True))
 
 
-def ask_here(model: Path, asks: dict[str, tuple[str, dict[str, Any]]]) -> dict[str, Any]:
-    """Returns the answers of an export, by question, in this process."""
-    found = runpy.run_path(str(CLIENT))["ask"](str(model), list(asks.values()))
-    return found | dict(zip(asks, found["results"], strict=True))
+def call_here(model: Path, calls: dict[str, tuple[str, dict[str, Any]]]) -> dict[str, Any]:
+    """Returns the results of calls of an export, by name, in this process."""
+    found = runpy.run_path(str(CLIENT))["call_signatures"](str(model), list(calls.values()))
+    return found | dict(zip(calls, found["results"], strict=True))
 
 
 @pytest.fixture(scope="module")
-def answers(model, tmp_path_factory) -> dict[str, Any]:
-    return ask_in_process(sys.executable, model, questions(), tmp_path_factory.mktemp("client"))
+def results(model, tmp_path_factory) -> dict[str, Any]:
+    return call_in_process(sys.executable, model, make_calls(), tmp_path_factory.mktemp("client"))
 
 
 def pixels(image_bytes: np.ndarray) -> np.ndarray:
@@ -179,14 +179,14 @@ def difference(one: np.ndarray, other: np.ndarray) -> int:
     return int(np.abs(one.astype(int) - other.astype(int)).max(initial=0))
 
 
-def test_the_client_needed_tensorflow_only(answers):
-    assert answers["modules"] == []
+def test_the_client_needed_tensorflow_only(results):
+    assert results["modules"] == []
 
 
-def test_signatures(answers):
+def test_signatures(results):
     sentences, seed = {"sentences": ("string", [None, None])}, {"seed": ("int64", [None])}
     pictures = {"image_bytes": "string", "error": "string"}
-    assert answers["signatures"] == {
+    assert results["signatures"] == {
         "serving_default": (sentences, pictures),
         "generate": (sentences | seed, pictures),
         "generate_raw": (sentences | seed, {"images": "uint8", "error": "string"}),
@@ -196,123 +196,123 @@ def test_signatures(answers):
     }
 
 
-def test_pictures_are_pngs_of_the_raw_pixels(answers):
-    assert answers["generate"]["image_bytes"].shape == (3, 3)
-    np.testing.assert_array_equal(pixels(answers["generate"]["image_bytes"]), answers["raw"]["images"])
-    assert list(answers["generate"]["error"]) == [b""] * 3
+def test_pictures_are_pngs_of_the_raw_pixels(results):
+    assert results["generate"]["image_bytes"].shape == (3, 3)
+    np.testing.assert_array_equal(pixels(results["generate"]["image_bytes"]), results["raw"]["images"])
+    assert list(results["generate"]["error"]) == [b""] * 3
 
 
-def test_pictures_are_the_generators_in_inference_mode(answers, generator):
-    """Within one grey level: the vectorizer is traced here, and a sum in another order may round otherwise."""
+def test_pictures_are_the_generators_in_inference_mode(results, generator):
+    """Allows one grey level: a vectorizer that is traced here may sum in another order and round differently."""
     flat = tf.constant([sentence for story in STORIES for sentence in story])
     vectors = tf.reshape(Vectorizer()(flat), [3, 3, 6])
     expected = to_uint8(generator(vectors, training=False, seed=tf.constant(SEEDS, tf.int64)).images)
-    assert difference(answers["raw"]["images"], expected.numpy()) <= 1
-    assert answers["raw"]["images"].std() > 1
+    assert difference(results["raw"]["images"], expected.numpy()) <= 1
+    assert results["raw"]["images"].std() > 1
 
 
-def test_the_same_request_gives_the_same_bytes(answers):
-    np.testing.assert_array_equal(answers["generate"]["image_bytes"], answers["generate_again"]["image_bytes"])
+def test_the_same_request_gives_the_same_bytes(results):
+    np.testing.assert_array_equal(results["generate"]["image_bytes"], results["generate_again"]["image_bytes"])
 
 
-def test_pictures_do_not_depend_on_the_batch(answers):
-    """Within one grey level and not to the byte.
+def test_pictures_do_not_depend_on_the_batch(results):
+    """Allows one grey level, because a batch of another size may round differently.
 
     How TensorFlow cuts a matrix product into blocks depends on the size of the batch. A pixel whose sums differ in the
     last bit may then round to the next grey level, and one pixel changes a PNG.
     """
-    alone = answers["raw_alone"]["images"][0]
-    assert difference(alone, answers["raw"]["images"][1]) <= 1
+    alone = results["raw_alone"]["images"][0]
+    assert difference(alone, results["raw"]["images"][1]) <= 1
     for row in range(1, 24, 3):
-        assert difference(alone, answers["raw_in_24"]["images"][row]) <= 1
-    assert difference(pixels(answers["serve_alone"]["image_bytes"])[0], pixels(answers["serve"]["image_bytes"])[1]) <= 1
+        assert difference(alone, results["raw_in_24"]["images"][row]) <= 1
+    assert difference(pixels(results["serve_alone"]["image_bytes"])[0], pixels(results["serve"]["image_bytes"])[1]) <= 1
 
 
-def test_another_seed_gives_other_pictures(answers):
+def test_another_seed_gives_other_pictures(results):
     for story in range(3):
-        assert difference(answers["raw"]["images"][story], answers["raw_other_seeds"]["images"][story]) > 1
+        assert difference(results["raw"]["images"][story], results["raw_other_seeds"]["images"][story]) > 1
 
 
-def test_the_default_seed_is_a_hash_of_the_sentences(answers, generator):
-    """So that other sentences have another seed, and `serving_default` is not `generate` with seed 0."""
+def test_the_default_seed_is_a_hash_of_the_sentences(results, generator):
+    """Other sentences have other seeds, and `serving_default` differs from `generate` with seed 0."""
     joined = tf.constant(["\n".join(story) for story in STORIES])
     hashed = tf.strings.to_hash_bucket_fast(joined, 2**62)
     assert len(set(hashed.numpy())) == 3
     vectors = tf.reshape(Vectorizer()(tf.reshape(tf.constant(STORIES), [-1])), [3, 3, 6])
     expected = to_uint8(generator(vectors, training=False, seed=hashed).images)
-    assert difference(pixels(answers["serve"]["image_bytes"]), expected.numpy()) <= 1
+    assert difference(pixels(results["serve"]["image_bytes"]), expected.numpy()) <= 1
 
 
-def test_examples_with_and_without_a_seed(answers):
-    given, hashed = answers["generate"]["image_bytes"], answers["serve"]["image_bytes"]
-    assert answers["examples_seeds"]["story_id"].tolist() == [[b"story-0"], [b"story-1"], [b"story-2"]]
-    np.testing.assert_array_equal(answers["examples_seeds"]["image_bytes"], given)
-    np.testing.assert_array_equal(answers["examples_hashed"]["image_bytes"], hashed)
-    mixed = pixels(answers["examples_mixed"]["image_bytes"])
+def test_examples_with_and_without_a_seed(results):
+    seeded, hashed = results["generate"]["image_bytes"], results["serve"]["image_bytes"]
+    assert results["examples_seeds"]["story_id"].tolist() == [[b"story-0"], [b"story-1"], [b"story-2"]]
+    np.testing.assert_array_equal(results["examples_seeds"]["image_bytes"], seeded)
+    np.testing.assert_array_equal(results["examples_hashed"]["image_bytes"], hashed)
+    mixed = pixels(results["examples_mixed"]["image_bytes"])
     assert difference(mixed[0], pixels(hashed)[0]) <= 1
-    assert difference(mixed[1], pixels(given)[1]) <= 1
+    assert difference(mixed[1], pixels(seeded)[1]) <= 1
 
 
-@pytest.mark.parametrize("question", ["serve_bad", "raw_bad", "examples_bad"])
-def test_a_bad_row_has_an_error_and_the_others_are_drawn(answers, question):
-    answer = answers[question]
-    shape = (len(BAD), 1) if question == "examples_bad" else (len(BAD),)
-    assert answer["error"].shape == shape
-    assert [text.decode() for text in answer["error"].ravel()] == [
+@pytest.mark.parametrize("call", ["serve_bad", "raw_bad", "examples_bad"])
+def test_a_bad_row_has_an_error_and_the_others_are_drawn(results, call):
+    result = results[call]
+    shape = (len(BAD), 1) if call == "examples_bad" else (len(BAD),)
+    assert result["error"].shape == shape
+    assert [text.decode() for text in result["error"].ravel()] == [
         "",
         "sentence 2 is blank; write at least one word.",
         "sentence 3 is blank; write at least one word.",
         f"sentence 1 is longer than {MAX_LENGTH} characters; shorten it.",
         "",
     ]
-    pictures = answer["images"] if question == "raw_bad" else answer["image_bytes"]
-    empty = [not np.any(row) if question == "raw_bad" else set(row) == {b""} for row in pictures]
+    pictures = result["images"] if call == "raw_bad" else result["image_bytes"]
+    empty = [not np.any(row) if call == "raw_bad" else set(row) == {b""} for row in pictures]
     assert empty == [False, True, True, True, False]
 
 
-@pytest.mark.parametrize("question", ["serve_wrong_frames", "raw_wrong_frames"])
-def test_another_number_of_sentences_is_an_error(answers, question):
-    assert "stories of 3 sentences: sentences must be of shape [B, 3]" in answers[question]
+@pytest.mark.parametrize("call", ["serve_wrong_frames", "raw_wrong_frames"])
+def test_another_number_of_sentences_is_an_error(results, call):
+    assert "stories of 3 sentences: sentences must be of shape [B, 3]" in results[call]
 
 
-@pytest.mark.parametrize("question", ["vectors_wrong_frames", "vectors_wrong_size"])
-def test_vectors_of_another_shape_are_an_error(answers, question):
-    assert "stories of 3 sentences: vectors must be of shape [B, 3, 6]" in answers[question]
+@pytest.mark.parametrize("call", ["vectors_wrong_frames", "vectors_wrong_size"])
+def test_vectors_of_another_shape_are_an_error(results, call):
+    assert "stories of 3 sentences: vectors must be of shape [B, 3, 6]" in results[call]
 
 
-def test_another_number_of_seeds_is_an_error(answers):
-    assert "seed must be of shape [B]: one a story." in answers["raw_one_seed"]
+def test_another_number_of_seeds_is_an_error(results):
+    assert "seed must be of shape [B]: one a story." in results["raw_one_seed"]
 
 
-def test_vectors_give_the_pictures_of_their_sentences(answers):
-    assert list(answers["vectors"]["error"]) == [b""] * 3
-    assert difference(pixels(answers["vectors"]["image_bytes"]), answers["raw"]["images"]) <= 1
+def test_vectors_give_the_pictures_of_their_sentences(results):
+    assert list(results["vectors"]["error"]) == [b""] * 3
+    assert difference(pixels(results["vectors"]["image_bytes"]), results["raw"]["images"]) <= 1
 
 
-def test_a_vector_that_is_not_finite_has_an_error_and_the_others_are_drawn(answers):
-    answer = answers["vectors_bad"]
-    assert [text.decode() for text in answer["error"]] == [
+def test_a_vector_that_is_not_finite_has_an_error_and_the_others_are_drawn(results):
+    result = results["vectors_bad"]
+    assert [text.decode() for text in result["error"]] == [
         "the vector of sentence 2 has values that are not numbers (NaN or infinite).",
         "",
         "the vector of sentence 3 has values that are not numbers (NaN or infinite).",
     ]
-    assert [set(row) == {b""} for row in answer["image_bytes"]] == [True, False, True]
-    assert difference(pixels(answer["image_bytes"][1:2])[0], answers["raw"]["images"][1]) <= 1
+    assert [set(row) == {b""} for row in result["image_bytes"]] == [True, False, True]
+    assert difference(pixels(result["image_bytes"][1:2])[0], results["raw"]["images"][1]) <= 1
 
 
-def test_an_example_with_another_number_of_sentences_fails(answers):
-    assert "sentences" in answers["examples_wrong_frames"]
+def test_an_example_with_another_number_of_sentences_fails(results):
+    assert "sentences" in results["examples_wrong_frames"]
 
 
-def test_info(answers):
-    one, other = answers["info"]["info"]
+def test_info(results):
+    one, other = results["info"]["info"]
     assert one == other
     assert json.loads(one) == INFO
 
 
-def test_an_empty_batch_gives_an_empty_answer(answers):
-    assert answers["nothing"]["images"].shape == (0, 3, 64, 64, 3)
-    assert answers["examples_nothing"]["image_bytes"].shape == (0, 3)
+def test_an_empty_batch_gives_an_empty_result(results):
+    assert results["nothing"]["images"].shape == (0, 3, 64, 64, 3)
+    assert results["examples_nothing"]["image_bytes"].shape == (0, 3)
 
 
 def test_the_first_bad_sentence_of_a_row_is_named():
@@ -328,7 +328,7 @@ def test_the_first_bad_sentence_of_a_row_is_named():
 
 
 def test_float16_weights_take_half_the_space(model, half_model):
-    """But for batch normalisation, a larger part of a model as small as this."""
+    """Batch normalisation stays float32, which is a larger share of a model as small as this one."""
 
     def kinds(version: Path) -> dict[str, int]:
         saved = tf.train.load_checkpoint(str(version / "variables" / "variables"))
@@ -342,28 +342,28 @@ def test_float16_weights_take_half_the_space(model, half_model):
     assert 0.5 <= sum(half.values()) / sum(whole.values()) < 0.55
 
 
-def test_float16_weights_draw_the_same_by_the_same_signatures(half_model, answers):
-    """Within two grey levels of 255."""
+def test_float16_weights_draw_the_same_by_the_same_signatures(half_model, results):
+    """Pictures differ by at most two of 255 grey levels."""
     raw, encoded = ("raw", "raw_other_seeds", "raw_bad"), ("vectors", "generate", "serve")
-    asks = questions()
-    half = ask_here(half_model, {question: asks[question] for question in (*raw, *encoded)})
-    assert half["signatures"] == answers["signatures"]
-    for question in raw:
-        assert 0 < difference(half[question]["images"], answers[question]["images"]) <= 2
-        assert list(half[question]["error"]) == list(answers[question]["error"])
-    for question in encoded:
-        assert difference(pixels(half[question]["image_bytes"]), pixels(answers[question]["image_bytes"])) <= 2
+    calls = make_calls()
+    half = call_here(half_model, {call: calls[call] for call in (*raw, *encoded)})
+    assert half["signatures"] == results["signatures"]
+    for call in raw:
+        assert 0 < difference(half[call]["images"], results[call]["images"]) <= 2
+        assert list(half[call]["error"]) == list(results[call]["error"])
+    for call in encoded:
+        assert difference(pixels(half[call]["image_bytes"]), pixels(results[call]["image_bytes"])) <= 2
 
 
 # The newest TensorFlow
 
 NEWEST_PYTHON = "STORYGAN_NEWEST_PYTHON"
-"""Names another Python, where the newest TensorFlow asks for a newer one than this."""
+"""Environment variable with the path of another Python, if the newest TensorFlow needs a newer one than this."""
 
 
 @pytest.fixture(scope="module")
 def newest_python(tmp_path_factory) -> str:
-    """A Python with the newest TensorFlow of the index, and what that brings with it."""
+    """Returns a Python with the newest TensorFlow of the package index and its dependencies."""
     environment = tmp_path_factory.mktemp("newest") / "venv"
     python = environment / "bin" / "python"
     uv("venv", "--no-python-downloads", "--python", os.environ.get(NEWEST_PYTHON, sys.executable), str(environment))
@@ -380,19 +380,19 @@ def uv(*arguments: str, **options: Any) -> str:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_the_newest_tensorflow_draws_the_same(newest_python, model, half_model, answers, tmp_path):
-    """Every signature of both kinds of export, and the model that ships; pictures within one grey level."""
-    newest = ask_in_process(newest_python, model, questions(), tmp_path)
+def test_the_newest_tensorflow_draws_the_same(newest_python, model, half_model, results, tmp_path):
+    """Tests all signatures of both kinds of export and of the pretrained model, to one grey level."""
+    newest = call_in_process(newest_python, model, make_calls(), tmp_path)
     compiled = uv("pip", "compile", "--no-python-downloads", "--python-version", "3.13", "-", input="tensorflow")
     assert f"tensorflow=={newest['tensorflow']}\n" in compiled, f"not the newest; name another Python: {NEWEST_PYTHON}"
-    same_answers(newest, answers)
-    for version, asks in ((half_model, questions()), (find_model("blocks"), questions_to_blocks())):
-        newest, here = (ask_in_process(python, version, asks, tmp_path) for python in (newest_python, sys.executable))
-        same_answers(newest, here)
+    assert_same_results(newest, results)
+    for version, calls in ((half_model, make_calls()), (find_model("blocks"), calls_of_blocks())):
+        newest, here = (call_in_process(python, version, calls, tmp_path) for python in (newest_python, sys.executable))
+        assert_same_results(newest, here)
     print(f"\nTensorFlow {newest['tensorflow']} draws the same as {here['tensorflow']}")
 
 
-def questions_to_blocks() -> dict[str, tuple[str, dict[str, Any]]]:
+def calls_of_blocks() -> dict[str, tuple[str, dict[str, Any]]]:
     stories = json.loads((find_model("blocks") / "assets.extra" / "storygan.json").read_text())["examples"]
     sentences = {"sentences": (stories, "string")}
     return {
@@ -401,7 +401,7 @@ def questions_to_blocks() -> dict[str, tuple[str, dict[str, Any]]]:
     }
 
 
-def same_answers(newest: dict[str, Any], here: dict[str, Any]) -> None:
+def assert_same_results(newest: dict[str, Any], here: dict[str, Any]) -> None:
     assert newest["modules"] == []
     assert newest["signatures"] == here["signatures"]
     for one, other in zip(newest["results"], here["results"], strict=True):
@@ -438,9 +438,9 @@ def test_warm_up_requests_call_every_signature(model):
     requests = {log.predict_log.request.model_spec.signature_name: log.predict_log.request for log in logs}
     assert requests.keys() == inputs.keys() == signatures.keys()
     for name, request in requests.items():
-        answer = signatures[name](**{key: tf.constant(tf.make_ndarray(value)) for key, value in request.inputs.items()})
-        assert all(len(value) == 1 for value in answer.values())
-        assert answer.get("error", tf.constant([b""])).numpy()[0] == b""
+        result = signatures[name](**{key: tf.constant(tf.make_ndarray(value)) for key, value in request.inputs.items()})
+        assert all(len(value) == 1 for value in result.values())
+        assert result.get("error", tf.constant([b""])).numpy()[0] == b""
 
 
 def test_info_is_in_a_file_of_the_export(model):
@@ -449,7 +449,7 @@ def test_info_is_in_a_file_of_the_export(model):
 
 
 def test_no_more_is_saved_than_is_used(model, generator):
-    """The generator's weights and statistics and the vectorizer's matrix; no optimizer, no discriminator."""
+    """The export has the generator's variables and the vectorizer's matrix, no optimizer and no discriminator."""
     names = [name for name, _ in tf.train.list_variables(str(model / "variables" / "variables"))]
     weights = [name for name in names if name not in (OBJECT_GRAPH, "save_counter/.ATTRIBUTES/VARIABLE_VALUE")]
     assert len(weights) == len(generator.weights) + 1

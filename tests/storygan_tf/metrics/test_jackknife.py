@@ -39,7 +39,7 @@ def test_the_interval_is_that_of_the_jackknife_by_hand():
 
 
 @pytest.mark.parametrize(("size", "stories"), [(2, 10), (48, 20)])
-def test_about_95_of_100_intervals_hold_what_the_distance_is_on_average(size, stories):
+def test_about_95_of_100_intervals_contain_the_mean_distance(size, stories):
     found = []
     for repetition in range(150):
         features = some_groups(repetition, stories=stories, size=size)

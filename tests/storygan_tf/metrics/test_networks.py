@@ -94,7 +94,7 @@ def like_inception_onnx() -> onnx.ModelProto:
 
 
 def channel_means(*extra, shape=("n", 3, 8, 8), outputs=("y",), dtype=TensorProto.FLOAT, weights=()) -> onnx.ModelProto:
-    """An ONNX model that gives the mean of each channel, `means`, and what `extra` nodes make of it."""
+    """Returns an ONNX model with the output `means`, the mean of each channel, and the outputs of the `extra` nodes."""
     nodes = [("ReduceMean", ["x"], ["means"], {"axes": [2, 3], "keepdims": 0})]
     nodes += extra or [("Identity", ["means"], ["y"], {})]
     return onnx_model(nodes, {"x": list(shape)}, weights, outputs, dtype)
@@ -159,7 +159,7 @@ def test_a_saved_model_and_an_onnx_file_of_the_same_weights_give_the_same_featur
 
 
 def test_the_input_of_fids_network_is_that_of_published_evaluations():
-    """64x64 by Pillow, 299x299 by an independent bilinear filter without antialias, then -1..1."""
+    """Resizes to 64x64 by Pillow, to 299x299 by a bilinear filter without antialiasing, and scales to -1..1."""
     spec = NetworkSpec("x", **INCEPTION, layout="nchw")
     frames = frames_of(2, 96, 128)
     small = [np.asarray(Image.fromarray(frame).resize((64, 64), Image.Resampling.BILINEAR)) for frame in frames]
@@ -213,7 +213,7 @@ def like_r2plus1d(shape=("n", 3, 16, 112, 112), transposed=()) -> onnx.ModelProt
 
 
 def test_the_input_of_a_story_network_is_16_normalized_frames_of_size_112(describe):
-    """Against the same network worked out in NumPy from frames prepared by hand."""
+    """Compares with the same network computed in NumPy from frames that the test prepares itself."""
     stories = frames_of(3, 4, 64, 64)
     network = load_network(describe(like_r2plus1d(), R2PLUS1D, output_size=512))
     drawn = stories[:, [0, 0, 0, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 3, 3, 3]]
@@ -266,7 +266,7 @@ def test_a_story_network_of_16_frames_is_refused_if_the_json_does_not_say_so(des
 
 
 def like_classifier(probabilities=False) -> onnx.ModelProto:
-    """Scores of nine labels: a linear map of the normalised mean colour."""
+    """Returns the scores of nine labels, a linear map of the normalised mean colour."""
     last = ("Sigmoid", ["logits"], ["y"], {}) if probabilities else ("Identity", ["logits"], ["y"], {})
     return channel_means(
         ("MatMul", ["means", "classes"], ["logits"], {}), last, shape=("n", 3, 32, 32), weights={"classes": CLASSES}
@@ -307,7 +307,7 @@ def test_only_a_classifier_detects_labels(describe):
         network.labels(frames_of(1, 64, 64))
 
 
-def test_logits_that_are_called_probabilities_are_noticed(describe):
+def test_logits_that_are_called_probabilities_are_an_error(describe):
     network = load_network(describe(like_classifier(), CLASSIFIER, layout="nchw", scores="probabilities"))
     with pytest.raises(ModelError, match=r"found a score of .*\"scores\": \"logits\""):
         network.labels(frames_of(5, 64, 64))
@@ -318,7 +318,7 @@ def test_a_classifier_of_another_number_of_labels(describe):
     refused(path, "float32 [2, 9]", "[2, 8]", "each of 8 labels")
 
 
-# Where a network comes from
+# Formats and places of networks
 
 
 def test_the_json_may_lie_inside_the_saved_model(like_inception, tmp_path, describe):
@@ -331,7 +331,7 @@ def test_the_json_may_lie_inside_the_saved_model(like_inception, tmp_path, descr
 
 
 def test_a_hub_handle_from_a_filled_cache(like_inception, describe, tmp_path, monkeypatch):
-    """As on a machine without access to the hub: the cache names a module by the SHA-1 of its handle."""
+    """Loads a module without access to the hub from the cache, which names a module by the SHA-1 of its handle."""
     monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path))
     shutil.copytree(like_inception, tmp_path / hashlib.sha1(HANDLE.encode()).hexdigest())
     network = load_network(describe(HANDLE, INCEPTION, layout="nhwc"))
@@ -348,7 +348,7 @@ def test_a_hub_that_is_not_reached(describe, tmp_path, monkeypatch):
 
 
 def test_a_saved_model_that_can_only_be_called(describe, tmp_path):
-    """As hub modules without signatures."""
+    """Some hub modules have no signatures."""
     module = LikeInception()
     tf.saved_model.save(module, str(tmp_path / "model"))
     network = load_network(describe("model", INCEPTION, layout="nhwc"))
@@ -367,7 +367,7 @@ def test_another_signature(describe, tmp_path, keys):
 
 
 @pytest.mark.parametrize("fixed", [1, 3])
-def test_a_network_that_takes_just_so_many_frames_at_a_time(describe, fixed):
+def test_a_network_with_a_fixed_batch_size(describe, fixed):
     fixed_batch, any_batch = (
         load_network(describe(channel_means(shape=(count, 3, 8, 8)), SMALL)) for count in (fixed, "n")
     )
@@ -375,7 +375,7 @@ def test_a_network_that_takes_just_so_many_frames_at_a_time(describe, fixed):
     np.testing.assert_allclose(fixed_batch.features(frames), any_batch.features(frames), atol=1e-6)
 
 
-# What a network is called by
+# The hash of a network
 
 
 def test_the_hash_is_of_the_weights_and_the_json_not_of_their_place(describe, tmp_path):
@@ -407,7 +407,7 @@ def test_the_hash_of_a_saved_model_depends_on_every_file(like_inception, tmp_pat
     assert len({known, named, load_network(path).sha256}) == 3
 
 
-# A JSON that is wrong
+# Errors of the JSON file
 
 
 @pytest.mark.parametrize(
@@ -477,7 +477,7 @@ def test_a_missing_network_is_an_error(describe, tmp_path, name, found):
     refused(describe(name, SMALL), found, name, "SavedModel folder or an .onnx file")
 
 
-# A network that is wrong
+# Errors of the network
 
 
 @pytest.mark.parametrize("harm", ["empty", "cut", "other"])
@@ -501,7 +501,7 @@ def test_onnx_weights_in_another_file_are_refused_even_where_they_could_be_found
 @pytest.mark.parametrize("harm", ["no graph", "cut graph", "no weights", "cut weights", "no index", "other graph"])
 def test_a_corrupt_saved_model(like_inception, tmp_path, describe, harm):
     folder = shutil.copytree(like_inception, tmp_path / "model")
-    what, name = harm.split()
+    change, name = harm.split()
     file = (
         folder
         / {
@@ -512,8 +512,8 @@ def test_a_corrupt_saved_model(like_inception, tmp_path, describe, harm):
     )
     whole = file.read_bytes()
     file.unlink()
-    if what != "no":
-        file.write_bytes(whole[: len(whole) // 2] if what == "cut" else b"no network at all")
+    if change != "no":
+        file.write_bytes(whole[: len(whole) // 2] if change == "cut" else b"no network at all")
     refused(describe("model", INCEPTION, layout="nhwc"), "SavedModel", "cannot be loaded", "again")
 
 
@@ -565,7 +565,7 @@ def test_an_output_that_is_not_a_vector_a_frame(describe, nodes, found):
     refused(describe(model, SMALL), f"gives {found}", "float32 [2, 3]", "flattened")
 
 
-def test_nan_in_the_output_is_refused_at_once_or_when_it_comes(describe):
+def test_nan_in_the_output_is_refused_on_loading_or_in_a_batch(describe):
     refused(describe(channel_means(("Log", ["means"], ["y"], {})), SMALL), "NaN or infinity", "row 0", "value_range")
     of_the_dark = channel_means(("Neg", ["means"], ["dark"], {}), ("Log", ["dark"], ["y"], {}))
     network = load_network(describe(of_the_dark, SMALL, value_range=[-1, 1]))
@@ -627,7 +627,7 @@ def test_frames_of_another_kind(describe, frames):
 
 
 def test_without_onnxruntime_the_missing_package_is_named(describe, monkeypatch):
-    """The command line makes of the name: install the extra `eval`."""
+    """The command line uses the name in its advice to install the extra `eval`."""
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(ModuleNotFoundError) as caught:
         load_network(describe(channel_means(), SMALL))

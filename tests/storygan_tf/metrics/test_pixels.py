@@ -20,7 +20,7 @@ def some_mask(seed, part=0.4):
 
 
 def laplacian(frames):
-    """The absolute Laplacian of each channel of each frame, mean over channels, [stories, frames, height, width]."""
+    """Returns the absolute Laplacian of each frame, averaged over channels: [stories, frames, height, width]."""
     flat = frames.reshape(-1, *frames.shape[2:]).astype(np.float64)
     values = [
         np.mean([np.abs(ndimage.laplace(frame[..., channel], mode="nearest")) for channel in range(3)], axis=0)

@@ -23,7 +23,7 @@ def smooth_frames(height: int, width: int) -> np.ndarray:
 
 
 def half_pixel_bilinear(frame: np.ndarray, size: int) -> np.ndarray:
-    """PyTorch's definition of align_corners=False, a pixel at a time."""
+    """Resizes by PyTorch's definition of align_corners=False, a pixel at a time."""
     result = np.empty((size, size, 3))
     for row in range(size):
         for column in range(size):

@@ -29,7 +29,7 @@ def test_generator_loss():
 
 
 def test_both_forms_of_the_generators_loss_pull_the_same_way():
-    """The non-saturating form is for the gradient's size where the discriminator is sure of a fake."""
+    """Both gradients have the same sign; the non-saturating one is larger if the discriminator is sure of a fake."""
     logits = tf.constant([-8.0])
     gradients = []
     for form in ("non_saturating", "minimax"):
@@ -60,7 +60,7 @@ def test_kl_is_zero_for_the_prior_and_positive_elsewhere():
 
 
 def test_kl_against_monte_carlo():
-    """The mean of log q(h) - log p(h) over 400,000 draws of h from q; its standard error is below 0.01."""
+    """Compares with the mean of log q(h) - log p(h) over 400,000 samples of q; its standard error is below 0.01."""
     random = np.random.default_rng(1)
     mu, log_var = random.normal(size=[2, 3, 4])
     log_var *= 0.7

@@ -34,7 +34,7 @@ def test_shapes():
 
 
 def test_golden_numbers():
-    """The same numbers on every machine and in every release: a seed that was noted draws its story again."""
+    """The numbers are the same on every machine and in every release, so that a recorded seed draws its story again."""
     story, state, sentences = draw([1])
     np.testing.assert_allclose(story[0, :4], GOLDEN["story"], atol=1e-5)
     np.testing.assert_allclose(state[0, :4], GOLDEN["state"], atol=1e-5)
@@ -42,7 +42,7 @@ def test_golden_numbers():
 
 
 def test_moments():
-    """Of 570,000 numbers: those of a normal distribution, to about five standard errors; no two are correlated."""
+    """570,000 numbers have the moments of a normal distribution and are uncorrelated, to about five standard errors."""
     config = StoryGANConfig(frames=2, context_size=96, noise_size=49)
     noise = tf.function(lambda seeds: story_noise(seeds, config))(tf.range(2000, dtype=tf.int64))
     rows = np.concatenate([part.reshape(2000, -1) for part in arrays(noise)], axis=1).astype(np.float64)
@@ -58,7 +58,7 @@ def test_moments():
 
 @pytest.mark.parametrize("seeds", [[0, 1, 2], [-1, 2**62, -(2**63), 2**63 - 1]])
 def test_xla_draws_the_same(seeds):
-    """To 1e-5: logarithm and cosine differ in the last bits. The seeds are arguments, so that no constant is folded."""
+    """Allows 1e-5: logarithm and cosine differ in the last bits. Seeds are arguments, so that XLA folds no constant."""
     compiled = tf.function(lambda seeds: story_noise(seeds, CONFIG), jit_compile=True)
     graph = tf.function(lambda seeds: story_noise(seeds, CONFIG))
     given = tf.constant(seeds, tf.int64)

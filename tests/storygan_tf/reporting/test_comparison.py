@@ -129,7 +129,7 @@ def test_a_model_without_labels_has_a_table_too(bare_evaluation):
 
 
 @pytest.mark.parametrize(
-    ("changed", "what"),
+    ("changed", "message"),
     [
         ({"seed": 2}, "seed: found 1 and 2"),
         ({"split": "validation"}, "split: found test and validation"),
@@ -143,11 +143,11 @@ def test_a_model_without_labels_has_a_table_too(bare_evaluation):
         ({"frames": 5}, "frames: found 4 and 5"),
     ],
 )
-def test_what_does_not_compare_is_refused_and_both_are_named(compared, changed, what):
+def test_models_that_do_not_compare_are_refused_and_both_are_named(compared, changed, message):
     first, second = compared
     other = dataclasses.replace(second, evaluation=dataclasses.replace(second.evaluation, **changed))
     for show in (comparison_table, lambda entries: render_comparison(entries, STORIES)):
-        with pytest.raises(DataError, match=f"first and second do not compare: {what}"):
+        with pytest.raises(DataError, match=f"first and second do not compare: {message}"):
             show([first, other])
 
 

@@ -130,9 +130,9 @@ def test_every_row_has_its_metrics_with_intervals(rich_evaluation):
 
 def test_every_row_has_its_inputs_its_stories_and_its_judges(rich_evaluation):
     found = page(dataclasses.replace(rich_evaluation, skipped_frames=1))
-    what = "48 stories of 4 frames of the test split, without the first 1 of each story"
-    assert found.row("model") == ["model", "the model", "text", what, "f00df00df00d"]
-    assert found.row("background")[2:] == ["-", what, "f00df00df00d"]
+    evaluated = "48 stories of 4 frames of the test split, without the first 1 of each story"
+    assert found.row("model") == ["model", "the model", "text", evaluated, "f00df00df00d"]
+    assert found.row("background")[2:] == ["-", evaluated, "f00df00df00d"]
     assert found.row("domain judge")[1:] == [
         "the frozen judge of blocks that ships with storygan",
         "f00df00df00d",
@@ -166,7 +166,7 @@ def test_without_labels_metrics_are_absent_with_the_reason(bare_evaluation):
     assert found.row("metric") == ["metric", "model", "true frames", "random story", "background"]
 
 
-def test_storyboards_come_with_the_value_that_ranks_them(rich_evaluation, bare_evaluation):
+def test_storyboards_have_the_value_that_ranks_them(rich_evaluation, bare_evaluation):
     found = page(rich_evaluation, boards=BOARDS)
     assert "ranked by label F1." in found.text
     assert re.search(r"Best s000041: 0.911, s000017: 0.874 Worst s000003: 0.111", found.text)

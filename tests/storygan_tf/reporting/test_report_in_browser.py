@@ -212,7 +212,7 @@ def test_a_comparison_has_no_errors(browser, rich_evaluation, tmp_path):
     assert facts["width"] == 0, "the page is wider than 1000 pixels"
 
 
-def test_errors_of_a_page_are_noticed(browser, tmp_path):
+def test_errors_of_a_page_are_detected(browser, tmp_path):
     path = tmp_path / "broken.html"
     path.write_text(
         "<img src='missing.png'><link rel=stylesheet href='http://metrics.invalid/a.css'>"

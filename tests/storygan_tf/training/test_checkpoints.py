@@ -104,7 +104,7 @@ def test_a_damaged_checkpoint_is_skipped_with_a_warning(tmp_path, caplog, part):
 @pytest.mark.parametrize("part", ["weights.data-00000-of-00001", "weights.index", "state.json"])
 @pytest.mark.parametrize("left", [0.0, 0.5, 0.99, None])
 def test_a_truncated_checkpoint_is_skipped(tmp_path, part, left):
-    """`left` is how much of the file there is; None for no file."""
+    """Truncates the file to the fraction `left`, or removes it for None."""
     store = CheckpointStore(tmp_path)
     before = store.save(Numbers(1.0), 1, {"number": 1})
     file = store.save(Numbers(2.0), 2, {"number": 2}) / part
@@ -192,8 +192,8 @@ def test_the_end_of_an_epoch_removes_what_was_saved_within_it(tmp_path):
     assert list((tmp_path / "within_epoch").iterdir()) == []
 
 
-def test_what_was_saved_within_an_epoch_does_not_come_back_after_its_end(tmp_path):
-    """Killed after the end of the epoch was saved, and before the other was removed."""
+def test_a_checkpoint_within_an_epoch_is_not_used_after_its_end(tmp_path):
+    """Simulates a kill between saving at the end of an epoch and removing the checkpoint within it."""
     checkpoints = TrainingCheckpoints(tmp_path)
     within = checkpoints.save(Numbers(1.0), {"step": 1}, within=True)
     within.rename(tmp_path / "elsewhere")
@@ -284,7 +284,7 @@ def test_the_background_is_saved_too(tmp_path, make_gan):
 
 
 def test_another_schedules_optimizers_are_refused(tmp_path, make_gan):
-    """A constant learning rate is a variable; one that falls over a phase is not."""
+    """A constant learning rate is a variable of the optimizer; one that decreases over a phase is not."""
     path = CheckpointStore(tmp_path).save(make_gan(1, PHASE), 1, {})
     with pytest.raises(TrainingError, match="another model or schedule"):
         CheckpointStore(tmp_path).restore(make_gan(1, PIXEL), path)

@@ -99,7 +99,7 @@ def test_labels_are_those_of_real_frames_and_count_t_times(image_network):
     np.testing.assert_allclose(found.loss, found.reports["image_discriminator"] + 0.5 * expected, rtol=1e-4)
 
 
-# The generator's side of it
+# The generator's objective
 
 
 def test_the_papers_generator_against_the_image_discriminator(image_network):

@@ -113,7 +113,7 @@ def test_the_same_seeds_give_the_same_training(config, stories, phase):
 
 
 def test_pixel_training_learns(gan, stories):
-    """Dark frames: the mean error of random grey, about 1, falls."""
+    """Trains on dark frames; the mean error, about 1 for random grey at the start, decreases."""
     phase = PhaseConfig(schedule="pixel", story_batch=8, l1_weight=1.0, generator_learning_rate=1e-2, kl_weight=0.0)
     dark = dataclasses.replace(stories, images=stories.images // 8)
     first = fit(gan, dark, phase, steps=1)
@@ -122,7 +122,7 @@ def test_pixel_training_learns(gan, stories):
 
 
 def test_reported_losses_are_means_over_the_steps(gan, stories):
-    """With learning rates of 0 and one story a batch, two steps report the mean of the two alone."""
+    """With learning rates of 0 and batches of one story, two steps report the mean of the losses of both."""
     phase = PhaseConfig(schedule="pixel", story_batch=4, l1_weight=1.0, generator_learning_rate=0.0)
     gan.compile(phase, 2, run_eagerly=True)
 
@@ -144,7 +144,7 @@ def test_object_weight_counts_against_the_background(gan, stories):
 
 
 def test_an_object_weight_without_a_background_shows(gan, stories):
-    """Not a number, which a training stops at, rather than weights that mean nothing."""
+    """The loss is NaN, at which a training stops, instead of a number without meaning."""
     phase = PhaseConfig(schedule="pixel", story_batch=8, l1_weight=1.0, object_weight=5.0)
     weights = tf.reduce_mean(gan.background)
     assert np.isnan(weights)

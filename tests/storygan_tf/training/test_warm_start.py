@@ -71,7 +71,7 @@ def trained() -> StoryGAN:
 
 @pytest.fixture(scope="module")
 def run(trained, tmp_path_factory) -> Path:
-    """A run directory with two trainings, of which the second was exported; to be read only."""
+    """Returns a run directory with two trainings, the second of which was exported; tests must not change it."""
     root = tmp_path_factory.mktemp("run")
     export(trained, root / "serving_model" / "storygan" / "5")
     for key, gan in (("another", random_gan(2)), ("this", trained)):
@@ -81,7 +81,7 @@ def run(trained, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def alone(run, tmp_path_factory) -> Path:
-    """The version directory of that run, taken elsewhere."""
+    """Returns a copy of the version directory of the run."""
     return Path(shutil.copytree(run / "serving_model" / "storygan" / "5", tmp_path_factory.mktemp("alone") / "5"))
 
 
@@ -90,7 +90,7 @@ def assert_equal(one: keras.Model, other: keras.Model) -> None:
         np.testing.assert_array_equal(mine.numpy(), theirs.numpy(), err_msg=mine.name)
 
 
-# What is taken from the model
+# The parts of the model that a training uses
 
 
 def test_the_description_of_the_model_is_read(run):
@@ -166,7 +166,7 @@ def assert_equal_but_rounded(one: keras.Model, other: keras.Model) -> None:
 
 
 def test_weights_are_identified_by_their_names(trained, alone):
-    """`mu` and `log_var` have the same shapes; an order that changed must not swap them."""
+    """`mu` and `log_var` have the same shapes, so a change of their order must not swap them."""
     weights = read_weights(alone)
     np.testing.assert_array_equal(weights["story_encoder/mu/kernel"], trained.generator.story_encoder.mu.kernel)
     np.testing.assert_array_equal(
@@ -258,12 +258,12 @@ def test_all_that_differs_is_listed(alone):
         assert text in str(raised.value)
 
 
-def test_the_order_of_labels_matters_to_a_discriminator_that_tells_them(run):
+def test_the_order_of_labels_matters_to_a_discriminator_with_labels(run):
     initial, turned = load_initial_model(str(run)), LABELS[::-1]
     initial.check(SETTINGS, turned)
-    telling = dataclasses.replace(MODEL, labels=2)
+    labelling = dataclasses.replace(MODEL, labels=2)
     with pytest.raises(ConfigError, match="labels are red, cube, the initial model's cube, red"):
-        dataclasses.replace(initial, model=telling).check(dataclasses.replace(SETTINGS, model=telling), turned)
+        dataclasses.replace(initial, model=labelling).check(dataclasses.replace(SETTINGS, model=labelling), turned)
 
 
 @pytest.mark.parametrize("change", [{"discriminator_width": 4}, {"spectral_norm": True}, {"labels": 2}])

@@ -91,8 +91,8 @@ def test_sentences_give_attributes_and_position():
     for items, sentences in zip(STORIES, SENTENCES, strict=True):
         for item, sentence in zip(items, sentences, strict=True):
             names = (item.size, item.colour, item.material, item.shape)
-            what = " ".join(f"({synonyms.get(name, name)})" for name in names)
-            assert re.search(rf"\ba {what}\b.* {place_in_words(*item.steps)}\.$", sentence, re.IGNORECASE)
+            description = " ".join(f"({synonyms.get(name, name)})" for name in names)
+            assert re.search(rf"\ba {description}\b.* {place_in_words(*item.steps)}\.$", sentence, re.IGNORECASE)
 
 
 def test_sentences_have_several_wordings_and_synonyms():

@@ -148,7 +148,7 @@ def test_a_place_that_cannot_be_written_is_reported():
 
 
 def test_without_mitsuba_the_extra_is_named(tmp_path):
-    """In a separate process, in which Mitsuba cannot be imported."""
+    """Runs a separate process in which Mitsuba cannot be imported."""
     (tmp_path / "mitsuba.py").write_text("raise ImportError('no module of that name')")
     code = (
         "from pathlib import Path; from storygan_tf.data.blocks.render import render_blocks; "

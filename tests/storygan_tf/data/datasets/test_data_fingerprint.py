@@ -95,7 +95,7 @@ def test_any_change_is_detected_with_a_cache(folder, cache, change):
     assert after == data_fingerprint(folder) == data_fingerprint(folder, cache)
 
 
-def test_a_change_of_the_same_size_that_hides_its_time_is_noticed(folder, cache):
+def test_a_change_that_keeps_size_and_time_is_detected(folder, cache):
     path = folder / "images/s000_1.png"
     status, content = path.stat(), bytearray(path.read_bytes())
     content[-1] ^= 1

@@ -149,7 +149,7 @@ def test_a_huge_frame_of_a_clip_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("kind", [StripFrame, ClipFrame])
-def test_a_file_that_is_gone_is_missing(tmp_path, kind):
+def test_a_file_that_was_removed_is_missing(tmp_path, kind):
     assert reason_of(kind(tmp_path / "none", 0)) == "missing image"
 
 

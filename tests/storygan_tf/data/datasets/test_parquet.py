@@ -174,7 +174,7 @@ def test_a_damaged_table_is_reported(tmp_path, change):
         read(folder)
 
 
-def test_a_table_that_is_damaged_or_gone_later_is_reported_story_by_story(tmp_path):
+def test_a_table_that_is_damaged_or_removed_later_is_reported_story_by_story(tmp_path):
     folder = write(tmp_path / "data", [row(0), row(1)])
     story = read(folder)[0][1]
     (folder / "stories.parquet").write_bytes(b"PAR1")
@@ -219,7 +219,7 @@ assert not touched.exists()
 
 @pytest.mark.skipif(tuple(map(int, pa.__version__.split(".")[:2])) >= (14, 1), reason="pyarrow fixed this in 14.0.1")
 def test_a_schema_that_holds_a_pickle_does_not_run(tmp_path):
-    """CVE-2023-47248, in a separate process, because `pyarrow_hotfix` cannot be removed from this one."""
+    """Tests CVE-2023-47248 in a separate process, because `pyarrow_hotfix` cannot be removed from this one."""
     table, touched = tmp_path / "data/stories.parquet", tmp_path / "touched"
     table.parent.mkdir()
     command = [sys.executable, "-W", "ignore", "-c", HOSTILE, table, touched]

@@ -112,7 +112,7 @@ def test_a_huge_picture_is_refused_before_it_is_decoded(tmp_path, size):
         load_frame(tmp_path / "huge.png")
 
 
-def test_a_picture_that_is_gone_is_missing(tmp_path):
+def test_a_picture_that_was_removed_is_missing(tmp_path):
     with pytest.raises(BadFrameError, match="missing image"):
         load_frame(tmp_path / "none.png")
 

@@ -65,7 +65,7 @@ def background(stories):
 
 @pytest.fixture(scope="session")
 def passes():
-    """The progress that the training of `judge` reported."""
+    """Returns the progress that the training of `judge` reported."""
     return []
 
 
@@ -77,7 +77,7 @@ def judge(stories, background, passes):
 
 @pytest.fixture(scope="session")
 def quick_judge(background):
-    """Returns a function that trains for a moment; what it gives knows little. The same arguments are trained once."""
+    """Returns a function that trains an inaccurate judge in a moment, once for the same arguments."""
 
     @functools.cache
     def train(count=9, labels=True, objects=True, without=(), again=False):
@@ -106,15 +106,15 @@ def write_examples(tmp_path):
     def write(count=9, *, source="story-folder", labels=True, objects=True):
         root = tmp_path / "examples"
         (root / "Split-train").mkdir(parents=True)
-        made = make_stories(count, seed=8)
+        stories = make_stories(count, seed=8)
         with tf.io.TFRecordWriter(str(root / "Split-train" / "data.gz"), "GZIP") as writer:
             for index in range(count):
                 example = example_schema.story_example(
                     f"s{index:03}",
                     ["a", "b", "c"],
-                    [tf.io.encode_png(image).numpy() for image in made.images[index]],
-                    made.labels[index].tolist() if labels else None,
-                    made.objects[index] if objects else None,
+                    [tf.io.encode_png(image).numpy() for image in stories.images[index]],
+                    stories.labels[index].tolist() if labels else None,
+                    stories.objects[index] if objects else None,
                 )
                 writer.write(example.SerializeToString())
         (root / example_schema.COUNTS_FILE).write_text(json.dumps({"source": source}))

@@ -49,8 +49,8 @@ def test_an_absurd_learning_rate_is_halved_again_and_again_until_it_gives_up(tra
 
 
 @pytest.mark.slow
-def test_after_giving_up_other_learning_rates_go_on(training, tmp_path):
-    """The rollbacks of the old rates do not count for the new ones, nor halve them."""
+def test_after_giving_up_a_training_with_other_learning_rates_continues(training, tmp_path):
+    """Rollbacks at the old rates neither count for the new rates nor halve them."""
     training.phases(PIXEL)
     with pytest.raises(TrainingError):
         training.make(tmp_path, "training.phases.short.generator_learning_rate=1e30", "training.rollbacks=1").run()
@@ -110,7 +110,7 @@ def test_what_has_diverged_is_not_saved_within_an_epoch(training, tmp_path):
 
 @pytest.mark.slow
 def test_a_discriminator_that_is_always_right_is_named(training, tmp_path, monkeypatch):
-    """White pictures against a generator that is not updated are too easy to tell apart."""
+    """White pictures are too easy to distinguish from those of a generator that is not updated."""
     monkeypatch.setattr(divergence, "MIN_JUDGEMENTS", 50)
     training.stories.images[:] = 255
     rates = {"generator_learning_rate": 0.0, "discriminator_learning_rate": 0.05}

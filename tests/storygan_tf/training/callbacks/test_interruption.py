@@ -14,7 +14,7 @@ from storygan_tf.training.callbacks.interruption import StopOnSignal
 
 @pytest.fixture
 def python_handlers() -> Iterator[None]:
-    """Python's own handlers: a shell starts background processes with SIGINT ignored."""
+    """Restores Python's signal handlers, because a shell starts background processes with SIGINT ignored."""
     before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
     signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
