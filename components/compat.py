@@ -11,6 +11,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from concurrent import futures
+
     import apache_beam as beam
     from apache_beam.runners.worker.sdk_worker import SdkHarness
     from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
@@ -31,6 +33,18 @@ There is no documented option for it.
 
 _STATE_CACHE_BYTES = 100 << 20
 """Size of a worker's cache of state and side inputs: 100 MiB."""
+
+
+def request_threads() -> futures.Executor:
+    """Returns threads for a worker pool's requests, as many as there are requests at a time.
+
+    Beam 2.74. `thread_pool_executor` is not documented; Beam's own worker pool uses it. The standard library's
+    `ThreadPoolExecutor` has a limit, which requests that wait for a worker's connection can exhaust, and its threads
+    delay the end of the process.
+    """
+    from apache_beam.utils import thread_pool_executor
+
+    return thread_pool_executor.shared_unbounded_instance()
 
 
 def connect_worker(control_address: str, worker_id: str) -> SdkHarness:

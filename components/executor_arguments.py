@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from tfx import types
 from tfx.types import artifact_utils
 
-from components.step_names import SETTINGS
+from components.spec_names import SETTINGS
 from storygan_tf.config.schema import Settings
 
 Artifacts: TypeAlias = dict[str, list[types.Artifact]]

@@ -18,11 +18,9 @@ from tfx import types
 from tfx.utils import json_utils
 
 from components.buckets import STORE_SECONDS, fetch, is_remote, kept, newest_version, store, store_file
+from components.spec_names import DATA_DIR, REJECTS_PATH, SERVING_DIR
 
 Artifacts = Mapping[str, Sequence[types.Artifact]]
-
-DATA, REJECTS, SERVING = "data_dir", "rejects_path", "serving_dir"
-"""Properties of our components that are paths: a folder to read, a file to write, a model base directory."""
 
 PUSH, CUSTOM = "push_destination", "custom_config"
 """Properties of TFX's components: JSON with Pusher's model base directory, and with the Trainer's `work_dir`."""
@@ -78,14 +76,14 @@ class _Staging:
     def properties(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Returns a step's properties with local paths, and fetches those that are read."""
         local = dict(given)
-        if _in_bucket(given.get(DATA)):
-            local[DATA] = self._fetched(given[DATA])
-        if _in_bucket(given.get(REJECTS)):
-            self._rejects = (self._folder / REJECTS, given[REJECTS])
-            local[REJECTS] = str(self._rejects[0])
+        if _in_bucket(given.get(DATA_DIR)):
+            local[DATA_DIR] = self._fetched(given[DATA_DIR])
+        if _in_bucket(given.get(REJECTS_PATH)):
+            self._rejects = (self._folder / REJECTS_PATH, given[REJECTS_PATH])
+            local[REJECTS_PATH] = str(self._rejects[0])
             self._stack.callback(self._store_rejects)
-        if _in_bucket(given.get(SERVING)):
-            local[SERVING] = self._newest(given[SERVING])
+        if _in_bucket(given.get(SERVING_DIR)):
+            local[SERVING_DIR] = self._newest(given[SERVING_DIR])
         if given.get(PUSH):
             local[PUSH] = self._push(given[PUSH])
         if given.get(CUSTOM):

@@ -18,19 +18,15 @@ import multiprocessing
 import os
 import threading
 import traceback
-from concurrent import futures
 from multiprocessing import forkserver
 from typing import Any
 
 import grpc
 from apache_beam.portability.api import beam_fn_api_pb2, beam_fn_api_pb2_grpc
 
-from components.compat import connect_worker, run_worker
+from components.compat import connect_worker, request_threads, run_worker
 
 _FORKSERVER = multiprocessing.get_context("forkserver")
-
-_MAX_REQUESTS = 64
-"""Requests that are processed at the same time; each waits until its worker is connected."""
 
 _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
@@ -114,7 +110,7 @@ def _serve(pool: _ThreadPool, port: int) -> tuple[str, grpc.Server]:
         port: the port to listen at; 0 for any free one.
     """
     options = [("grpc.http2.max_pings_without_data", 0), ("grpc.http2.max_ping_strikes", 0)]
-    server = grpc.server(futures.ThreadPoolExecutor(_MAX_REQUESTS), options=options)
+    server = grpc.server(request_threads(), options=options)
     address = f"localhost:{server.add_insecure_port(f'[::]:{port}')}"
     beam_fn_api_pb2_grpc.add_BeamFnExternalWorkerPoolServicer_to_server(pool, server)
     server.start()

@@ -9,7 +9,7 @@ from typing import Any
 from tfx.types import standard_artifacts
 
 from components.beam_options import beam_options
-from components.step_names import DATA_DIR, EXAMPLES, REJECTS_PATH, SETTINGS
+from components.spec_names import DATA_DIR, EXAMPLES, REJECTS_PATH, SETTINGS
 from components.story_example_gen import executor
 from pipeline.code_fingerprint import code_fingerprint
 from pipeline.step_inputs import EXAMPLE_GEN_SETTINGS

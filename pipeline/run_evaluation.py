@@ -24,7 +24,7 @@ from pipeline.run_directory import SETTINGS_FILE
 from pipeline.step_inputs import JUDGE_SETTINGS
 from storygan_tf.common.cache import STAMP, build_once
 from storygan_tf.common.errors import ConfigError, DataError
-from storygan_tf.common.model_paths import BASE_DIRECTORY
+from storygan_tf.common.model_paths import run_directory_of
 from storygan_tf.common.progress import counted_progress, progress
 from storygan_tf.config.schema import Settings
 from storygan_tf.evaluation.external_frames import ImageFrames, stored_test_ids
@@ -214,6 +214,5 @@ def _report_context(request: EvaluationRequest) -> ReportContext:
 
 def _history(model: Path) -> list[dict[str, Any]]:
     """Returns the training history of the run directory that contains a model; empty for a model elsewhere."""
-    base = model.absolute().parent
-    path = base.parents[len(BASE_DIRECTORY.parts) - 1] / HISTORY if base.match(str(BASE_DIRECTORY)) else None
-    return json.loads(path.read_text()) if path and path.is_file() else []
+    run = run_directory_of(model)
+    return json.loads((run / HISTORY).read_text()) if run and (run / HISTORY).is_file() else []

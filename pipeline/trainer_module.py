@@ -12,12 +12,10 @@ from tfx.components.trainer.fn_args_utils import FnArgs
 
 from pipeline.step_inputs import StepArguments
 from pipeline.vectorizer_export import export_vectorizer
+from storygan_tf.data.prepared_data import VECTORIZER
 from storygan_tf.training.train_and_export import train_and_export
 from storygan_tf.training.trainer import HISTORY, TENSORBOARD
 from storygan_tf.training.warm_start import load_initial_model
-
-VECTORIZER = "vectorizer"
-"""Name of the SavedModel of the Transform graph's sentence vectors in the working folder; part of the export."""
 
 
 def run_fn(fn_args: FnArgs) -> None:

@@ -25,12 +25,14 @@ class InfoCache:
 
     def drop_unless_it_fits(self, stories: Sequence[Sequence[str]]) -> None:
         """Drops the information if a story has another number of sentences than the cached model's stories."""
-        if self.info and any(len(story) != self.info.frames for story in stories):
+        info = self.info  # read once: other threads may drop it meanwhile
+        if info and any(len(story) != info.frames for story in stories):
             self.info = None
 
     def drop_other_version(self, version: int | None) -> None:
         """Drops the information if it is not that of `version`, the version that sent the latest response."""
-        if self.info and self.info.version != version:
+        info = self.info
+        if info and info.version != version:
             self.info = None
 
     @contextlib.contextmanager
@@ -56,9 +58,10 @@ class BlockingStoryClient(abc.ABC):
         Raises:
             ServingError: if the server does not answer, or its model is no StoryGAN.
         """
-        if self._cache.info is None:
-            self._cache.info = self._request_info()
-        return self._cache.info
+        info = self._cache.info
+        if info is None:
+            self._cache.info = info = self._request_info()
+        return info
 
     def generate(self, sentences: Sequence[str], seed: int | None = None, timeout: float | None = None) -> Story:
         """Draws a story.

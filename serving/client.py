@@ -270,9 +270,10 @@ class AsyncStoryClient:
 
     async def info(self) -> ModelInfo:
         """Returns the model's information; see `StoryClient.info`."""
-        if self._cache.info is None:
-            self._cache.info = _read_info(await self._predict(_info_request(self._options), None))
-        return self._cache.info
+        info = self._cache.info
+        if info is None:
+            self._cache.info = info = _read_info(await self._predict(_info_request(self._options), None))
+        return info
 
     async def generate(self, sentences: Sequence[str], seed: int | None = None, timeout: float | None = None) -> Story:
         """Draws a story; see `StoryClient.generate`."""

@@ -7,8 +7,8 @@ from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import standard_artifacts
 
 from components.judge_trainer import executor
+from components.spec_names import CODE_FINGERPRINT, EXAMPLES, JUDGE, SETTINGS
 from components.spec_parameters import channels, output_channels, parameters
-from components.step_names import CODE_FINGERPRINT, EXAMPLES, JUDGE, SETTINGS
 
 
 class JudgeTrainerSpec(types.ComponentSpec):

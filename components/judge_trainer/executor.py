@@ -9,7 +9,7 @@ from absl import logging
 from tfx.dsl.components.base import base_executor
 
 from components.executor_arguments import Artifacts, ExecutorArguments
-from components.step_names import DESCRIPTION_PROPERTY, EXAMPLES, JUDGE
+from components.spec_names import DESCRIPTION_PROPERTY, EXAMPLES, JUDGE
 from storygan_tf.common.progress import counted_progress
 from storygan_tf.evaluation.judge.judge import read_judge
 from storygan_tf.evaluation.judge.judge_choice import choose_judge

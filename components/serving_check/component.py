@@ -7,8 +7,8 @@ from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import standard_artifacts
 
 from components.serving_check import executor
+from components.spec_names import BLESSING, CODE_FINGERPRINT, EVALUATION, EXAMPLES, MODEL, TIMEOUT_SECONDS
 from components.spec_parameters import channels, output_channels, parameters
-from components.step_names import BLESSING, CODE_FINGERPRINT, EVALUATION, EXAMPLES, MODEL, TIMEOUT_SECONDS
 
 
 class ServingCheckSpec(types.ComponentSpec):

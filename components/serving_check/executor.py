@@ -23,7 +23,7 @@ from components.compat import (
 )
 from components.executor_arguments import Artifacts, ExecutorArguments
 from components.serving_check import probe
-from components.step_names import BLESSING, EVALUATION, EXAMPLES, MODEL, REASON_PROPERTY, TIMEOUT_SECONDS
+from components.spec_names import BLESSING, EVALUATION, EXAMPLES, MODEL, REASON_PROPERTY, TIMEOUT_SECONDS
 from storygan_tf.common.file_names import MODEL_CARD
 from storygan_tf.common.model_paths import ASSETS_EXTRA
 from storygan_tf.config.schema import IMAGE_SIZE

@@ -6,8 +6,7 @@ from tfx import types
 from tfx.dsl.components.base import base_beam_component, executor_spec
 from tfx.types import standard_artifacts
 
-from components.spec_parameters import channels, output_channels, parameters
-from components.step_names import (
+from components.spec_names import (
     ANOMALIES,
     BLESSING,
     CODE_FINGERPRINT,
@@ -23,6 +22,7 @@ from components.step_names import (
     SETTINGS,
     TRAINING,
 )
+from components.spec_parameters import channels, output_channels, parameters
 from components.story_evaluator import executor
 
 

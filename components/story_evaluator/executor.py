@@ -16,7 +16,7 @@ from tfx.utils import io_utils, path_utils
 import storygan_tf
 from components.compat import make_beam_pipeline, pipeline_run_id
 from components.executor_arguments import Artifacts, ExecutorArguments
-from components.step_names import (
+from components.spec_names import (
     ANOMALIES,
     BLESSING,
     DATA_FINGERPRINT,

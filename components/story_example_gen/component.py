@@ -6,8 +6,7 @@ from tfx import types
 from tfx.dsl.components.base import base_beam_component, executor_spec
 from tfx.types import component_spec, standard_artifacts
 
-from components.spec_parameters import channels, output_channels, parameters
-from components.step_names import (
+from components.spec_names import (
     CODE_FINGERPRINT,
     DATA_DIR,
     DATA_FINGERPRINT,
@@ -15,6 +14,7 @@ from components.step_names import (
     REJECTS_PATH,
     SETTINGS,
 )
+from components.spec_parameters import channels, output_channels, parameters
 from components.story_example_gen import executor
 
 

@@ -20,7 +20,7 @@ from tfx.types import artifact_utils
 from components.compat import make_beam_pipeline
 from components.executor_arguments import Artifacts, ExecutorArguments
 from components.record_files import read_file, remove_folder, write_file, write_records
-from components.step_names import DATA_DIR, EXAMPLES, REJECTS_PATH
+from components.spec_names import DATA_DIR, EXAMPLES, REJECTS_PATH
 from storygan_tf.common.errors import DataError
 from storygan_tf.config.schema import Settings
 from storygan_tf.data import example_schema

@@ -6,8 +6,7 @@ from tfx import types
 from tfx.dsl.components.base import base_beam_component, executor_spec
 from tfx.types import standard_artifacts
 
-from components.spec_parameters import channels, output_channels, parameters
-from components.step_names import (
+from components.spec_names import (
     ANOMALIES,
     CODE_FINGERPRINT,
     EXAMPLES,
@@ -16,6 +15,7 @@ from components.step_names import (
     SETTINGS,
     STATISTICS,
 )
+from components.spec_parameters import channels, output_channels, parameters
 from components.story_validator import executor
 
 

@@ -20,7 +20,7 @@ from tfx.utils import io_utils
 
 from components.compat import SPLIT_ANOMALIES_FILE, make_beam_pipeline
 from components.executor_arguments import Artifacts, ExecutorArguments
-from components.step_names import ANOMALIES, EXAMPLES, EXPECTED_SCHEMA, SCHEMA, STATISTICS
+from components.spec_names import ANOMALIES, EXAMPLES, EXPECTED_SCHEMA, SCHEMA, STATISTICS
 from components.story_validator.content_stats import CollectContentStats
 from components.story_validator.expectations import (
     LABEL,

@@ -66,7 +66,7 @@ def is_lost_worker_error(error: tf.errors.OpError) -> bool:
     unrelated errors have as well; only the text of the message distinguishes them.
     """
     kinds = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError)
-    return isinstance(error, kinds) or COLLECTIVE_ABORTED.rstrip(": ") in str(error.message)
+    return isinstance(error, kinds) or "Collective ops is aborted" in str(error.message)
 
 
 def collective_error_cause(error: tf.errors.OpError) -> str:

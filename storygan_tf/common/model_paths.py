@@ -85,6 +85,7 @@ def newest_version(base: str) -> str:
     from tensorflow.io import gfile
 
     names = [name.rstrip("/") for name in gfile.listdir(base)] if gfile.isdir(base) else []
+    names = [name for name in names if name.isdigit()]
     return newest_version_among(f"{name}/{_GRAPH}" for name in names if gfile.exists(f"{base}/{name}/{_GRAPH}"))
 
 

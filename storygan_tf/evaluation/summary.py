@@ -56,6 +56,8 @@ class _Summary:
         self._measurements = measurements
         self._tables = sorted(measurements.stories, key=lambda table: table.ids[0])
         self._ids = [name for table in self._tables for name in table.ids]
+        self._pairs = functools.cache(self._read_pairs)
+        self._reference = functools.cache(self._build_reference)
 
     def evaluation(self) -> Evaluation:
         plan = self._plan
@@ -98,8 +100,7 @@ class _Summary:
             return MetricValue(value)
         return MetricValue(value, *interval(numerators, denominators, *self._bootstrap))
 
-    @functools.cache  # noqa: B019 - lives as long as one summary
-    def _pairs(self, row: str, metric: str) -> tuple[np.ndarray, np.ndarray] | None:
+    def _read_pairs(self, row: str, metric: str) -> tuple[np.ndarray, np.ndarray] | None:
         """Returns numerators and denominators, each float64 `[stories]`, or None if the metric is absent."""
         values = [table.values.get((row, metric), np.zeros((len(table.ids), 2))) for table in self._tables]
         numerators, denominators = np.concatenate(values).T
@@ -113,8 +114,7 @@ class _Summary:
             Moments.__add__, (self._measurements.moments[row, metric, group] for group in self._groups(row, metric))
         )
 
-    @functools.cache  # noqa: B019 - lives as long as one summary
-    def _reference(self, metric: str) -> FrechetReference:
+    def _build_reference(self, metric: str) -> FrechetReference:
         return FrechetReference(self._moments(REAL, metric))
 
     def _frechet(self, row: str, metric: str) -> MetricValue | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import queue
+import threading
 
 import pytest
 from apache_beam.io.filesystems import FileSystems
@@ -122,3 +123,18 @@ def test_compared_splits_replaces_the_names_in_a_skew_that_tfdv_describes():
     description = found.anomaly_info["word"].description
     assert "training and serving" in description
     assert "between val and train" in compat.compared_splits(description, "val")
+
+
+def test_request_threads_have_no_limit_and_do_not_delay_the_end_of_the_process():
+    threads, gate, names = compat.request_threads(), threading.Event(), []
+
+    def wait():
+        names.append(threading.current_thread())
+        return gate.wait(300)
+
+    waiting = [threads.submit(wait) for _ in range(100)]
+    last = threads.submit(lambda: 3)
+    assert last.result(300) == 3
+    gate.set()
+    assert all(task.result(300) for task in waiting)
+    assert all(thread.daemon for thread in names)

@@ -97,8 +97,8 @@ def copy_context(folder: Path) -> Path:
         "secrets.txt",
         "tests/conftest.py",
         "scripts/setup_env.sh",
-        "storygan_tf/__pycache__/config.cpython-310.pyc",
-        "components/story_validator/__pycache__/seen.cpython-310.pyc",
+        "storygan_tf/__pycache__/__init__.cpython-310.pyc",
+        "components/story_validator/__pycache__/content_stats.cpython-310.pyc",
     ],
 )
 def test_left_out_of_the_build_context(path):

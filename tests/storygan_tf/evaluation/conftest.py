@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import hashlib
 import json
@@ -80,17 +81,22 @@ class CalledOnce:
         key = digest.digest()
         if key not in self.results:
             self.results[key] = self.function(*arguments)
-        return self.results[key]
+        return copy.deepcopy(self.results[key])  # a caller may change it
 
 
-@pytest.fixture(scope="session", autouse=True)
-def called_once():
-    """Computes SSIM and decomposed covariances once: most of an evaluation's time, and the same for most baselines."""
-    functions = CalledOnce(measure.ssim), CalledOnce(frechet._root_and_trace)
+@pytest.fixture(scope="session")
+def remembered():
+    """Functions that take most of an evaluation's time and get the same arguments for most baselines."""
+    return CalledOnce(measure.ssim), CalledOnce(frechet._root_and_trace)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def called_once(remembered):
+    """Computes SSIM and decomposed covariances once, in the modules of this folder only."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(measure, "ssim", functions[0])
-        patch.setattr(frechet, "_root_and_trace", functions[1])
-        yield functions
+        patch.setattr(measure, "ssim", remembered[0])
+        patch.setattr(frechet, "_root_and_trace", remembered[1])
+        yield remembered
 
 
 @pytest.fixture

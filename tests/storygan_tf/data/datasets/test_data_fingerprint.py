@@ -104,10 +104,14 @@ def test_a_change_that_keeps_size_and_time_is_detected(folder, cache):
     assert data_fingerprint(folder, cache) == data_fingerprint(folder)
 
 
-def test_a_file_that_was_just_changed_is_not_cached(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr("storygan_tf.data.datasets.data_fingerprint._SETTLED_NS", 24 * 3600 * 10**9)
+def test_a_file_that_was_changed_less_than_10_seconds_ago_is_not_cached(folder, tmp_path, monkeypatch):
+    changed = [path.stat().st_ctime_ns for path in folder.rglob("*") if path.is_file()]
+    monkeypatch.setattr("time.time_ns", lambda: min(changed) + 9_900_000_000)
     data_fingerprint(folder, tmp_path / "cache.json")
     assert not (tmp_path / "cache.json").exists()
+    monkeypatch.setattr("time.time_ns", lambda: max(changed) + 10_100_000_000)
+    data_fingerprint(folder, tmp_path / "cache.json")
+    assert (tmp_path / "cache.json").exists()
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b'{"a": 1}', b"\xff"])
