@@ -65,7 +65,7 @@ class CommandLine:
 
     def __call__(self, *arguments: object) -> subprocess.CompletedProcess[str]:
         options = self.options()
-        return self._python.run(self.arguments(*arguments)[1:], cwd=options["cwd"], env=options["env"], timeout=560)
+        return self._python.run(self.arguments(*arguments)[1:], cwd=options["cwd"], env=options["env"], timeout=1700)
 
     def start(self, *arguments: object) -> subprocess.Popen[str]:
         pipe = subprocess.PIPE

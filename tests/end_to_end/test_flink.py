@@ -62,7 +62,7 @@ class Cluster:
 
     def call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         script = [sys.executable, str(ROOT / "scripts/flink/cluster.py"), *arguments, "--folder", str(self.folder)]
-        return subprocess.run(script, capture_output=True, text=True, timeout=600)
+        return subprocess.run(script, capture_output=True, text=True, timeout=1700)
 
     def up(self) -> None:
         done = self.call("up", "--port", str(self.port))

@@ -149,7 +149,7 @@ def test_a_training_that_receives_sigterm_saves_before_it_ends(undisturbed, tmp_
         wait_until(process, lambda: run.steps() >= 5)
         before = run.steps()
         process.send_signal(signal.SIGTERM)
-        output, _ = process.communicate(timeout=300)
+        output, _ = process.communicate(timeout=1500)
     assert process.returncode == 1
     assert "error: training was stopped by SIGTERM after step " in output.strip().splitlines()[-1]
     assert run.steps() >= before

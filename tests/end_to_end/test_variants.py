@@ -26,7 +26,7 @@ def variants(finished_run, cli, tmp_path):
         where = ["--run", run_dir, "--data", data, "--out", tmp_path / "out", "--preset", "quick"]
         command = [sys.executable, PROGRAM, *where, *cli.tiny_settings("training.phases.warm_up.epochs=1"), *arguments]
         environment = os.environ | {"PYTHONPATH": str(cli.code)}
-        return subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=560, env=environment)
+        return subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=1700, env=environment)
 
     return run
 

@@ -352,9 +352,13 @@ def test_a_job_of_which_a_pod_is_killed_ends_with_the_weights_of_undisturbed_wor
     wait_for_checkpoint(tmp_path / "tmp1", 0, job.workers, tmp_path)
     job.workers[1].kill()
     job.workers[1].wait()
-    time.sleep(1)  # the chief finishes the checkpoint that it is writing; it cannot train alone
-    chiefs, others = ({place(path): path for path in checkpoints(folder)} for folder in (out, tmp_path / "tmp1"))
-    newest = max(chiefs.keys() & others.keys())
+    shared: set = set()
+    while not shared:  # the chief finishes the checkpoint that it is writing; it cannot train alone
+        assert job.workers[0].poll() is None or checkpoints(out), logs(tmp_path)
+        chiefs, others = ({place(path): path for path in checkpoints(folder)} for folder in (out, tmp_path / "tmp1"))
+        shared = chiefs.keys() & others.keys()
+        time.sleep(0.05)
+    newest = max(shared)
     assert_same(weights(chiefs[newest]), weights(others[newest]))
     # The first new worker may reach a chief that still waits for the killed one.
     job.run()

@@ -96,7 +96,7 @@ class Job:
 
     def finish(self) -> None:
         process = self.start()
-        output, _ = process.communicate(timeout=500)
+        output, _ = process.communicate(timeout=1500)
         assert process.returncode == 0, output.decode()[-3000:]
 
     def written(self) -> dict[Path, int]:
