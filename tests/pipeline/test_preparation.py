@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -180,12 +181,12 @@ def test_too_many_rejects_fail_before_anything_is_fitted(story_folder, tmp_path)
     assert not list(tmp_path.glob("out/Split-*"))
 
 
-def test_a_setting_that_does_not_fit_changes_no_files(data, prepared):
-    before = contents(prepared)
+def test_a_setting_that_does_not_fit_changes_no_files(data, prepared, tmp_path):
+    out = shutil.copytree(prepared, tmp_path / "out")
     wrong = SETTINGS.override(["model.sentence_size=513"])
     with pytest.raises(ConfigError, match="gives vectors of 512"):
-        prepare(Preparation(data, prepared, wrong))
-    assert contents(prepared) == before
+        prepare(Preparation(data, out, wrong))
+    assert contents(out) == contents(prepared)
 
 
 def test_folders_with_other_content_are_refused(data, tmp_path, prepared_folder):
