@@ -28,6 +28,12 @@ from storygan_tf.export.loaded_model import SavedStoryGAN
 from storygan_tf.training.training_state import read_history
 
 # These tests take four minutes on an idle machine, and much longer on a busy one.
+ROUNDING = 5e-4
+"""Relative difference of losses that the order of sums makes over some epochs of Adam; measured: up to 1.2e-4.
+
+The conformance tests of two replicas compare single steps, with far less.
+"""
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 SETTINGS = (
@@ -265,13 +271,13 @@ def total(tensors: list[np.ndarray]) -> float:
 
 
 def test_two_replicas_train_as_one_device(one_device, two_replicas):
-    assert losses(two_replicas) == [(name, pytest.approx(value, rel=1e-4)) for name, value in losses(one_device)]
+    assert losses(two_replicas) == [(name, pytest.approx(value, rel=ROUNDING)) for name, value in losses(one_device)]
     assert_near(weights(checkpoints(one_device)[-1]), weights(checkpoints(two_replicas)[-1]))
 
 
 def test_two_workers_train_as_one_device(one_device, two_workers):
     out = two_workers / "out"
-    assert losses(out) == [(name, pytest.approx(value, rel=1e-4)) for name, value in losses(one_device)]
+    assert losses(out) == [(name, pytest.approx(value, rel=ROUNDING)) for name, value in losses(one_device)]
     assert_near(weights(checkpoints(one_device)[-1]), weights(checkpoints(out)[-1]))
 
 
