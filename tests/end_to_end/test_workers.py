@@ -28,12 +28,6 @@ from storygan_tf.export.loaded_model import SavedStoryGAN
 from storygan_tf.training.training_state import read_history
 
 # These tests take four minutes on an idle machine, and much longer on a busy one.
-ROUNDING = 5e-4
-"""Relative difference of losses that the order of sums makes over some epochs of Adam; measured: up to 1.2e-4.
-
-The conformance tests of two replicas compare single steps, with far less.
-"""
-
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 SETTINGS = (
@@ -245,21 +239,46 @@ def losses(out: Path) -> list[tuple[str, float]]:
     return [loss for entry in read_history(out) for loss in entry["losses"].items()]
 
 
-def assert_near(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> None:
-    """Asserts that the relative differences of two trainings are small.
+def assert_trained_alike(one: Path, other: Path) -> None:
+    """Asserts that two trainings have the same history and weights, up to the order of sums.
 
-    They are below 1e-4 for all trained tensors together, below 1e-5 for half of them, and below 5e-2 for each moving
-    statistic: the kernel for one device stores the unbiased variance, n / (n - 1) of the biased one that the
-    synchronized form stores.
+    Pixel losses amplify rounding little. In the adversarial epoch Adam amplifies it, by how much depends on the
+    processor: relative differences of weights of 1e-3 and one judgement in 80 were measured between devices of one
+    processor. The conformance tests of two replicas compare single steps of it.
+    """
+    (*pixel, adversarial), (*other_pixel, other_adversarial) = (read_history(out) for out in (one, other))
+    for entry, others in zip(pixel, other_pixel, strict=True):
+        assert others["losses"] == pytest.approx(entry["losses"], rel=1e-4)
+    assert other_adversarial["losses"].keys() == adversarial["losses"].keys()
+    for name, value in adversarial["losses"].items():
+        limit = {"abs": 0.1} if name.endswith("accuracy") else {"rel": 2e-3}
+        assert other_adversarial["losses"][name] == pytest.approx(value, **limit), name
+    before, end = zip(checkpoints(one)[-2:], checkpoints(other)[-2:], strict=True)
+    assert_near(*map(weights, before), whole=1e-4, half=1e-5, statistic=5e-2)
+    assert_near(*map(weights, end), whole=1e-2, half=3e-4, statistic=0.2)
+
+
+def assert_near(
+    one: dict[str, np.ndarray], other: dict[str, np.ndarray], *, whole: float, half: float, statistic: float
+) -> None:
+    """Asserts that relative differences of two models are small.
+
+    Args:
+        one: tensors by name.
+        other: tensors by name.
+        whole: limit for all trained tensors together.
+        half: limit for half of the trained tensors.
+        statistic: limit for each moving statistic: the kernel for one device stores the unbiased variance, n / (n - 1)
+            of the biased one that the synchronized form stores.
     """
     assert one.keys() == other.keys()
     statistics = {name for name in one if "/moving_" in name}
     differences = {name: length(other[name] - one[name]) / max(length(one[name]), 1e-8) for name in one}
     trained = [name for name in one if name not in statistics]
-    difference, whole = total([other[name] - one[name] for name in trained]), total([one[name] for name in trained])
-    assert difference < 1e-4 * whole
-    assert np.median([differences[name] for name in trained]) < 1e-5
-    assert max(differences[name] for name in statistics) < 5e-2
+    difference, size = total([other[name] - one[name] for name in trained]), total([one[name] for name in trained])
+    assert difference < whole * size
+    assert np.median([differences[name] for name in trained]) < half
+    assert max(differences[name] for name in statistics) < statistic
 
 
 def length(values: np.ndarray) -> float:
@@ -271,14 +290,11 @@ def total(tensors: list[np.ndarray]) -> float:
 
 
 def test_two_replicas_train_as_one_device(one_device, two_replicas):
-    assert losses(two_replicas) == [(name, pytest.approx(value, rel=ROUNDING)) for name, value in losses(one_device)]
-    assert_near(weights(checkpoints(one_device)[-1]), weights(checkpoints(two_replicas)[-1]))
+    assert_trained_alike(one_device, two_replicas)
 
 
 def test_two_workers_train_as_one_device(one_device, two_workers):
-    out = two_workers / "out"
-    assert losses(out) == [(name, pytest.approx(value, rel=ROUNDING)) for name, value in losses(one_device)]
-    assert_near(weights(checkpoints(one_device)[-1]), weights(checkpoints(out)[-1]))
+    assert_trained_alike(one_device, two_workers / "out")
 
 
 def test_only_the_chief_prints_and_writes(two_workers):
