@@ -33,7 +33,7 @@ from storygan_tf.export.lineage import lock_fingerprint, packages_fingerprint
 from storygan_tf.reporting.evaluation_files import KEPT_FILES
 from storygan_tf.training.callbacks.interruption import TrainingInterruptedError
 from storygan_tf.training.trainer import HISTORY, TENSORBOARD
-from storygan_tf.training.warm_start import InitialModel, load_initial_model
+from storygan_tf.training.warm_start import InitialModel, configured_initial_model
 
 
 class StepFailedError(StoryGANError):
@@ -74,7 +74,7 @@ def run_pipeline(
     """
     data = data_fingerprint(run.data, run.data_digests)
     labels = open_configured(run.data, run.settings.data).label_names or ()
-    initial = _initial(run, labels)
+    initial = configured_initial_model(run.settings, labels)
     if initial:
         report(initial.description)
     destination = PushDestination.from_run(run, _run_fingerprint(run, data, initial))
@@ -112,15 +112,6 @@ def run_pipeline(
     destination.save(run, pushed)
     _copy_results(run, outputs)
     return RunResult(run.path, pushed, tuple(_verdicts(outputs)))
-
-
-def _initial(run: RunDirectory, labels: Sequence[str]) -> InitialModel | None:
-    """Returns the model in `training.init_from`, after checking that the run can use it; None if it is empty."""
-    if not run.settings.training.init_from:
-        return None
-    initial = load_initial_model(run.settings.training.init_from)
-    initial.check(run.settings, labels)
-    return initial
 
 
 def _run_fingerprint(run: RunDirectory, data: str, initial: InitialModel | None) -> str:

@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 
 EPILOG = "Example: storygan serve --model blocks --port 8500 --rest-port 8501 --enable_batching"
 
-MODEL_NAME = "storygan"
-"""Name under which the model of `--model` is served."""
-
 CONTEXT = {"allow_extra_args": True, "ignore_unknown_options": True}
 """Click settings that let the flags of tensorflow_model_server through to `parse_flags`."""
 
@@ -47,6 +44,7 @@ def serve(
     In production, use TensorFlow Serving (docs/serving.md).
     """
     from serving.local_server.server_options import ServerOptions, parse_flags
+    from serving.story_io import DEFAULT_MODEL
 
     flags = {"port": port} | parse_flags(context.args)
     if rest_port is not None:
@@ -58,7 +56,7 @@ def serve(
         raise ConfigError("--model: found with --model_config_file or --model_base_path, expected one of them.")
     with local_model(model) as local, _base_directory(local or model) as base:
         defaults: dict[str, Any] = {
-            "model_name": MODEL_NAME,
+            "model_name": DEFAULT_MODEL,
             "rest_api_port": 8501,
             "enable_grpc_healthcheck_service": True,
         }

@@ -15,11 +15,10 @@ from pipeline.cluster.cluster_settings import CompileRequest
 from pipeline.evaluation_inputs import judge_fingerprint, networks_fingerprint
 from pipeline.pipeline import RunInfo, create_pipeline
 from pipeline.runtime_parameters import RuntimeParameters
-from storygan_tf.config.schema import Settings
 from storygan_tf.data.datasets import open_configured
 from storygan_tf.data.datasets.data_fingerprint import data_fingerprint
 from storygan_tf.export.lineage import lock_fingerprint, packages_fingerprint
-from storygan_tf.training.warm_start import InitialModel, load_initial_model
+from storygan_tf.training.warm_start import InitialModel, configured_initial_model
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +49,7 @@ class Submission:
         """
         settings, paths = request.settings, ClusterPaths.from_request(request)
         data = _DataInfo.from_request(request)
-        initial = _initial(settings, data.label_names)
+        initial = configured_initial_model(settings, data.label_names)
         parameters = RuntimeParameters.with_defaults(
             data=request.data,
             data_fingerprint=data.fingerprint,
@@ -105,15 +104,6 @@ class _DataInfo:
                 "to another text when you submit changed data, and label_names if the stories have labels.",
             ),
         )
-
-
-def _initial(settings: Settings, labels: Sequence[str]) -> InitialModel | None:
-    """Returns the model in `training.init_from`, after checking that the run can use it; None if it is empty."""
-    if not settings.training.init_from:
-        return None
-    initial = load_initial_model(settings.training.init_from)
-    initial.check(settings, labels)
-    return initial
 
 
 def _run_info(initial: InitialModel | None) -> RunInfo:

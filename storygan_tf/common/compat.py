@@ -51,7 +51,9 @@ def float16_variables() -> Iterator[None]:
         keras.mixed_precision.set_global_policy(before)
 
 
-COLLECTIVE_ABORTED = "Collective ops is aborted by: "
+_ABORTED = "Collective ops is aborted"
+
+COLLECTIVE_ABORTED = f"{_ABORTED} by: "
 """How TensorFlow begins the cause of a collective operation that was cancelled."""
 
 VARIABLE_VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
@@ -66,7 +68,7 @@ def is_lost_worker_error(error: tf.errors.OpError) -> bool:
     unrelated errors have as well; only the text of the message distinguishes them.
     """
     kinds = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError)
-    return isinstance(error, kinds) or "Collective ops is aborted" in str(error.message)
+    return isinstance(error, kinds) or _ABORTED in str(error.message)
 
 
 def collective_error_cause(error: tf.errors.OpError) -> str:

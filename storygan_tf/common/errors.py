@@ -50,3 +50,9 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """Returns ``; did you mean 'x'?`` with the known name closest to `name`, or an empty string if none is close."""
     matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f"; did you mean {matches[0]!r}?" if matches else ""
+
+
+def first_line(error: Exception) -> str:
+    """Returns the first line of an error's message, at most 300 characters, or "no message" if it is empty."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:300] if lines else "no message"

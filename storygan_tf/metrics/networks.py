@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_hub as hub
 
-from storygan_tf.common.errors import ConfigError, ModelError, nearest, require
+from storygan_tf.common.errors import ConfigError, ModelError, first_line, nearest, require
 from storygan_tf.common.hub import hub_socket_timeout
 from storygan_tf.config.parsing import from_dict
 from storygan_tf.metrics.resize import Filter, resize, to_64
@@ -285,7 +285,7 @@ class Network:
             raise
         except Exception as error:  # onnxruntime's errors have no common base class
             raise ModelError(
-                f"{self._where}: cannot be run on float32 {list(values.shape)}: {_first_line(error)}"
+                f"{self._where}: cannot be run on float32 {list(values.shape)}: {first_line(error)}"
             ) from error
         self._check_values(output, len(values))
         return output[: len(frames)]
@@ -368,7 +368,7 @@ def _resolved(handle: str, file: Path) -> Path:
             raise ValueError(f"tensorflow_hub resolves it to {folder}, which is no folder here")
     except (OSError, EOFError, ValueError, RuntimeError, tf.errors.OpError) as error:
         raise ModelError(
-            f"network {file} ({handle}): cannot be reached ({type(error).__name__}: {_first_line(error)}). Fill a "
+            f"network {file} ({handle}): cannot be reached ({type(error).__name__}: {first_line(error)}). Fill a "
             "tensorflow_hub cache on a machine that reaches it and name the folder in TFHUB_CACHE_DIR, or give the "
             "path of an unpacked SavedModel as 'network'."
         ) from error
@@ -385,7 +385,7 @@ def _from_folder(spec: NetworkSpec, file: Path, folder: Path, description: str) 
         loaded = hub.load(str(folder))
     except Exception as error:  # TensorFlow raises many types of errors for a damaged SavedModel
         raise ModelError(
-            f"{where}: cannot be loaded ({type(error).__name__}: {_first_line(error)}), expected a complete "
+            f"{where}: cannot be loaded ({type(error).__name__}: {first_line(error)}), expected a complete "
             "SavedModel. Copy or export it again."
         ) from error
     return Network(spec, description, digest, _wrap_saved_model(loaded, spec, where), where)
@@ -438,7 +438,7 @@ def _from_onnx(spec: NetworkSpec, file: Path, place: Path) -> Network:
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors have no common base class
         raise ModelError(
-            f"{where}: cannot be loaded ({_first_line(error)}), expected a complete ONNX file with its weights inside. "
+            f"{where}: cannot be loaded ({first_line(error)}), expected a complete ONNX file with its weights inside. "
             "Copy it again, or export it again with external_data=False."
         ) from error
     inputs = {entry.name: entry for entry in session.get_inputs()}
@@ -490,8 +490,3 @@ def _shape(shape: Sequence[int | None] | None, spec: NetworkSpec | None = None) 
         return "of any shape"
     axes = spec.layout if spec else "?" * len(shape)
     return f"[{', '.join(axis if size is None else str(size) for axis, size in zip(axes, shape, strict=True))}]"
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:300] if lines else "no message"

@@ -14,7 +14,7 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_hub as hub
 
-from storygan_tf.common.errors import ModelError
+from storygan_tf.common.errors import ModelError, first_line
 from storygan_tf.common.hub import hub_socket_timeout
 from storygan_tf.text.hashed_ngram_encoder import embedded_encoder_path
 
@@ -70,7 +70,7 @@ class SentenceEncoder(tf.Module):
         try:
             vectors = _only_tensor(self._encode(tf.constant(_PROBE)))
         except (TypeError, ValueError, tf.errors.OpError) as error:
-            raise ModelError(f"{self._contract} It cannot take strings of shape [2]: {_first_line(error)}") from error
+            raise ModelError(f"{self._contract} It cannot take strings of shape [2]: {first_line(error)}") from error
         if not isinstance(vectors, tf.Tensor):
             raise ModelError(f"{self._contract} For strings of shape [2] it gave {_describe(vectors)}.")
         if vectors.dtype != tf.float32 or vectors.shape.rank != 2 or vectors.shape[0] != len(_PROBE):
@@ -106,16 +106,11 @@ def _load(handle: str) -> Any:
 
 def _loading_error(handle: str, error: Exception) -> ModelError:
     return ModelError(
-        f"sentence encoder {handle!r} cannot be loaded ({type(error).__name__}: {_first_line(error)}). Either "
+        f"sentence encoder {handle!r} cannot be loaded ({type(error).__name__}: {first_line(error)}). Either "
         f"fill a tensorflow_hub cache on a machine that can reach the handle, and set TFHUB_CACHE_DIR to its folder; "
         f"or give the path of an unpacked SavedModel (--encoder PATH); or use the encoder that needs no download "
         f"(--encoder {EMBEDDED})."
     )
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:300] if lines else "no message"
 
 
 def _encode_function(loaded: Any, handle: str) -> Callable[[tf.Tensor], Any]:

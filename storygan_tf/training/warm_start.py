@@ -188,6 +188,24 @@ def load_initial_model(where: str) -> InitialModel:
     )
 
 
+def configured_initial_model(settings: Settings, labels: Sequence[str]) -> InitialModel | None:
+    """Returns the model in `training.init_from`, or None if that is empty.
+
+    Args:
+        settings: settings of the training.
+        labels: names of the data's labels.
+
+    Raises:
+        ConfigError: if a training by these settings cannot start from the model.
+        ModelError: as `load_initial_model`.
+    """
+    if not settings.training.init_from:
+        return None
+    initial = load_initial_model(settings.training.init_from)
+    initial.check(settings, labels)
+    return initial
+
+
 def _read_info(path: Path) -> dict[str, Any]:
     """Returns the info file of an export, see `storygan_tf.export.signatures.model_info`."""
     file = path / ASSETS_EXTRA / INFO_FILE
