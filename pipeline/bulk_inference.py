@@ -6,7 +6,8 @@ The step writes an Examples artifact: the stories of the split with two more fea
 
 from __future__ import annotations
 
-from tfx import v1 as tfx
+from tfx.components import BulkInferrer
+from tfx.proto import bulk_inferrer_pb2
 from tfx.types import BaseChannel
 
 DRAWN, ERROR = "drawn", "error"
@@ -15,9 +16,7 @@ DRAWN, ERROR = "drawn", "error"
 _SIGNATURE = "generate_from_examples"
 
 
-def bulk_inferrer(
-    examples: BaseChannel, model: BaseChannel, blessing: BaseChannel, split: str
-) -> tfx.components.BulkInferrer:
+def bulk_inferrer(examples: BaseChannel, model: BaseChannel, blessing: BaseChannel, split: str) -> BulkInferrer:
     """Returns the BulkInferrer component.
 
     Args:
@@ -27,18 +26,18 @@ def bulk_inferrer(
         split: name of the split to draw.
     """
     columns = {"image_bytes": DRAWN, "error": ERROR}
-    predicted = tfx.proto.PredictOutput(
+    predicted = bulk_inferrer_pb2.PredictOutput(
         output_columns=[
-            tfx.proto.PredictOutputCol(output_key=key, output_column=column) for key, column in columns.items()
+            bulk_inferrer_pb2.PredictOutputCol(output_key=key, output_column=column) for key, column in columns.items()
         ]
     )
-    return tfx.components.BulkInferrer(
+    return BulkInferrer(
         examples=examples,
         model=model,
         model_blessing=blessing,
-        data_spec=tfx.proto.DataSpec(example_splits=[split]),
-        model_spec=tfx.proto.ModelSpec(model_signature_name=[_SIGNATURE]),
-        output_example_spec=tfx.proto.OutputExampleSpec(
-            output_columns_spec=[tfx.proto.OutputColumnsSpec(predict_output=predicted)]
+        data_spec=bulk_inferrer_pb2.DataSpec(example_splits=[split]),
+        model_spec=bulk_inferrer_pb2.ModelSpec(model_signature_name=[_SIGNATURE]),
+        output_example_spec=bulk_inferrer_pb2.OutputExampleSpec(
+            output_columns_spec=[bulk_inferrer_pb2.OutputColumnsSpec(predict_output=predicted)]
         ),
     )

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2
-from tfx import v1 as tfx
+from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 from tfx.utils import path_utils
 
 from components.beam_options import beam_options
@@ -97,7 +97,7 @@ def run_pipeline(
     steps = _StepReporter([component.id for component in pipeline.components], report)
     with log_to_file(run.log, steps):
         try:
-            tfx.orchestration.LocalDagRunner().run(pipeline)
+            LocalDagRunner().run(pipeline)
         except TrainingInterruptedError:
             raise
         except Exception as error:

@@ -7,7 +7,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tfx import v1 as tfx
+from tfx.components import Pusher, SchemaGen, StatisticsGen
+from tfx.orchestration.metadata import sqlite_metadata_connection_config
+from tfx.orchestration.pipeline import Pipeline
+from tfx.proto import pusher_pb2, trainer_pb2, transform_pb2
 
 from components.judge_trainer.component import JudgeTrainer
 from components.serving_check.component import ServingCheck
@@ -83,7 +86,7 @@ def create_pipeline(
     run_info: RunInfo | None = None,
     beam_pipeline_args: Sequence[str] = (),
     parameters: RuntimeParameters | None = None,
-) -> tfx.dsl.Pipeline:
+) -> Pipeline:
     """Implements the StoryGAN pipeline with TFX.
 
     The function is pure: it takes every path as an argument and neither reads nor writes any.
@@ -124,9 +127,9 @@ def create_pipeline(
         rejects_path=rejects_path,
     )
     examples = example_gen.outputs["examples"]
-    statistics_gen = tfx.components.StatisticsGen(examples=examples, stats_options=statistics_options())
+    statistics_gen = StatisticsGen(examples=examples, stats_options=statistics_options())
     statistics = statistics_gen.outputs["statistics"]
-    schema_gen = tfx.components.SchemaGen(statistics=statistics, infer_feature_shape=True)
+    schema_gen = SchemaGen(statistics=statistics, infer_feature_shape=True)
     validator = StoryValidator(
         examples=examples,
         statistics=statistics,
@@ -138,15 +141,15 @@ def create_pipeline(
         examples=examples,
         schema=validator.outputs["expected_schema"],
         preprocessing_fn="pipeline.preprocessing.preprocessing_fn",
-        splits_config=tfx.proto.SplitsConfig(analyze=["train"], transform=["train", "test"]),
+        splits_config=transform_pb2.SplitsConfig(analyze=["train"], transform=["train", "test"]),
         custom_config=transform_arguments(settings, initial_fingerprint).to_custom_config(),
     ).with_id("Transform")
     trainer = StoryTrainer(
         run_fn="pipeline.trainer_module.run_fn",
         examples=transform.outputs["transformed_examples"],
         transform_graph=transform.outputs["transform_graph"],
-        train_args=tfx.proto.TrainArgs(splits=["train"]),
-        eval_args=tfx.proto.EvalArgs(splits=["test"]),
+        train_args=trainer_pb2.TrainArgs(splits=["train"]),
+        eval_args=trainer_pb2.EvalArgs(splits=["test"]),
         custom_config=trainer_arguments(settings, work_dir, initial_fingerprint, label_names).to_custom_config(),
     ).with_id("Trainer")
     if parameters:
@@ -180,16 +183,16 @@ def create_pipeline(
         evaluation=evaluator.outputs["evaluation"],
         code_fingerprint=code_fingerprint("components.serving_check.executor"),
     )
-    pusher = tfx.components.Pusher(
+    pusher = Pusher(
         model_blessing=evaluator.outputs["blessing"],
         infra_blessing=serving_check.outputs["blessing"],
-        push_destination=tfx.proto.PushDestination(
-            filesystem=tfx.proto.PushDestination.Filesystem(base_directory=serving_dir)
+        push_destination=pusher_pb2.PushDestination(
+            filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=serving_dir)
         ),
     )
     split = settings.serving.bulk_infer
     inferrers = [bulk_inferrer(examples, model, evaluator.outputs["blessing"], split)] if split else []
-    return tfx.dsl.Pipeline(
+    return Pipeline(
         pipeline_name=PIPELINE_NAME,
         pipeline_root=pipeline_root,
         components=[
@@ -206,8 +209,6 @@ def create_pipeline(
             *inferrers,
         ],
         enable_cache=True,
-        metadata_connection_config=(
-            tfx.orchestration.metadata.sqlite_metadata_connection_config(metadata_path) if metadata_path else None
-        ),
+        metadata_connection_config=sqlite_metadata_connection_config(metadata_path) if metadata_path else None,
         beam_pipeline_args=list(beam_pipeline_args),
     )

@@ -13,13 +13,13 @@ import json
 from typing import Any
 
 from tfx import types
+from tfx.components import Trainer, Transform
 from tfx.components.trainer import executor as trainer
 from tfx.components.transform import executor as transform
 from tfx.dsl.components.base import executor_spec
+from tfx.orchestration.data_types import RuntimeParameter
 from tfx.types import standard_component_specs
 from tfx.utils import json_utils
-from tfx.v1.components import Trainer, Transform
-from tfx.v1.dsl.experimental import RuntimeParameter
 
 from pipeline.compat import add_exec_properties
 from pipeline.step_inputs import TRAINER_SETTINGS, TRANSFORM_SETTINGS, StepArguments

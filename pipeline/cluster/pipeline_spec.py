@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tfx import v1 as tfx
 from tfx.dsl.components.base import base_beam_executor, base_component
+from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import KubeflowV2DagRunner, KubeflowV2DagRunnerConfig
 from tfx.utils import name_utils
 
 from components.beam_options import check_beam_options, is_local
@@ -49,13 +49,13 @@ def pipeline_job(request: CompileRequest, submission: Submission, version: str, 
     Raises:
         ConfigError: if a Beam runner lacks an option that it needs.
     """
-    config = tfx.orchestration.experimental.KubeflowV2DagRunnerConfig(
+    config = KubeflowV2DagRunnerConfig(
         display_name=request.cluster.name,
         default_image=request.image,
         default_commands=list(COMMAND),
         use_pipeline_spec_2_1=version == SCHEMA_2_1,
     )
-    runner = tfx.orchestration.experimental.KubeflowV2DagRunner(config)
+    runner = KubeflowV2DagRunner(config)
     values = submission.parameters.values
     job: dict[str, Any] = runner.run(submission.pipeline, parameter_values=values, write_out=False)
     spec = job["pipelineSpec"]

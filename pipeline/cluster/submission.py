@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from tfx import v1 as tfx
+from tfx.orchestration.pipeline import Pipeline
 
 from pipeline.cluster.cluster_paths import ClusterPaths
 from pipeline.cluster.cluster_settings import CompileRequest
@@ -32,7 +32,7 @@ class Submission:
         notes: lines of text for the user.
     """
 
-    pipeline: tfx.dsl.Pipeline
+    pipeline: Pipeline
     parameters: RuntimeParameters
     paths: ClusterPaths
     notes: tuple[str, ...]

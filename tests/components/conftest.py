@@ -6,12 +6,12 @@ import functools
 import hashlib
 import json
 import shutil
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from made_once import made_once
 from tfx.types import standard_artifacts
 from tfx.utils import path_utils
 
@@ -141,9 +141,12 @@ def write_examples(squares):
 @pytest.fixture(scope="session")
 def judge(examples, tmp_path_factory):
     """Returns the artifact of a judge that is trained on the squares."""
+
+    def train(path):
+        choose_judge(examples.uri, EvaluationConfig(classifier_epochs=25), path)
+
     artifact = standard_artifacts.Model()
-    artifact.uri = str(tmp_path_factory.mktemp("judge") / "judge")
-    choose_judge(examples.uri, EvaluationConfig(classifier_epochs=25), Path(artifact.uri))
+    artifact.uri = str(made_once(tmp_path_factory, "judge-of-placeless-squares", train))
     return artifact
 
 

@@ -19,8 +19,13 @@ from apache_beam.options.value_provider import StaticValueProvider
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 from ml_metadata import metadata_store
-from tfx import v1 as tfx
+from tfx.components import ImportSchemaGen
 from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
+from tfx.orchestration.data_types import RuntimeParameter
+from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import KubeflowV2DagRunner, KubeflowV2DagRunnerConfig
+from tfx.orchestration.local.local_dag_runner import LocalDagRunner
+from tfx.orchestration.metadata import sqlite_metadata_connection_config
+from tfx.orchestration.pipeline import Pipeline
 from tfx.types import standard_artifacts
 
 from pipeline import compat
@@ -41,16 +46,16 @@ class Records(logging.Handler):
             self.states.append(state)
 
 
-def one_step_pipeline(folder: Path, **properties) -> tfx.dsl.Pipeline:
+def one_step_pipeline(folder: Path, **properties) -> Pipeline:
     (folder / "schema.pbtxt").write_text("")
-    step = tfx.components.ImportSchemaGen(schema_file=str(folder / "schema.pbtxt"))
+    step = ImportSchemaGen(schema_file=str(folder / "schema.pbtxt"))
     compat.add_exec_properties(step, properties)
-    return tfx.dsl.Pipeline(
+    return Pipeline(
         pipeline_name="small",
         pipeline_root=str(folder / "root"),
         components=[step],
         enable_cache=True,
-        metadata_connection_config=tfx.orchestration.metadata.sqlite_metadata_connection_config(str(folder / "db")),
+        metadata_connection_config=sqlite_metadata_connection_config(str(folder / "db")),
     )
 
 
@@ -66,12 +71,12 @@ def two_runs(tmp_path_factory):
     try:
         for _ in range(2):
             with compat.hidden_command_line():
-                tfx.orchestration.LocalDagRunner().run(one_step_pipeline(folder))
+                LocalDagRunner().run(one_step_pipeline(folder))
     finally:
         root.removeHandler(records)
         root.setLevel(level)
         absl_logging.set_verbosity(verbosity)
-    config = tfx.orchestration.metadata.sqlite_metadata_connection_config(str(folder / "db"))
+    config = sqlite_metadata_connection_config(str(folder / "db"))
     return records.states, metadata_store.MetadataStore(config)
 
 
@@ -79,9 +84,9 @@ def two_runs(tmp_path_factory):
 def spec(tmp_path_factory):
     """The PipelineSpec of one step with an added property."""
     folder = tmp_path_factory.mktemp("specification")
-    config = tfx.orchestration.experimental.KubeflowV2DagRunnerConfig(default_image="image", use_pipeline_spec_2_1=True)
-    runner = tfx.orchestration.experimental.KubeflowV2DagRunner(config)
-    pipeline = one_step_pipeline(folder, added=tfx.dsl.experimental.RuntimeParameter("parameter", str, "default"))
+    config = KubeflowV2DagRunnerConfig(default_image="image", use_pipeline_spec_2_1=True)
+    runner = KubeflowV2DagRunner(config)
+    pipeline = one_step_pipeline(folder, added=RuntimeParameter("parameter", str, "default"))
     return runner.run(pipeline, parameter_values={"parameter": "value"}, write_out=False)["pipelineSpec"]
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import tensorflow_data_validation as tfdv
 from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2
-from tfx import v1 as tfx
+from tfx.components import StatisticsGen
+from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 from tfx.orchestration.metadata import sqlite_metadata_connection_config
+from tfx.orchestration.pipeline import Pipeline
 from tfx.types import standard_artifacts
 
 from components.beam_options import beam_options
@@ -31,8 +33,8 @@ def test_outputs_and_parameters():
 
 def run(root, data):
     example_gen = component(data, data_fingerprint(data))
-    statistics = tfx.components.StatisticsGen(examples=example_gen.outputs["examples"])
-    pipeline = tfx.dsl.Pipeline(
+    statistics = StatisticsGen(examples=example_gen.outputs["examples"])
+    pipeline = Pipeline(
         pipeline_name="data",
         pipeline_root=str(root / "artifacts"),
         components=[example_gen, statistics],
@@ -40,7 +42,7 @@ def run(root, data):
         metadata_connection_config=sqlite_metadata_connection_config(str(root / "metadata.sqlite")),
         beam_pipeline_args=beam_options([]),
     )
-    tfx.orchestration.LocalDagRunner().run(pipeline)
+    LocalDagRunner().run(pipeline)
 
 
 def states(root):

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import tensorflow as tf
+from made_once import made_once
 
 from storygan_tf.config.schema import EvaluationConfig
 from storygan_tf.data import example_schema
@@ -166,12 +167,14 @@ def examples(world, tmp_path_factory):
 @pytest.fixture(scope="session")
 def judge(world, tmp_path_factory):
     """Returns the folder of a judge of the squares."""
-    path = tmp_path_factory.mktemp("judges") / "squares"
-    images = np.stack([story.images for story in world.train])
-    labels = np.stack([story.labels for story in world.train])
-    objects = [story.objects for story in world.train]
-    save_judge(train_judge(images, labels, LABELS, objects, world.background, seed=1, epochs=25), path)
-    return str(path)
+
+    def train(path):
+        images = np.stack([story.images for story in world.train])
+        labels = np.stack([story.labels for story in world.train])
+        objects = [story.objects for story in world.train]
+        save_judge(train_judge(images, labels, LABELS, objects, world.background, seed=1, epochs=25), path)
+
+    return str(made_once(tmp_path_factory, "judge-of-squares", train))
 
 
 @pytest.fixture(scope="session")

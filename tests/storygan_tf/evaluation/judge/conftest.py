@@ -9,9 +9,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import tensorflow as tf
+from made_once import made_once
 
 from storygan_tf.data import example_schema
 from storygan_tf.data.background import median_background
+from storygan_tf.evaluation.judge.judge import load_judge, save_judge
 from storygan_tf.evaluation.judge.judge_training import train_judge
 
 COLOURS = {"blue": (40, 60, 210), "green": (30, 180, 40), "red": (200, 30, 30)}
@@ -64,15 +66,11 @@ def background(stories):
 
 
 @pytest.fixture(scope="session")
-def passes():
-    """Returns the progress that the training of `judge` reported."""
-    return []
+def judge(stories, background, tmp_path_factory):
+    def train(path):
+        save_judge(train_judge(stories.images, stories.labels, LABELS, stories.objects, background, 1, 12), path)
 
-
-@pytest.fixture(scope="session")
-def judge(stories, background, passes):
-    report = lambda done, total: passes.append((done, total))  # noqa: E731
-    return train_judge(stories.images, stories.labels, LABELS, stories.objects, background, 1, 12, report)
+    return load_judge(made_once(tmp_path_factory, "judge-of-squares-and-discs", train))
 
 
 @pytest.fixture(scope="session")

@@ -37,8 +37,10 @@ def places(others):
     return np.array([(item["x"], item["y"]) for _, item in items], np.float32), np.array([index for index, _ in items])
 
 
-def test_it_is_the_same_after_it_was_saved(judge, saved, others, places):
-    loaded = load_judge(saved)
+def test_it_is_the_same_after_it_was_saved(quick_judge, others, places, tmp_path):
+    judge = quick_judge()
+    save_judge(judge, tmp_path / "judge")
+    loaded = load_judge(tmp_path / "judge")
     for name in ("description", "sha256", "label_names", "attributes", "held_out"):
         assert getattr(loaded, name) == getattr(judge, name)
     assert list(loaded.attributes) == list(judge.attributes)
