@@ -207,11 +207,13 @@ def needed(config: StoryGANConfig, phase: PhaseConfig) -> int:
     part = parts(config)
     context, picture = part["context"].update, part["picture"].update
     image, story = part["image_discriminator"], part["story_discriminator"]
-    frame_drawn, story_drawn = context + picture, context + config.frames * picture
+    frames = config.frames if phase.image_frames == "all" else 1
+    image_drawn, story_drawn = context + frames * picture, context + config.frames * picture
     if phase.schedule == "pixel":
         return phase.story_steps * phase.story_batch * story_drawn
     if phase.schedule == "algorithm1":
-        images = phase.image_steps * phase.image_batch * (frame_drawn + 2 * image.update + image.through)
+        images = phase.image_steps * phase.image_batch * (image_drawn + frames * (2 * image.update + image.through))
         return images + phase.story_steps * phase.story_batch * (story_drawn + 2 * story.update + story.through)
-    images = phase.image_batch * (2 * image.update + phase.generator_steps * (frame_drawn + image.through))
+    generator = phase.generator_steps * (image_drawn + frames * image.through)
+    images = phase.image_batch * (2 * frames * image.update + generator)
     return images + phase.story_batch * (2 * story.update + phase.generator_steps * (story_drawn + story.through))

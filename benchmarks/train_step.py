@@ -4,7 +4,7 @@
     .venv/bin/python benchmarks/train_step.py --preset joint --compare-cmd 'python other_step.py' [--rounds 7]
 
 The phases of a preset are measured one after the other, each in a fresh process (`step_program.py`). `joint` is not a
-preset but `paper` with the schedule of the released code: one update of both discriminators, two of the generator. Each
+preset but the schedule of `released` alone: one update of both discriminators, two of the generator. Each
 round first times TensorFlow's float32 matrix product and then as many steps as fill a second, at least one. Rates are
 those of the fastest round, compared with the fastest matrix product. `flop.py` counts operations: `GFLOP a story` is
 the number that a step executes, divided by its stories; `needed` is the minimum. Only stories of story updates count;
@@ -45,8 +45,8 @@ from storygan_tf.data.training_input import training_dataset
 from storygan_tf.training.distribution import grow_memory
 from storygan_tf.training.storygan import StoryGAN
 
-JOINT = ("training.phases.adversarial.schedule=joint", "training.phases.adversarial.generator_steps=2")
-"""Changes of `paper` that give the schedule of the released code."""
+JOINT = ("training.phases.adversarial.mismatched=false", "training.phases.adversarial.decay=constant")
+"""Changes of `released` that leave the schedule of the released code alone."""
 
 GIGA = 1e9
 ROUND = 1.0
@@ -204,7 +204,7 @@ def subjects(names: Sequence[str], batches: Sequence[int], changes: Sequence[str
         xla: whether to yield each phase also with XLA.
     """
     for name in names:
-        plain = presets.load("paper").override(JOINT) if name == "joint" else presets.load(name)
+        plain = presets.load("released").override(JOINT) if name == "joint" else presets.load(name)
         settings = plain.override(changes)
         for number, phase in enumerate(settings.training.phases):
             for batch in batches or (0,):

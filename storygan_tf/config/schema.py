@@ -113,7 +113,9 @@ class PhaseConfig:
         schedule: `algorithm1` does image updates, then story updates in each outer step (the paper's Algorithm 1).
             `joint` does one update of both discriminators, then `generator_steps` updates of the generator on the sum
             of all its losses (the released code). `pixel` trains only the generator, on pixel losses and KL divergence.
-        image_batch: number of stories in the mini-batch of an image update, which uses one frame of each.
+        image_batch: number of stories in the mini-batch of an image update.
+        image_frames: `all` uses all frames of these stories, as the paper's sum over t does. `one` uses one uniformly
+            drawn frame of each and multiplies its loss by T, an unbiased estimate of the sum at 1/T of the cost.
         story_batch: number of stories in the mini-batch of a story update, or of a step of the `pixel` schedule.
         image_steps: number of image updates in an outer step of `algorithm1`.
         story_steps: number of story updates in an outer step of `algorithm1` or `pixel`.
@@ -148,6 +150,7 @@ class PhaseConfig:
     epochs: int = 1
     schedule: Literal["algorithm1", "joint", "pixel"] = "algorithm1"
     image_batch: int = 24
+    image_frames: Literal["one", "all"] = "one"
     story_batch: int = 24
     image_steps: int = 1
     story_steps: int = 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TypedDict
 
+import keras
 import tensorflow as tf
 
 
@@ -26,8 +27,8 @@ class Batch(TypedDict):
 
 
 def to_float(images: tf.Tensor) -> tf.Tensor:
-    """Returns frames, uint8 of any shape, as float32 in [-1, 1]."""
-    return tf.cast(images, tf.float32) / 127.5 - 1.0
+    """Returns frames, uint8 of any shape, as floats in [-1, 1], float32 by default (`keras.backend.floatx`)."""
+    return tf.cast(images, keras.backend.floatx()) / 127.5 - 1.0
 
 
 def to_uint8(images: tf.Tensor) -> tf.Tensor:

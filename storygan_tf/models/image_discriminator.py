@@ -49,8 +49,9 @@ class ImageDiscriminator(keras.Model):
         self.trunk = ImageTrunk(width, spectral_norm, name="trunk")
         self.joint = make_convolution(8 * width, 3, spectral_norm, "joint", padding="same", use_bias=False)
         self.joint_norm = batch_norm("joint_norm")
-        self.score_conv = keras.layers.Conv2D(1, 4, name="score", dtype="float32")
-        self.label_conv: Any = keras.layers.Conv2D(labels, 4, name="labels", dtype="float32") if labels else None
+        whole = keras.backend.floatx()
+        self.score_conv = keras.layers.Conv2D(1, 4, name="score", dtype=whole)
+        self.label_conv: Any = keras.layers.Conv2D(labels, 4, name="labels", dtype=whole) if labels else None
 
     def build(self, input_shape: Any) -> None:
         """Creates the weights of the auxiliary classifier, which `call` does not use."""
@@ -62,6 +63,15 @@ class ImageDiscriminator(keras.Model):
     def call(self, images: tf.Tensor, sentences: tf.Tensor, h0: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Returns the logits, float32 [batch]."""
         return self.score(self.trunk(images, training=training)[-1], sentences, h0, training)
+
+    def probability(
+        self, images: tf.Tensor, sentences: tf.Tensor, h0: tf.Tensor, training: bool | None = None
+    ) -> tf.Tensor:
+        """Returns the probability that frames are real, the sigmoid of the logits.
+
+        It has the shape of the paper's output, float [batch, 1, 1, 1] in [0, 1]. The arguments are those of `call`.
+        """
+        return tf.reshape(tf.sigmoid(self(images, sentences, h0, training=training)), [-1, 1, 1, 1])
 
     def score(
         self, features: tf.Tensor, sentences: tf.Tensor, h0: tf.Tensor, training: bool | None = None

@@ -51,7 +51,7 @@ class ImageGenerator(keras.layers.Layer):
         features = tf.reshape(gists, [-1, 4, 4, gists.shape[-1] // 16])
         for convolution, norm in zip([self.first, *self.blocks], self.norms, strict=True):
             features = tf.nn.relu(norm(convolution(features), training=training))
-        return tf.tanh(tf.cast(self.last(features), tf.float32))
+        return tf.tanh(tf.cast(self.last(features), keras.backend.floatx()))
 
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments of `__init__`."""

@@ -49,9 +49,9 @@ def accuracy(real_logits: tf.Tensor, fake_logits: tf.Tensor) -> tf.Tensor:
         fake_logits: float [N], logits of the generated ones.
 
     Returns:
-        float32 [N], 0, 0.5 or 1: the share of each pair that is classified correctly.
+        float [N], 0, 0.5 or 1: the share of each pair that is classified correctly.
     """
-    return 0.5 * (tf.cast(real_logits > 0, tf.float32) + tf.cast(fake_logits < 0, tf.float32))
+    return 0.5 * (tf.cast(real_logits > 0, real_logits.dtype) + tf.cast(fake_logits < 0, fake_logits.dtype))
 
 
 def label_loss(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
@@ -64,7 +64,7 @@ def label_loss(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     Returns:
         float [N] in [0, inf), the mean over the labels; log 2 for logits of 0.
     """
-    targets = tf.cast(labels, tf.float32)
+    targets = tf.cast(labels, logits.dtype)
     return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(targets, logits), axis=-1)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -37,7 +38,7 @@ def story_noise(seeds: tf.Tensor, config: StoryGANConfig) -> Noise:
     sizes = [config.context_size, config.context_size, config.frames * config.noise_size]
     signature = tf.TensorSpec([sum(sizes)], tf.float32)
     drawn = tf.map_fn(lambda seed: _normal(seed, sum(sizes)), seeds, fn_output_signature=signature)
-    story, state, sentences = tf.split(drawn, sizes, axis=1)
+    story, state, sentences = tf.split(tf.cast(drawn, keras.backend.floatx()), sizes, axis=1)
     return Noise(story, state, tf.reshape(sentences, [-1, config.frames, config.noise_size]))
 
 

@@ -49,14 +49,22 @@ class StoryDiscriminator(keras.Model):
             32, 4, spectral_norm, "image_conv", strides=2, padding="same", use_bias=False
         )
         self.image_norm = batch_norm("image_norm")
-        self.text_dense = keras.layers.Dense(128 * frames, use_bias=False, name="text_dense", dtype="float32")
+        whole = keras.backend.floatx()
+        self.text_dense = keras.layers.Dense(128 * frames, use_bias=False, name="text_dense", dtype=whole)
         self.text_norm = batch_norm("text_norm")
-        self.score_dense = keras.layers.Dense(1, name="score", dtype="float32")
+        self.score_dense = keras.layers.Dense(1, name="score", dtype=whole)
 
     def call(self, stories: tf.Tensor, sentences: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Returns the logits, float32 [batch]."""
         product = self.encode_images(stories, training) * self.encode_text(sentences, training)
         return tf.reshape(self.score_dense(product), [-1])
+
+    def probability(self, stories: tf.Tensor, sentences: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """Returns the probability that stories are real, the sigmoid of the logits.
+
+        It has the shape of the paper's output, float [batch, 1] in [0, 1]. The arguments are those of `call`.
+        """
+        return tf.reshape(tf.sigmoid(self(stories, sentences, training=training)), [-1, 1])
 
     def encode_images(self, stories: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Returns `E_img(X)`: float [batch, frames, 64, 64, 3] in [-1, 1] -> float32 [batch, 128 * frames]."""

@@ -1,14 +1,15 @@
 """The objective that each network minimises in a phase: the weighted losses of one update, and what is reported.
 
 Losses and reports have one value per story or frame, so that they can be averaged exactly over replicas. The
-objectives of the image discriminator and of the generator against it use one uniformly drawn frame of each story and
-multiply its loss by T, which is an unbiased estimate of the paper's sum over the T frames (Li et al.,
-arXiv:1812.02784, section 3).
+objectives of the image discriminator and of the generator against it multiply the loss of a frame by T. The mean over
+all frames of the stories is then the paper's sum over the T frames of a story (Li et al., arXiv:1812.02784, section 3),
+and the mean over one uniformly drawn frame of each story is an unbiased estimate of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -18,6 +19,12 @@ from storygan_tf.models import losses
 from storygan_tf.models.image_discriminator import ImageDiscriminator
 from storygan_tf.models.story_discriminator import StoryDiscriminator
 from storygan_tf.models.story_generator import GeneratorOutput
+
+GeneratorLoss = Callable[[tf.Tensor], tf.Tensor]
+"""Logits of generated frames or stories, float [N] -> loss, float [N]."""
+
+DiscriminatorLoss = Callable[[tf.Tensor, tf.Tensor, "tf.Tensor | None"], tf.Tensor]
+"""Logits of real, of generated and of mismatched frames or stories, float [N] or None -> loss, float [N]."""
 
 PICTURE_LOSSES = ("kl", "l1", "l2")
 """Names of the losses that `picture_objective` reports."""
@@ -36,7 +43,9 @@ class Objective(NamedTuple):
 
 
 class SingleFrames(NamedTuple):
-    """One frame of each story, real and generated, and the condition that it is scored with.
+    """Frames that are scored one by one, real and generated, and the condition that each is scored with.
+
+    They are one frame of each story, or all T frames of each story, story after story (`PhaseConfig.image_frames`).
 
     Attributes:
         real: float32 [N, 64, 64, 3] in [-1, 1].
@@ -65,6 +74,11 @@ class StoryFrames(NamedTuple):
     real: tf.Tensor
     fake: tf.Tensor
     sentences: tf.Tensor
+
+
+def generator_loss(phase: PhaseConfig) -> GeneratorLoss:
+    """Returns the adversarial loss of the generator that a phase configures."""
+    return functools.partial(losses.generator_loss, form=phase.generator_loss)
 
 
 def reported_names(phase: PhaseConfig) -> tuple[str, ...]:
@@ -100,7 +114,12 @@ def _add_up(terms: dict[str, tuple[float, tf.Tensor]], **reports: tf.Tensor) -> 
 
 
 def image_discriminator_objective(
-    network: ImageDiscriminator, phase: PhaseConfig, count: int, frames: SingleFrames
+    network: ImageDiscriminator,
+    phase: PhaseConfig,
+    count: int,
+    frames: SingleFrames,
+    *,
+    loss: DiscriminatorLoss = losses.discriminator_loss,
 ) -> Objective:
     """Returns the objective of the image discriminator on real, mismatched and generated frames.
 
@@ -111,6 +130,7 @@ def image_discriminator_objective(
         phase: selects and weights the terms.
         count: frames of a story, T.
         frames: the frames; the caller must not differentiate with respect to them.
+        loss: the adversarial loss.
     """
     real = network.trunk(frames.real, training=True)[-1]
     real_logits = network.score(real, frames.sentences, frames.h0, training=True)
@@ -118,9 +138,10 @@ def image_discriminator_objective(
     fake_logits = network.score(fake, frames.sentences, frames.h0, training=True)
     mismatched_logits = None
     if phase.mismatched:
-        others = roll_stories(frames.sentences), roll_stories(frames.h0)
+        rows = count if phase.image_frames == "all" else 1
+        others = roll_stories(frames.sentences, rows), roll_stories(frames.h0, rows)
         mismatched_logits = network.score(real, *others, training=True)
-    adversarial = losses.discriminator_loss(real_logits, fake_logits, mismatched_logits)
+    adversarial = loss(real_logits, fake_logits, mismatched_logits)
     terms = {"image_discriminator": (1.0, count * adversarial)}
     if phase.label_weight:
         terms["image_labels"] = (phase.label_weight, count * losses.label_loss(network.classify(real), frames.labels))
@@ -128,7 +149,13 @@ def image_discriminator_objective(
 
 
 def image_generator_objective(
-    network: ImageDiscriminator, phase: PhaseConfig, count: int, frames: SingleFrames, real_maps: Sequence[tf.Tensor]
+    network: ImageDiscriminator,
+    phase: PhaseConfig,
+    count: int,
+    frames: SingleFrames,
+    real_maps: Sequence[tf.Tensor],
+    *,
+    loss: GeneratorLoss | None = None,
 ) -> Objective:
     """Returns the objective of the generator against the image discriminator, by one pass of the trunk.
 
@@ -140,10 +167,11 @@ def image_generator_objective(
         real_maps: the trunk's feature maps of the real frames, float32 [N, height, width, channels] each, for feature
             matching; may be empty without it. This term is a mean over frames, as the pixel losses are, and is not
             multiplied by T.
+        loss: the adversarial loss; by default that of the phase.
     """
     maps = network.trunk(frames.fake, training=True)
     logits = network.score(maps[-1], frames.sentences, frames.h0, training=True)
-    adversarial = losses.generator_loss(logits, phase.generator_loss)
+    adversarial = (loss or generator_loss(phase))(logits)
     terms = {"image_generator": (phase.image_weight, count * adversarial)}
     if phase.generator_label_weight:
         labels = losses.label_loss(network.classify(maps[-1]), frames.labels)
@@ -154,18 +182,26 @@ def image_generator_objective(
     return _add_up(terms)
 
 
-def story_discriminator_objective(network: StoryDiscriminator, phase: PhaseConfig, stories: StoryFrames) -> Objective:
+def story_discriminator_objective(
+    network: StoryDiscriminator, stories: StoryFrames, *, loss: DiscriminatorLoss = losses.discriminator_loss
+) -> Objective:
     """Returns the objective of the story discriminator on real and generated stories."""
     real_logits = network(stories.real, stories.sentences, training=True)
     fake_logits = network(stories.fake, stories.sentences, training=True)
-    terms = {"story_discriminator": (1.0, losses.discriminator_loss(real_logits, fake_logits))}
+    terms = {"story_discriminator": (1.0, loss(real_logits, fake_logits, None))}
     return _add_up(terms, story_accuracy=losses.accuracy(real_logits, fake_logits))
 
 
-def story_generator_objective(network: StoryDiscriminator, phase: PhaseConfig, stories: StoryFrames) -> Objective:
+def story_generator_objective(
+    network: StoryDiscriminator,
+    phase: PhaseConfig,
+    stories: StoryFrames,
+    *,
+    loss: GeneratorLoss | None = None,
+) -> Objective:
     """Returns the objective of the generator against the story discriminator."""
     logits = network(stories.fake, stories.sentences, training=True)
-    return _add_up({"story_generator": (phase.story_weight, losses.generator_loss(logits, phase.generator_loss))})
+    return _add_up({"story_generator": (phase.story_weight, (loss or generator_loss(phase))(logits))})
 
 
 def picture_objective(phase: PhaseConfig, background: tf.Tensor, output: GeneratorOutput, real: tf.Tensor) -> Objective:
@@ -188,16 +224,17 @@ def picture_objective(phase: PhaseConfig, background: tf.Tensor, output: Generat
     )
 
 
-def roll_stories(values: tf.Tensor) -> tf.Tensor:
-    """Returns for each story the value of the next story in the global batch; for the last story that of the first.
+def roll_stories(values: tf.Tensor, rows: int = 1) -> tf.Tensor:
+    """Returns for each story the values of the next story in the global batch; for the last story those of the first.
 
     Args:
         values: float [N, ...], this replica's part of the batch. No gradient flows back to it from other replicas.
+        rows: number of rows of a story.
     """
     strategy = tf.distribute.get_strategy()
     if strategy.num_replicas_in_sync == 1:
-        return tf.roll(values, -1, axis=0)
+        return tf.roll(values, -rows, axis=0)
     replica = tf.distribute.get_replica_context()
-    rolled = tf.roll(replica.all_gather(tf.stop_gradient(values), axis=0), -1, axis=0)
+    rolled = tf.roll(replica.all_gather(tf.stop_gradient(values), axis=0), -rows, axis=0)
     size = tf.shape(values)[0]
     return rolled[replica.replica_id_in_sync_group * size :][:size]

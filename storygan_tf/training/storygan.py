@@ -13,12 +13,21 @@ from storygan_tf.common.errors import ConfigError
 from storygan_tf.config.parsing import from_dict
 from storygan_tf.config.schema import IMAGE_SIZE, PhaseConfig, StoryGANConfig
 from storygan_tf.data.batch_types import Batch, to_float, to_uint8
+from storygan_tf.models import losses
 from storygan_tf.models.image_discriminator import ImageDiscriminator
 from storygan_tf.models.image_generator import ImageGenerator
 from storygan_tf.models.story_discriminator import StoryDiscriminator
 from storygan_tf.models.story_generator import GeneratorOutput, StoryGenerator
+from storygan_tf.training import objectives
 from storygan_tf.training.learning_rates import rate_over_phase
-from storygan_tf.training.objectives import PICTURE_LOSSES, Objective, picture_objective, reported_names
+from storygan_tf.training.objectives import (
+    PICTURE_LOSSES,
+    DiscriminatorLoss,
+    GeneratorLoss,
+    Objective,
+    picture_objective,
+    reported_names,
+)
 from storygan_tf.training.train_schedules import SCHEDULES, Data
 from storygan_tf.training.weight_average import copy_weights, update_average
 
@@ -47,12 +56,12 @@ def make_generator(
         policy: policy of the image generator; float32 by default.
     """
     before = keras.mixed_precision.global_policy()
-    keras.mixed_precision.set_global_policy("float32")
+    keras.mixed_precision.set_global_policy(keras.backend.floatx())
     try:
         generator = StoryGenerator(config, name=name)
     finally:
         keras.mixed_precision.set_global_policy(before)
-    if policy is not None and policy.name != "float32":
+    if policy is not None and policy.name != keras.backend.floatx():
         generator.image_generator = ImageGenerator(config.generator_width, dtype=policy, name="image_generator")
     return generator
 
@@ -120,12 +129,17 @@ class StoryGAN(keras.Model):
 
     Example:
         >>> gan = StoryGAN(StoryGANConfig(generator_width=64, discriminator_width=8))
-        >>> gan.compile(PhaseConfig(), steps=100)
+        >>> gan.compile(
+        ...     PhaseConfig(),
+        ...     generator_optimizer=keras.optimizers.Adam(2e-4, beta_1=0.5),
+        ...     image_discriminator_optimizer=keras.optimizers.Adam(2e-4, beta_1=0.5),
+        ...     story_discriminator_optimizer=keras.optimizers.Adam(2e-4, beta_1=0.5),
+        ... )
         >>> gan.fit(dataset)  # of {"image": (Batch, ...), "story": (Batch, ...)}, see `training_dataset`
     """
 
     def __init__(self, config: StoryGANConfig, **kwargs: Any) -> None:
-        super().__init__(dtype="float32", **kwargs)  # A 16-bit policy would round sentence vectors.
+        super().__init__(dtype=keras.backend.floatx(), **kwargs)  # A 16-bit policy would round sentence vectors.
         self.config = config
         self.generator = make_generator(config, "generator", keras.mixed_precision.global_policy())
         self.image_discriminator = ImageDiscriminator(
@@ -136,13 +150,13 @@ class StoryGAN(keras.Model):
         )
         self.averaged = make_generator(config, "averaged")
         self.background = tf.Variable(
-            np.full([IMAGE_SIZE, IMAGE_SIZE, 3], np.nan, np.float32), trainable=False, name="background"
+            np.full([IMAGE_SIZE, IMAGE_SIZE, 3], np.nan, keras.backend.floatx()), trainable=False, name="background"
         )
         self._build_networks()
 
     def _build_networks(self) -> None:
         """Creates all weights, which optimizers, checkpoints and `jit_compile` need before the first step."""
-        sentences = tf.zeros([1, self.config.frames, self.config.sentence_size])
+        sentences = tf.zeros([1, self.config.frames, self.config.sentence_size], keras.backend.floatx())
         output = self.generator(sentences)
         self.image_discriminator(output.images[:, 0], sentences[:, 0], output.h0)
         self.story_discriminator(output.images, sentences)
@@ -160,15 +174,28 @@ class StoryGAN(keras.Model):
     def compile(
         self,
         phase: PhaseConfig,
-        steps: int,
+        *,
+        generator_optimizer: keras.optimizers.Optimizer | None = None,
+        image_discriminator_optimizer: keras.optimizers.Optimizer | None = None,
+        story_discriminator_optimizer: keras.optimizers.Optimizer | None = None,
+        generator_loss: GeneratorLoss | None = None,
+        discriminator_loss: DiscriminatorLoss | None = None,
+        steps: int = 1,
         background: np.ndarray | None = None,
         **kwargs: Any,
     ) -> None:
-        """Configures the model for a phase of training: losses, schedule, new optimizers and a new moving average.
+        """Configures the model for a phase of training: losses, schedule, optimizers and a new moving average.
 
         Args:
-            phase: the phase.
-            steps: number of outer steps in the phase, over which the learning rates may fall.
+            phase: schedule and weights of the losses; the learning rates, where an optimizer is not given.
+            generator_optimizer: by default Adam as `phase` configures it; so for the other two.
+            image_discriminator_optimizer: see `generator_optimizer`.
+            story_discriminator_optimizer: see `generator_optimizer`.
+            generator_loss: adversarial loss of the generator: logits of generated frames or stories, float [N] ->
+                float [N]. By default `losses.generator_loss` of the form `phase.generator_loss`.
+            discriminator_loss: loss of a discriminator: logits of real, of generated and of mismatched frames or
+                stories, float [N] or, for mismatched ones, None -> float [N]. By default `losses.discriminator_loss`.
+            steps: number of outer steps in the phase, over which the default optimizers' learning rates may fall.
             background: uint8 [64, 64, 3], median of the training frames; required if `phase.object_weight` is not 1.
             **kwargs: arguments of `keras.Model.compile`, such as `jit_compile`.
 
@@ -180,12 +207,19 @@ class StoryGAN(keras.Model):
                 f"training.phases.{phase.name}.label_weight: found {phase.label_weight} (and generator_label_weight "
                 f"{phase.generator_label_weight}), expected 0 for a model without labels (model.labels is 0)."
             )
-        optimizers = make_optimizers(phase, steps, scaled=self._scaled)
+        defaults = make_optimizers(phase, steps, scaled=self._scaled)
+        optimizers = Optimizers(
+            self._scaling(generator_optimizer) or defaults.generator,
+            self._scaling(image_discriminator_optimizer) or defaults.image_discriminator,
+            self._scaling(story_discriminator_optimizer) or defaults.story_discriminator,
+        )
         super().compile(optimizer=optimizers.generator, **kwargs)
         if background is not None:
             self.background.assign(to_float(tf.constant(background)))
         self.phase = phase
         self.optimizers = optimizers
+        self.generator_loss = generator_loss or objectives.generator_loss(phase)
+        self.discriminator_loss = discriminator_loss or losses.discriminator_loss
         self.trackers = {name: keras.metrics.Mean(name) for name in reported_names(phase)}
         for optimizer, network in zip(optimizers, self.networks, strict=True):
             optimizer.build(network.trainable_variables)
@@ -205,6 +239,13 @@ class StoryGAN(keras.Model):
     def _scaled(self) -> bool:
         """Whether losses must be scaled, because gradients are computed in float16."""
         return self.image_discriminator.compute_dtype == "float16"
+
+    def _scaling(self, optimizer: keras.optimizers.Optimizer | None) -> keras.optimizers.Optimizer | None:
+        """Returns an optimizer that scales losses if they must be scaled; None for None."""
+        scales = isinstance(optimizer, keras.mixed_precision.LossScaleOptimizer)
+        if optimizer is None or scales or not self._scaled:
+            return optimizer
+        return keras.mixed_precision.LossScaleOptimizer(optimizer)
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:

@@ -25,7 +25,7 @@ from storygan_tf.models.layers.spectral_conv import normalise_kernels
 from storygan_tf.models.story_discriminator import StoryDiscriminator
 from storygan_tf.models.story_generator import Context, GeneratorOutput, StoryGenerator
 from storygan_tf.training import objectives
-from storygan_tf.training.objectives import Objective, SingleFrames, StoryFrames
+from storygan_tf.training.objectives import DiscriminatorLoss, GeneratorLoss, Objective, SingleFrames, StoryFrames
 
 Data = Mapping[str, tuple[Batch, ...]]
 """The mini-batches of an outer step under the keys `image` and `story`, one for each update; this replica's part."""
@@ -41,6 +41,8 @@ class TrainableGAN(Protocol):
         image_discriminator: the image discriminator.
         story_discriminator: the story discriminator.
         background: float32 [64, 64, 3] in [-1, 1], median of the training frames; NaN if it was not set.
+        generator_loss: adversarial loss of the generator.
+        discriminator_loss: adversarial loss of both discriminators.
     """
 
     config: StoryGANConfig
@@ -49,6 +51,8 @@ class TrainableGAN(Protocol):
     image_discriminator: ImageDiscriminator
     story_discriminator: StoryDiscriminator
     background: tf.Variable
+    generator_loss: GeneratorLoss
+    discriminator_loss: DiscriminatorLoss
 
     def report(self, objective: Objective) -> tf.Tensor:
         """Records the reports of an objective and returns its loss for this replica, a float32 scalar."""
@@ -99,11 +103,14 @@ def pixel_update(gan: TrainableGAN, batch: Batch) -> None:
 
 
 def image_update(gan: TrainableGAN, batch: Batch) -> None:
-    """Updates the image discriminator, then the generator, on one frame of each story; only that frame is rendered."""
+    """Updates the image discriminator, then the generator, on one frame or on all frames of each story.
+
+    Only these frames are rendered.
+    """
     with tf.GradientTape() as tape:
         context = gan.generator.encode(batch["vectors"], training=True, seed=batch["seed"])
-        fake = gan.generator.image_generator(_select_frame(context.gists, batch), training=True)
-        frames = _single_frames(fake, context.h0, batch)
+        fake = gan.generator.image_generator(_select_frames(gan.phase, context.gists, batch), training=True)
+        frames = _single_frames(gan.phase, fake, context.h0, batch)
         with tape.stop_recording():
             update_image_discriminator(gan, frames)
             real_maps = _real_maps(gan, frames)
@@ -126,7 +133,10 @@ def update_image_discriminator(gan: TrainableGAN, frames: SingleFrames) -> None:
     """Updates the image discriminator; no gradient flows back to `frames`."""
     with tf.GradientTape() as tape:
         network = gan.image_discriminator
-        loss = gan.report(objectives.image_discriminator_objective(network, gan.phase, gan.config.frames, frames))
+        objective = objectives.image_discriminator_objective(
+            network, gan.phase, gan.config.frames, frames, loss=gan.discriminator_loss
+        )
+        loss = gan.report(objective)
     gan.update_network(tape, loss, "image_discriminator")
     normalise_kernels(network)
 
@@ -134,7 +144,9 @@ def update_image_discriminator(gan: TrainableGAN, frames: SingleFrames) -> None:
 def update_story_discriminator(gan: TrainableGAN, stories: StoryFrames) -> None:
     """Updates the story discriminator; no gradient flows back to `stories`."""
     with tf.GradientTape() as tape:
-        loss = gan.report(objectives.story_discriminator_objective(gan.story_discriminator, gan.phase, stories))
+        loss = gan.report(
+            objectives.story_discriminator_objective(gan.story_discriminator, stories, loss=gan.discriminator_loss)
+        )
     gan.update_network(tape, loss, "story_discriminator")
     normalise_kernels(gan.story_discriminator)
 
@@ -146,44 +158,53 @@ def _generate_both(
 
     Args:
         gan: the model.
-        image_batch: stories of which one frame each is rendered.
+        image_batch: stories of which one frame each is rendered, or all (`PhaseConfig.image_frames`).
         story_batch: stories of which all frames are rendered.
         number: is added to the seeds, so that each update of the generator has different noise.
 
     Returns:
-        The single frames of `image_batch`, the stories of `story_batch`, and the generator's output for `story_batch`.
+        The frames of `image_batch`, the stories of `story_batch`, and the generator's output for `story_batch`.
     """
     vectors = tf.concat([image_batch["vectors"], story_batch["vectors"]], axis=0)
     seeds = tf.concat([image_batch["seed"], story_batch["seed"]], axis=0) + number
     context = gan.generator.encode(vectors, training=True, seed=seeds)
     count = tf.shape(image_batch["vectors"])[0]
     single, whole = Context(*(part[:count] for part in context)), Context(*(part[count:] for part in context))
-    gists = [_select_frame(single.gists, image_batch), tf.reshape(whole.gists, [-1, gan.config.context_size])]
+    selected = _select_frames(gan.phase, single.gists, image_batch)
+    gists = [selected, tf.reshape(whole.gists, [-1, gan.config.context_size])]
     rendered = gan.generator.image_generator(tf.concat(gists, axis=0), training=True)
-    images = tf.reshape(rendered[count:], [-1, gan.config.frames, IMAGE_SIZE, IMAGE_SIZE, 3])
+    single_count = tf.shape(selected)[0]
+    images = tf.reshape(rendered[single_count:], [-1, gan.config.frames, IMAGE_SIZE, IMAGE_SIZE, 3])
+    frames = _single_frames(gan.phase, rendered[:single_count], single.h0, image_batch)
     output = GeneratorOutput(images, whole.mu, whole.log_var, whole.h0)
-    return _single_frames(rendered[:count], single.h0, image_batch), _story_frames(images, story_batch), output
+    return frames, _story_frames(images, story_batch), output
 
 
-def _select_frame(values: tf.Tensor, batch: Batch) -> tf.Tensor:
-    """Returns the values of each story's selected frame, `batch["frame"]`: [batch, frames, ...] -> [batch, ...]."""
+def _select_frames(phase: PhaseConfig, values: tf.Tensor, batch: Batch) -> tf.Tensor:
+    """Returns the values of the frames that an image update uses: [batch, frames, ...] -> [N, ...].
+
+    N is the batch and the frame of each story is `batch["frame"]`, or N is batch * frames (`PhaseConfig.image_frames`).
+    """
+    if phase.image_frames == "all":
+        return tf.reshape(values, [tf.shape(values)[0] * values.shape[1], *values.shape[2:]])
     return tf.gather(values, batch["frame"], batch_dims=1)
 
 
-def _single_frames(fake: tf.Tensor, h0: tf.Tensor, batch: Batch) -> SingleFrames:
-    """Returns the selected real frame of each story together with the generated one.
+def _single_frames(phase: PhaseConfig, fake: tf.Tensor, h0: tf.Tensor, batch: Batch) -> SingleFrames:
+    """Returns the real frames that an image update uses together with the generated ones.
 
     Args:
-        fake: float32 [batch, 64, 64, 3] in [-1, 1], generated frames.
+        phase: `image_frames` is used.
+        fake: float32 [N, 64, 64, 3] in [-1, 1], generated frames.
         h0: float32 [batch, context_size].
         batch: the stories.
     """
     return SingleFrames(
-        real=to_float(_select_frame(batch["images"], batch)),
+        real=to_float(_select_frames(phase, batch["images"], batch)),
         fake=fake,
-        sentences=_select_frame(batch["vectors"], batch),
-        h0=h0,
-        labels=_select_frame(batch["labels"], batch),
+        sentences=_select_frames(phase, batch["vectors"], batch),
+        h0=tf.repeat(h0, batch["vectors"].shape[1], axis=0) if phase.image_frames == "all" else h0,
+        labels=_select_frames(phase, batch["labels"], batch),
     )
 
 
@@ -200,12 +221,16 @@ def _real_maps(gan: TrainableGAN, frames: SingleFrames) -> Sequence[tf.Tensor]:
 def _image_loss(gan: TrainableGAN, frames: SingleFrames, real_maps: Sequence[tf.Tensor]) -> tf.Tensor:
     """Returns the generator's loss on single frames, a float32 scalar."""
     network, count = gan.image_discriminator, gan.config.frames
-    return gan.report(objectives.image_generator_objective(network, gan.phase, count, frames, real_maps))
+    return gan.report(
+        objectives.image_generator_objective(network, gan.phase, count, frames, real_maps, loss=gan.generator_loss)
+    )
 
 
 def _story_loss(gan: TrainableGAN, stories: StoryFrames, output: GeneratorOutput, batch: Batch) -> tf.Tensor:
     """Returns the generator's loss on whole stories, with KL and the pixel losses, a float32 scalar."""
-    adversarial = objectives.story_generator_objective(gan.story_discriminator, gan.phase, stories)
+    adversarial = objectives.story_generator_objective(
+        gan.story_discriminator, gan.phase, stories, loss=gan.generator_loss
+    )
     return gan.report(adversarial) + _picture_loss(gan, output, batch)
 
 

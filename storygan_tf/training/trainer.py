@@ -211,7 +211,7 @@ class Trainer:
         """Creates the optimizers and the step function of the current phase."""
         phase, xla = self._phase(), self.settings.training.xla
         with self.strategy.scope():
-            self.gan.compile(phase, phase.epochs * self._steps(), self.background, jit_compile=xla)
+            self.gan.compile(phase, steps=phase.epochs * self._steps(), background=self.background, jit_compile=xla)
         self._step = make_step(self.gan, self.strategy, xla=xla)
         self._has_graph = False
 

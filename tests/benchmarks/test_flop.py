@@ -162,6 +162,7 @@ def test_a_joint_step_at_the_seeds_widths_needs_428_gflop():
     "phase",
     [
         PhaseConfig(schedule="joint", image_batch=2, story_batch=3, generator_steps=2),
+        pytest.param(PhaseConfig(image_batch=2, image_frames="all", story_batch=3), marks=pytest.mark.slow),
         pytest.param(PhaseConfig(image_batch=2, story_batch=3, story_steps=2), marks=pytest.mark.slow),
         pytest.param(PhaseConfig(schedule="pixel", story_batch=5, l1_weight=1.0), marks=pytest.mark.slow),
     ],

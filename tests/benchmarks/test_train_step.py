@@ -143,11 +143,11 @@ def test_every_phase_of_every_preset_is_a_row_at_every_batch_size():
     ]
 
 
-def test_joint_is_paper_with_the_released_codes_schedule():
+def test_joint_is_the_schedule_of_released_alone():
     (row,) = subjects(["joint"], [], [], xla=False)
-    assert sorted(row.settings.changes(presets.load("paper"))) == [
-        "training.phases.adversarial.generator_steps=2",
-        'training.phases.adversarial.schedule="joint"',
+    assert sorted(row.settings.changes(presets.load("released"))) == [
+        'training.phases.adversarial.decay="constant"',
+        "training.phases.adversarial.mismatched=false",
     ]
     assert row.stories == 24
 

@@ -60,20 +60,27 @@ def test_each_discriminator_is_updated_once_and_the_generator_as_often_as_wanted
     assert [int(optimizer.iterations) for optimizer in gan.optimizers] == [steps, 1, 1]
 
 
-def test_the_losses_by_hand(gan, config, data):
+@pytest.mark.parametrize("image_frames", ["one", "all"])
+def test_the_losses_by_hand(gan, config, data, image_frames):
     """Recomputes them from one pass of the generator over both mini-batches; the image term is T times the mean."""
-    gan.compile(joint(generator_learning_rate=0.0, discriminator_learning_rate=0.0), steps=10)
+    still = {"generator_learning_rate": 0.0, "discriminator_learning_rate": 0.0}
+    gan.compile(joint(image_frames=image_frames, **still), steps=10)
     image, story = data["image"][0], data["story"][0]
+    chosen = [(row, frame) for row in range(6) for frame in range(config.frames)]
+    if image_frames == "one":
+        chosen = list(enumerate(image["frame"]))
+    count = len(chosen)
     context = gan.generator.encode(
         tf.concat([image["vectors"], story["vectors"]], 0), True, seed=tf.concat([image["seed"], story["seed"]], 0)
     )
-    gists = [context.gists[row, frame] for row, frame in enumerate(image["frame"])]
+    gists = [context.gists[row, frame] for row, frame in chosen]
     gists += [context.gists[6 + row, frame] for row in range(4) for frame in range(config.frames)]
     drawn = gan.generator.image_generator(tf.stack(gists), training=True)
-    single, whole = drawn[:6], tf.reshape(drawn[6:], [4, config.frames, 64, 64, 3])
-    sentences = tf.gather(image["vectors"], image["frame"], batch_dims=1)
-    real = to_float(tf.gather(image["images"], image["frame"], batch_dims=1))
-    image_logits = [gan.image_discriminator(each, sentences, context.h0[:6], training=True) for each in (real, single)]
+    single, whole = drawn[:count], tf.reshape(drawn[count:], [4, config.frames, 64, 64, 3])
+    sentences = tf.stack([image["vectors"][row, frame] for row, frame in chosen])
+    real = to_float(tf.stack([image["images"][row, frame] for row, frame in chosen]))
+    h0 = tf.stack([context.h0[row] for row, _ in chosen])
+    image_logits = [gan.image_discriminator(each, sentences, h0, training=True) for each in (real, single)]
     stories = (to_float(story["images"]), whole)
     story_logits = [gan.story_discriminator(each, story["vectors"], training=True) for each in stories]
     gan.train_step(data)

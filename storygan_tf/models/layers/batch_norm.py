@@ -17,5 +17,5 @@ def batch_norm(name: str | None = None) -> keras.layers.BatchNormalization:
     """
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
     return keras.layers.BatchNormalization(
-        momentum=0.9, epsilon=1e-5, synchronized=replicas > 1, name=name, dtype="float32"
+        momentum=0.9, epsilon=1e-5, synchronized=replicas > 1, name=name, dtype=keras.backend.floatx()
     )

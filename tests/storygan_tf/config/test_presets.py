@@ -45,6 +45,7 @@ def test_paper_has_the_papers_numbers():
         epochs=120,
         schedule="algorithm1",
         image_batch=24,
+        image_frames="all",
         story_batch=24,
         image_steps=1,
         story_steps=1,
@@ -56,7 +57,7 @@ def test_paper_has_the_papers_numbers():
         image_weight=1.0,
         story_weight=1.0,
         kl_weight=1.0,
-        generator_loss="non_saturating",
+        generator_loss="minimax",
         l1_weight=0.0,
         l2_weight=0.0,
         object_weight=1.0,
@@ -69,6 +70,15 @@ def test_quick_needs_no_download_and_warms_up():
     assert quick.data.encoder == "embedded"
     assert [phase.schedule for phase in quick.training.phases] == ["pixel", "algorithm1"]
     assert quick.evaluation.min_ssim_over_random > 0
+
+
+def test_released_follows_the_released_code():
+    (phase,) = presets.load("released").training.phases
+    assert phase == PhaseConfig(
+        name="adversarial", epochs=120, schedule="joint", generator_steps=2, decay="halving", mismatched=True
+    )
+    assert (phase.generator_loss, phase.image_frames) == ("non_saturating", "one")
+    assert presets.load("released").model == presets.load("paper").model
 
 
 @pytest.mark.parametrize(("name", "labels"), [("pororo", pororo.LABELS), ("flintstones", flintstones.LABELS)])

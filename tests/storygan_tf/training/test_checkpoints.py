@@ -276,7 +276,7 @@ def test_a_checkpoint_after_several_phases_holds_the_last_ones_optimizers(tmp_pa
 
 def test_the_background_is_saved_too(tmp_path, make_gan):
     gan = make_gan(1)
-    gan.compile(PHASE, 6, background=np.full([64, 64, 3], 255, np.uint8), run_eagerly=True)
+    gan.compile(PHASE, steps=6, background=np.full([64, 64, 3], 255, np.uint8), run_eagerly=True)
     path = CheckpointStore(tmp_path).save(gan, 1, {})
     other = make_gan(2)
     CheckpointStore(tmp_path).restore(other, path)

@@ -140,7 +140,7 @@ def test_a_term_of_weight_zero_is_reported_and_has_no_part_in_the_loss(image_net
 def test_the_papers_story_discriminator(story_network):
     images = (STORIES.real, STORIES.fake)
     real, fake = (sigmoid(story_network(each, STORIES.sentences, training=True)) for each in images)
-    found = objectives.story_discriminator_objective(story_network, PhaseConfig(), STORIES)
+    found = objectives.story_discriminator_objective(story_network, STORIES)
     np.testing.assert_allclose(found.loss, -np.log(real) - np.log(1 - fake), rtol=1e-4)
     np.testing.assert_allclose(found.reports["story_accuracy"], ((real > 0.5) + 1.0 * (fake < 0.5)) / 2)
     drawn = objectives.story_generator_objective(story_network, PhaseConfig(story_weight=3.0), STORIES)
@@ -170,7 +170,7 @@ def test_reports_have_the_names_of_reported_names(image_network, story_network, 
     found = (
         image_discriminator(image_network, **options),
         image_generator(image_network, **options),
-        objectives.story_discriminator_objective(story_network, phase, STORIES),
+        objectives.story_discriminator_objective(story_network, STORIES),
         objectives.story_generator_objective(story_network, phase, STORIES),
         objectives.picture_objective(phase, tf.zeros([64, 64, 3]), output, STORIES.real),
     )

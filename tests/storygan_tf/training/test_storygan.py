@@ -34,7 +34,7 @@ def gan(built) -> StoryGAN:
 
 
 def fit(gan: StoryGAN, stories: Stories, phase: PhaseConfig, steps: int = 1, **arguments) -> dict[str, float]:
-    gan.compile(phase, steps, run_eagerly=True, **arguments)
+    gan.compile(phase, steps=steps, run_eagerly=True, **arguments)
     data = training_dataset(stories, phase, (1, 0), 0, steps)
     return {name: values[0] for name, values in gan.fit(data, steps_per_epoch=steps, verbose=0).history.items()}
 
@@ -124,7 +124,7 @@ def test_pixel_training_learns(gan, stories):
 def test_reported_losses_are_means_over_the_steps(gan, stories):
     """With learning rates of 0 and batches of one story, two steps report the mean of the losses of both."""
     phase = PhaseConfig(schedule="pixel", story_batch=4, l1_weight=1.0, generator_learning_rate=0.0)
-    gan.compile(phase, 2, run_eagerly=True)
+    gan.compile(phase, steps=2, run_eagerly=True)
 
     def report(start: int, steps: int) -> float:
         data = training_dataset(stories, phase, (1, 0), start, steps)
