@@ -55,7 +55,7 @@ def make_program(settings: Settings, number: int) -> Callable[[], float]:
     with strategy.scope(), precision(strategy, mixed=training.mixed_precision):
         keras.utils.set_random_seed(training.seed)
         gan = StoryGAN(settings.model)
-        gan.compile(phase, ENDLESS, background=stories.images[0, 0])
+        gan.compile(phase, steps=ENDLESS, background=stories.images[0, 0])
     replicas = strategy.num_replicas_in_sync
     data = training_dataset(stories, phase, (training.seed, number), 0, DRAWN, replicas=replicas).repeat()
     batches = iter(strategy.distribute_datasets_from_function(lambda _: data))

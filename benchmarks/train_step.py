@@ -180,7 +180,7 @@ class Subject:
         """Returns the columns of the table that need no measurement."""
         phase, model = self.phase, self.settings.model
         gan = StoryGAN(model)
-        gan.compile(phase, ENDLESS)
+        gan.compile(phase, steps=ENDLESS)
         data = training_dataset(random_stories(model), phase, (1, self.number), 0, 1)
         return {
             "preset": self.name,

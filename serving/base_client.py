@@ -63,12 +63,12 @@ class BlockingStoryClient(abc.ABC):
             self._cache.info = info = self._request_info()
         return info
 
-    def generate(self, sentences: Sequence[str], seed: int | None = None, timeout: float | None = None) -> Story:
+    def generate(self, sentences: Sequence[str], seed: int = 0, timeout: float | None = None) -> Story:
         """Draws a story.
 
         Args:
             sentences: T sentences.
-            seed: integer of 64 bits; None for a hash of the sentences.
+            seed: integer of 64 bits.
             timeout: seconds for the request with all its attempts; None for the client's own timeout.
 
         Returns:
@@ -77,7 +77,7 @@ class BlockingStoryClient(abc.ABC):
         Raises:
             ServingError: if the story cannot be drawn; its status is INVALID_ARGUMENT if the story is at fault.
         """
-        return self.generate_many([sentences], None if seed is None else [seed], timeout)[0]
+        return self.generate_many([sentences], [seed], timeout)[0]
 
     def generate_many(
         self, stories: Sequence[Sequence[str]], seeds: Sequence[int] | None = None, timeout: float | None = None
@@ -86,7 +86,7 @@ class BlockingStoryClient(abc.ABC):
 
         Args:
             stories: [batch] of T sentences each.
-            seeds: [batch] integers of 64 bits; None for hashes of the sentences.
+            seeds: [batch] integers of 64 bits; None for 0 for every story.
             timeout: seconds for the request with all its attempts; None for the client's own timeout.
 
         Returns:
@@ -98,6 +98,7 @@ class BlockingStoryClient(abc.ABC):
         """
         self._cache.drop_unless_it_fits(stories)
         info = self.info()
+        seeds = [0] * len(stories) if seeds is None else seeds
         check_stories(stories, seeds, info.frames)
         with self._cache.dropped_by_refusal():
             return self._request_stories(stories, seeds, info, timeout)
@@ -108,6 +109,6 @@ class BlockingStoryClient(abc.ABC):
 
     @abc.abstractmethod
     def _request_stories(
-        self, stories: Sequence[Sequence[str]], seeds: Sequence[int] | None, info: ModelInfo, timeout: float | None
+        self, stories: Sequence[Sequence[str]], seeds: Sequence[int], info: ModelInfo, timeout: float | None
     ) -> list[Story]:
         """Sends checked stories and returns them with their pictures."""

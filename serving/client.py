@@ -26,7 +26,6 @@ from serving.story_io import (
     DEFAULT_MODEL,
     GENERATE,
     INFO,
-    SERVING_DEFAULT,
     ModelInfo,
     Story,
     check_stories,
@@ -166,18 +165,16 @@ def _read_info(response: predict_pb2.PredictResponse) -> ModelInfo:
 
 
 def _story_request(
-    options: ClientOptions, stories: Sequence[Sequence[str]], seeds: Sequence[int] | None
+    options: ClientOptions, stories: Sequence[Sequence[str]], seeds: Sequence[int]
 ) -> predict_pb2.PredictRequest:
     sentences = np.array([[sentence.encode() for sentence in story] for story in stories], object)
-    if seeds is None:
-        return _request(options, SERVING_DEFAULT, sentences=sentences)
     return _request(options, GENERATE, sentences=sentences, seed=np.array(seeds, np.int64))
 
 
 def _read_response(
     response: predict_pb2.PredictResponse,
     stories: Sequence[Sequence[str]],
-    seeds: Sequence[int] | None,
+    seeds: Sequence[int],
     info: ModelInfo,
 ) -> list[Story]:
     errors = [error.decode() for error in _strings(response, "error")]
@@ -228,7 +225,7 @@ class StoryClient(BlockingStoryClient):
         return _read_info(self._predict(_info_request(self._options), None))
 
     def _request_stories(
-        self, stories: Sequence[Sequence[str]], seeds: Sequence[int] | None, info: ModelInfo, timeout: float | None
+        self, stories: Sequence[Sequence[str]], seeds: Sequence[int], info: ModelInfo, timeout: float | None
     ) -> list[Story]:
         response = self._predict(_story_request(self._options, stories, seeds), timeout)
         self._cache.drop_other_version(response.model_spec.version.value)
@@ -275,9 +272,9 @@ class AsyncStoryClient:
             self._cache.info = info = _read_info(await self._predict(_info_request(self._options), None))
         return info
 
-    async def generate(self, sentences: Sequence[str], seed: int | None = None, timeout: float | None = None) -> Story:
+    async def generate(self, sentences: Sequence[str], seed: int = 0, timeout: float | None = None) -> Story:
         """Draws a story; see `StoryClient.generate`."""
-        return (await self.generate_many([sentences], None if seed is None else [seed], timeout))[0]
+        return (await self.generate_many([sentences], [seed], timeout))[0]
 
     async def generate_many(
         self, stories: Sequence[Sequence[str]], seeds: Sequence[int] | None = None, timeout: float | None = None
@@ -285,6 +282,7 @@ class AsyncStoryClient:
         """Draws several stories in one request; see `StoryClient.generate_many`."""
         self._cache.drop_unless_it_fits(stories)
         info = await self.info()
+        seeds = [0] * len(stories) if seeds is None else seeds
         check_stories(stories, seeds, info.frames)
         with self._cache.dropped_by_refusal():
             response = await self._predict(_story_request(self._options, stories, seeds), timeout)
@@ -325,7 +323,7 @@ class ServedStoryGAN:
 
         Args:
             stories: [batch] of T sentences each.
-            seeds: [batch] integers of 64 bits; None for hashes of the sentences.
+            seeds: [batch] integers of 64 bits; None for 0 for every story.
 
         Returns:
             uint8 [batch, T, 64, 64, 3].

@@ -24,7 +24,6 @@ from serving.story_io import (
     DEFAULT_MODEL,
     GENERATE,
     INFO,
-    SERVING_DEFAULT,
     ModelInfo,
     Story,
     read_stories,
@@ -92,13 +91,10 @@ class RestStoryClient(BlockingStoryClient):
         return ModelInfo.from_json(answer if isinstance(answer, str) else "")
 
     def _request_stories(
-        self, stories: Sequence[Sequence[str]], seeds: Sequence[int] | None, info: ModelInfo, timeout: float | None
+        self, stories: Sequence[Sequence[str]], seeds: Sequence[int], info: ModelInfo, timeout: float | None
     ) -> list[Story]:
-        signature, instances = SERVING_DEFAULT, [dict[str, Any](sentences=list(story)) for story in stories]
-        if seeds is not None:
-            signature = GENERATE
-            instances = [row | {"seed": seed} for row, seed in zip(instances, seeds, strict=True)]
-        answers = self._predict(signature, instances, timeout or self._timeout)
+        instances = [{"sentences": list(story), "seed": seed} for story, seed in zip(stories, seeds, strict=True)]
+        answers = self._predict(GENERATE, instances, timeout or self._timeout)
         try:
             errors = [row["error"] for row in answers]
             pictures = [[base64.b64decode(frame["b64"]) for frame in row["image_bytes"]] for row in answers]

@@ -17,7 +17,7 @@ from storygan_tf.text.tokenization import words
 DEFAULT_MODEL = "storygan"
 """Name under which StoryGAN models are served."""
 
-SERVING_DEFAULT, GENERATE, INFO = "serving_default", "generate", "info"
+GENERATE, INFO = "generate", "info"
 """Names of the signatures that clients use."""
 
 
@@ -27,7 +27,7 @@ class Story:
 
     Attributes:
         sentences: T sentences.
-        seed: seed of the request; None if it was a hash of the sentences.
+        seed: seed of the request.
         frames: T RGB pictures.
         unknown_words: words that do not occur in the training stories, in order of appearance; the pictures cannot show
             what they mean.
@@ -35,7 +35,7 @@ class Story:
     """
 
     sentences: tuple[str, ...]
-    seed: int | None
+    seed: int
     frames: tuple[Image.Image, ...]
     unknown_words: tuple[str, ...]
     version: int | None = None
@@ -81,14 +81,14 @@ class ModelInfo:
         return tuple(dict.fromkeys(unknown))
 
 
-def check_stories(stories: Sequence[Sequence[str]], seeds: Sequence[int] | None, frames: int) -> None:
+def check_stories(stories: Sequence[Sequence[str]], seeds: Sequence[int], frames: int) -> None:
     """Checks stories and seeds before they are sent.
 
     The server would refuse them, too; with batching, a story of another length also fails all requests in its batch.
 
     Args:
         stories: [batch] of sentences each.
-        seeds: [batch] integers, or None.
+        seeds: [batch] integers.
         frames: sentences per story that the model expects.
 
     Raises:
@@ -100,7 +100,7 @@ def check_stories(stories: Sequence[Sequence[str]], seeds: Sequence[int] | None,
     if not stories:
         raise ServingError("INVALID_ARGUMENT", "found no story, expected at least one.")
     refused = {
-        row: f"found {len(story)} sentences, expected {frames}: this model tells stories of {frames}."
+        row: f"found {len(story)} sentences, expected {frames}: this model draws stories of {frames}."
         for row, story in enumerate(stories)
         if len(story) != frames
     }
@@ -108,11 +108,11 @@ def check_stories(stories: Sequence[Sequence[str]], seeds: Sequence[int] | None,
         raise _refusal(refused)
     for sentence in itertools.chain.from_iterable(stories):
         _check_text(sentence)
-    if seeds is not None and len(seeds) != len(stories):
+    if len(seeds) != len(stories):
         raise ServingError(
             "INVALID_ARGUMENT", f"found {len(seeds)} seeds for {len(stories)} stories, expected as many."
         )
-    for seed in seeds or []:
+    for seed in seeds:
         if not -(2**63) <= seed < 2**63:
             raise ServingError("INVALID_ARGUMENT", f"found seed {seed}, expected a whole number of 64 bits.")
 
@@ -126,7 +126,7 @@ def _check_text(sentence: Any) -> None:
 
 def read_stories(
     stories: Sequence[Sequence[str]],
-    seeds: Sequence[int] | None,
+    seeds: Sequence[int],
     errors: Sequence[str],
     pictures: Sequence[Sequence[bytes]],
     info: ModelInfo,
@@ -158,7 +158,7 @@ def read_stories(
     return [
         Story(
             tuple(story),
-            None if seeds is None else seeds[row],
+            seeds[row],
             tuple(map(_decoded, pictures[row])),
             info.unknown_words(story),
             version,

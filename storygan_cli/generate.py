@@ -28,9 +28,7 @@ def generate(
         list[str] | None, typer.Option(help="One sentence of the story. Repeat it, once for each frame.")
     ] = None,
     story: Annotated[Path | None, typer.Option(help="Text file with one sentence per line.")] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Seed of the noise, a whole number; by default a hash of the sentences.")
-    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the noise, a whole number.")] = 0,
     out: Annotated[
         Path | None, typer.Option(help="Picture to write: .png for a storyboard, .gif for an animation of the frames.")
     ] = None,
@@ -118,11 +116,11 @@ def _check_words(drawer: Drawer, sentences: list[str], strict: bool) -> None:
     typer.echo(f"warning: {message}", err=True)
 
 
-def _draw(drawer: Drawer, sentences: list[str], seed: int | None, out: Path) -> None:
+def _draw(drawer: Drawer, sentences: list[str], seed: int, out: Path) -> None:
     """Draws the story and writes the picture `out`, a storyboard (.png) or an animation (.gif)."""
     from storygan_tf.data.storyboard import StoryRow, story_gif, storyboard
 
-    frames = drawer.generate([sentences], None if seed is None else [seed])[0]
+    frames = drawer.generate([sentences], [seed])[0]
     if out.suffix == ".gif":
         story_gif(frames, out)
     else:

@@ -53,7 +53,7 @@ class SavedStoryGAN:
 
         Args:
             stories: stories of T sentences each.
-            seeds: one seed per story. By default the seed is a hash of the story's sentences.
+            seeds: one seed per story; 0 for every story by default.
 
         Returns:
             uint8 `[stories, T, 64, 64, 3]`.
@@ -87,7 +87,7 @@ class SavedStoryGAN:
 
         Args:
             stories: stories of T sentences each.
-            seeds: one seed per story. By default the seed is a hash of the story's sentences.
+            seeds: one seed per story; 0 for every story by default.
 
         Returns:
             T PNG files per story, and one error message per story, which is empty if the story was drawn.
@@ -96,11 +96,9 @@ class SavedStoryGAN:
         return outputs["image_bytes"].numpy().tolist(), [error.decode() for error in outputs["error"].numpy()]
 
     def _call(self, sentences: tf.Tensor, seeds: Sequence[int] | None) -> dict[str, tf.Tensor]:
-        signatures = self._loaded.signatures
-        if seeds is None:
-            outputs: dict[str, tf.Tensor] = signatures["serving_default"](sentences=sentences)
-        else:
-            outputs = signatures["generate"](sentences=sentences, seed=tf.constant(seeds, tf.int64))
+        given = [0] * len(sentences) if seeds is None else seeds
+        seed = tf.constant(given, tf.int64)
+        outputs: dict[str, tf.Tensor] = self._loaded.signatures["generate"](sentences=sentences, seed=seed)
         return outputs
 
     def unknown_words(self, sentences: Sequence[str]) -> list[str]:

@@ -15,8 +15,8 @@ int64 [B] | `image_bytes` string [B, T], `error` string [B] |
 | `info` | `query` string [B], ignored | `info` string [B], JSON |
 
 A wrong T fails the whole request. A blank or overlong sentence, or a vector with values that are not finite, fails only
-its row: `error` describes the problem and the pictures of the row are empty. The default seed is a hash of the
-sentences. `assets.extra` holds a request for each signature, with which TensorFlow Serving warms up.
+its row: `error` describes the problem and the pictures of the row are empty. Without a seed, the seed is 0.
+`assets.extra` holds a request for each signature, with which TensorFlow Serving warms up.
 """
 
 from __future__ import annotations
@@ -101,8 +101,8 @@ class StoryGANExport(tf.Module):
         }
 
     def _serving_default(self, sentences: tf.Tensor) -> Outputs:
-        """Returns the outputs of `generate` for string `[B, T]`, with seeds that are hashes of the sentences."""
-        return self._drawing.pngs(sentences, hashed_seeds(sentences))
+        """Returns the outputs of `generate` for string `[B, T]`, with seeds of 0."""
+        return self._drawing.pngs(sentences, tf.zeros(tf.shape(sentences)[:1], tf.int64))
 
     def _generate_from_examples(self, examples: tf.Tensor) -> Outputs:
         """Returns the outputs of `generate` and `story_id` for serialized tf.Examples, string `[B]`."""
@@ -116,13 +116,8 @@ class StoryGANExport(tf.Module):
             },
         )
         sentences = parsed[example_schema.SENTENCES]
-        counts = tf.math.bincount(
-            tf.cast(parsed[example_schema.SEED].indices[:, 0], tf.int32), minlength=tf.size(examples)
-        )
         example_seeds = tf.reshape(tf.sparse.to_dense(parsed[example_schema.SEED]), [tf.size(examples), -1])
-        first = tf.pad(example_seeds, [[0, 0], [0, 1]])[:, 0]
-        seeds = tf.where(counts > 0, first, hashed_seeds(sentences))
-        outputs = self._drawing.pngs(sentences, seeds)
+        outputs = self._drawing.pngs(sentences, tf.pad(example_seeds, [[0, 0], [0, 1]])[:, 0])
         # TFX's BulkInferrer splits an output of rank 1 into scalars and does not accept scalar strings.
         column = {example_schema.STORY_ID: parsed[example_schema.STORY_ID], "error": outputs["error"]}
         return outputs | {name: values[:, tf.newaxis] for name, values in column.items()}
@@ -225,11 +220,6 @@ class _StoryDrawing:
         encoded = tf.reshape(tf.io.encode_png(outputs["images"], compression=PNG_COMPRESSION), [-1, self.frames])
         valid = outputs["error"][:, tf.newaxis] == ""
         return {"image_bytes": tf.where(valid, encoded, ""), "error": outputs["error"]}
-
-
-def hashed_seeds(sentences: tf.Tensor) -> tf.Tensor:
-    """Returns seeds that are hashes of the sentences: string `[B, T]` -> int64 `[B]` in [0, 2^62)."""
-    return tf.strings.to_hash_bucket_fast(tf.strings.reduce_join(sentences, axis=1, separator="\n"), 2**62)
 
 
 def row_errors(sentences: tf.Tensor, max_length: int) -> tf.Tensor:

@@ -24,12 +24,14 @@ class Context(NamedTuple):
         mu: float32 [batch, context_size], mean of `h0`.
         log_var: float32 [batch, context_size], logarithm of the variance of `h0`.
         h0: float32 [batch, context_size], initial state of the context encoder.
+        seed: int64 [batch], the seed of each story's noise; -1 if the noise itself was given.
     """
 
     gists: tf.Tensor
     mu: tf.Tensor
     log_var: tf.Tensor
     h0: tf.Tensor
+    seed: tf.Tensor
 
 
 class GeneratorOutput(NamedTuple):
@@ -40,12 +42,15 @@ class GeneratorOutput(NamedTuple):
         mu: float32 [batch, context_size], mean of `h0`.
         log_var: float32 [batch, context_size], logarithm of the variance of `h0`.
         h0: float32 [batch, context_size], initial state of the context encoder.
+        seed: int64 [batch], the seed of each story's noise, which draws the same frames again; -1 if the noise itself
+            was given.
     """
 
     images: tf.Tensor
     mu: tf.Tensor
     log_var: tf.Tensor
     h0: tf.Tensor
+    seed: tf.Tensor
 
 
 @keras.saving.register_keras_serializable(package="storygan")
@@ -92,7 +97,8 @@ class StoryGenerator(keras.Model):
             sentences: float32 [batch, frames, sentence_size].
             training: whether batch normalisation uses the statistics of the batch.
             noise: the noise; by default it is drawn from `seed`.
-            seed: int64 [batch], the seed of each story's noise; zeros by default.
+            seed: int64 [batch], the seed of each story's noise. By default every story gets a random one from
+                TensorFlow's global generator (`tf.random.set_seed`); the output has it.
 
         Raises:
             ValueError: if `sentences` has another shape than the configuration says.
@@ -101,7 +107,7 @@ class StoryGenerator(keras.Model):
         gists = tf.reshape(context.gists, [-1, self.config.context_size])
         frames = self.image_generator(gists, training=training)
         images = tf.reshape(frames, [-1, self.config.frames, IMAGE_SIZE, IMAGE_SIZE, 3])
-        return GeneratorOutput(images, context.mu, context.log_var, context.h0)
+        return GeneratorOutput(images, context.mu, context.log_var, context.h0, context.seed)
 
     def encode(
         self,
@@ -112,13 +118,16 @@ class StoryGenerator(keras.Model):
     ) -> Context:
         """Returns the output of the recurrent part alone; the arguments are those of `call`."""
         self._check_shape(sentences)
-        if noise is None:
-            seed = tf.zeros([tf.shape(sentences)[0]], tf.int64) if seed is None else seed
+        batch = tf.shape(sentences)[0]
+        if noise is not None:
+            seed = tf.fill([batch], tf.constant(-1, tf.int64))
+        else:
+            seed = tf.random.uniform([batch], 0, tf.int64.max, tf.int64) if seed is None else seed
             noise = story_noise(seed, self.config)
         mu, log_var = self.story_encoder(sentences, training=training)
         h0 = self.story_encoder.sample(mu, log_var, noise.story) if self.config.story_noise else mu
         gists = self.context_encoder(sentences, noise.sentences, noise.state, h0, training=training)
-        return Context(gists, mu, log_var, h0)
+        return Context(gists, mu, log_var, h0, seed)
 
     def _check_shape(self, sentences: tf.Tensor) -> None:
         """Raises ValueError if `sentences` is not [batch, frames, sentence_size] of the configuration."""

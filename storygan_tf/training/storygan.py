@@ -157,10 +157,11 @@ class StoryGAN(keras.Model):
     def _build_networks(self) -> None:
         """Creates all weights, which optimizers, checkpoints and `jit_compile` need before the first step."""
         sentences = tf.zeros([1, self.config.frames, self.config.sentence_size], keras.backend.floatx())
-        output = self.generator(sentences)
+        seed = tf.zeros([1], tf.int64)
+        output = self.generator(sentences, seed=seed)
         self.image_discriminator(output.images[:, 0], sentences[:, 0], output.h0)
         self.story_discriminator(output.images, sentences)
-        self.averaged(sentences)
+        self.averaged(sentences, seed=seed)
         self.averaged.trainable = False
         copy_weights(self.averaged, self.generator)
         self.built = True
@@ -168,7 +169,10 @@ class StoryGAN(keras.Model):
     def call(
         self, sentences: tf.Tensor, training: bool | None = None, seed: tf.Tensor | None = None
     ) -> GeneratorOutput:
-        """Draws stories; see `StoryGenerator.call` for arguments and outputs."""
+        """Draws stories; see `StoryGenerator.call` for arguments and outputs.
+
+        Without seeds every story gets fresh noise.
+        """
         return self.generator(sentences, training=training, seed=seed)
 
     def compile(

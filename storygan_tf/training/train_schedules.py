@@ -176,7 +176,7 @@ def _generate_both(
     single_count = tf.shape(selected)[0]
     images = tf.reshape(rendered[single_count:], [-1, gan.config.frames, IMAGE_SIZE, IMAGE_SIZE, 3])
     frames = _single_frames(gan.phase, rendered[:single_count], single.h0, image_batch)
-    output = GeneratorOutput(images, whole.mu, whole.log_var, whole.h0)
+    output = GeneratorOutput(images, whole.mu, whole.log_var, whole.h0, whole.seed)
     return frames, _story_frames(images, story_batch), output
 
 

@@ -73,7 +73,7 @@ def test_outputs_are_float32_and_near_those_of_float32(make, labelled, policy):
         images = gan.image_discriminator(output.images[:, 0], labelled.vectors[:4, 0], output.h0)
         whole = gan.story_discriminator(output.images, labelled.vectors[:4])
         labels = gan.image_discriminator.classify(gan.image_discriminator.trunk(output.images[:, 0])[-1])
-        assert {value.dtype for value in (*output, images, whole, labels)} == {tf.float32}
+        assert {value.dtype for value in (*output[:-1], images, whole, labels)} == {tf.float32}
         drawn.append(output)
     np.testing.assert_allclose(drawn[1].images, drawn[0].images, atol=0.02)
     for name in ("mu", "log_var", "h0"):

@@ -33,6 +33,7 @@ FRAMES = SingleFrames(
     h0=normal(N, 8),
     labels=tf.constant(random.integers(0, 2, [N, LABELS], dtype=np.uint8)),
 )
+SEEDS = tf.range(N, dtype=tf.int64)
 STORIES = StoryFrames(real=normal(N, 2, 64, 64, 3), fake=normal(N, 2, 64, 64, 3), sentences=normal(N, 2, 6))
 
 
@@ -148,7 +149,7 @@ def test_the_papers_story_discriminator(story_network):
 
 
 def test_kl_and_pixel_losses_add_up():
-    output = GeneratorOutput(STORIES.fake, normal(N, 8), normal(N, 8), normal(N, 8))
+    output = GeneratorOutput(STORIES.fake, normal(N, 8), normal(N, 8), normal(N, 8), SEEDS)
     phase = PhaseConfig(kl_weight=2.0, l1_weight=3.0, l2_weight=5.0)
     found = objectives.picture_objective(phase, tf.zeros([64, 64, 3]), output, STORIES.real)
     difference = (STORIES.fake - STORIES.real).numpy().reshape(N, -1)
@@ -166,7 +167,7 @@ EVERYTHING = {"label_weight": 1.0, "generator_label_weight": 1.0, "feature_match
 @pytest.mark.parametrize("options", [{}, EVERYTHING], ids=["paper", "everything"])
 def test_reports_have_the_names_of_reported_names(image_network, story_network, options):
     phase = PhaseConfig(schedule="joint", **options)
-    output = GeneratorOutput(STORIES.fake, normal(N, 8), normal(N, 8), normal(N, 8))
+    output = GeneratorOutput(STORIES.fake, normal(N, 8), normal(N, 8), normal(N, 8), SEEDS)
     found = (
         image_discriminator(image_network, **options),
         image_generator(image_network, **options),

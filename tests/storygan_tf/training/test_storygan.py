@@ -64,9 +64,16 @@ def test_a_call_is_the_generators(gan):
         np.testing.assert_array_equal(one, other)
 
 
-def test_without_noise_and_seed_every_seed_is_zero(gan):
-    vectors = tf.random.normal([2, 2, 6])
-    np.testing.assert_array_equal(gan(vectors).images, gan(vectors, seed=tf.zeros([2], tf.int64)).images)
+def test_without_a_seed_every_story_has_fresh_noise_that_its_seed_repeats(gan):
+    vectors = tf.repeat(tf.random.normal([1, 2, 6]), 2, axis=0)
+    first, second = gan(vectors), gan(vectors)
+    assert len({*first.seed.numpy(), *second.seed.numpy()}) == 4
+    assert not np.array_equal(first.images[0], first.images[1])
+    np.testing.assert_array_equal(gan(vectors, seed=first.seed).images, first.images)
+    tf.random.set_seed(5)
+    third = gan(vectors)
+    tf.random.set_seed(5)
+    np.testing.assert_array_equal(gan(vectors).seed, third.seed)
 
 
 def test_the_discriminators_are_called_as_documented(gan):
@@ -155,7 +162,7 @@ def test_an_object_weight_without_a_background_shows(gan, stories):
 def test_compile_starts_fresh_optimizers(gan, stories):
     fit(gan, stories, ALGORITHM1)
     old = gan.optimizers
-    gan.compile(PIXEL, 3)
+    gan.compile(PIXEL, steps=3)
     assert [int(optimizer.iterations) for optimizer in gan.optimizers] == [0, 0, 0]
     assert not {id(optimizer) for optimizer in old} & {id(optimizer) for optimizer in gan.optimizers}
     assert [metric.name for metric in gan.metrics] == list(REPORTED["pixel"])
@@ -179,7 +186,7 @@ def test_learning_rates_fall_over_each_networks_own_updates(phase, updates):
 
 def test_label_losses_need_a_model_with_labels(gan):
     with pytest.raises(ConfigError, match=r"phases.adversarial.label_weight: found 0.5 .*model.labels is 0"):
-        gan.compile(PhaseConfig(label_weight=0.5), 1)
+        gan.compile(PhaseConfig(label_weight=0.5))
 
 
 def test_adam_is_as_configured():
