@@ -1,4 +1,4 @@
-"""Times training steps: stories a second, share of the machine's peak rate, CPU time, memory, waiting for input.
+"""Times training steps: stories a second, share of the machine's peak rate, CPU time, memory.
 
     .venv/bin/python benchmarks/train_step.py [--preset joint quick] [--batch 12 24] [--xla] [--rounds 5]
     .venv/bin/python benchmarks/train_step.py --preset joint --compare-cmd 'python other_step.py' [--rounds 7]
@@ -69,13 +69,11 @@ class Step:
         seconds: time from the request to the answer.
         user: processor time of the program.
         system: processor time of the kernel for the program.
-        waited: time that the program waited for its input, as it prints it; 0 if it prints none.
     """
 
     seconds: float
     user: float
     system: float
-    waited: float
 
     @classmethod
     def mean(cls, steps: Sequence[Step]) -> Step:
@@ -118,11 +116,10 @@ class Program:
         began = time.perf_counter()
         with contextlib.suppress(BrokenPipeError):  # it has ended; _answer raises an error with the exit code
             print("step", file=self.process.stdin, flush=True)
-        words = self._answer("step")
+        self._answer("step")
         seconds = time.perf_counter() - began
-        waited = float(words[words.index("input") + 1]) if "input" in words else 0.0
         new_user, new_system = self._times()
-        return Step(seconds, new_user - user, new_system - system, waited)
+        return Step(seconds, new_user - user, new_system - system)
 
     def peak_memory(self) -> float:
         """Returns the peak memory of the program, in MB."""
@@ -247,7 +244,6 @@ def measure(subject: Subject, rounds: int) -> dict[str, Any]:
         "user s": statistics.median(step.user for step in steps),
         "system s": statistics.median(step.system for step in steps),
         "peak MB": memory,
-        "waits for input %": 100 * sum(step.waited for step in steps) / sum(seconds),
         "input alone %": 100 * alone / fastest,
     }
 

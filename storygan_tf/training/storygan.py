@@ -122,6 +122,8 @@ class StoryGAN(keras.Model):
             policy.
         background: float32 variable [64, 64, 3] in [-1, 1], median of the training frames; NaN until `compile` sets
             it.
+        continues_epoch: whether the next epoch of `fit` is the rest of one that was interrupted, whose running means
+            have been restored.
 
     Input shape: `sentences` float32 [batch, frames, sentence_size].
 
@@ -152,6 +154,9 @@ class StoryGAN(keras.Model):
         self.background = tf.Variable(
             np.full([IMAGE_SIZE, IMAGE_SIZE, 3], np.nan, keras.backend.floatx()), trainable=False, name="background"
         )
+        # The metrics of `train_step` are already reduced over replicas.
+        self.distribute_reduction_method = "first"
+        self.continues_epoch = False
         self._build_networks()
 
     def _build_networks(self) -> None:
@@ -255,6 +260,12 @@ class StoryGAN(keras.Model):
     def metrics(self) -> list[keras.metrics.Metric]:
         """The running means of the losses of the current phase; empty before `compile`."""
         return list(self.trackers.values()) if hasattr(self, "trackers") else []
+
+    def reset_metrics(self) -> None:
+        """Resets the running means, except once if `continues_epoch` is set, which this resets instead."""
+        if not self.continues_epoch:
+            super().reset_metrics()
+        self.continues_epoch = False
 
     def train_step(self, data: Data) -> dict[str, tf.Tensor]:
         """Runs one outer step.

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from storygan_tf.common.errors import TrainingError
 from storygan_tf.config.schema import PhaseConfig
 
 HISTORY = "history.json"
@@ -22,41 +23,33 @@ class Clock:
         seconds: seconds of all steps.
         timed_steps: number of steps, except the first one of each run, which builds the graph.
         timed_seconds: seconds of the timed steps.
-        waited_seconds: seconds for which the timed steps waited for their data. A GPU computes in the meantime, so that
-            the training would be faster by less than this without the waiting.
     """
 
     seconds: float = 0.0
     timed_steps: int = 0
     timed_seconds: float = 0.0
-    waited_seconds: float = 0.0
 
-    def add(self, seconds: float, waited: float, *, timed: bool) -> None:
+    def add(self, seconds: float, *, timed: bool) -> None:
         """Adds a step.
 
         Args:
-            seconds: seconds of the step.
-            waited: seconds of these for which it waited for data.
+            seconds: seconds of the step, with the time that it waited for its data.
             timed: whether the step counts for the speed; false for the step that builds the graph.
         """
         self.seconds += seconds
         if timed:
             self.timed_steps += 1
             self.timed_seconds += seconds
-            self.waited_seconds += waited
 
     def speed(self, stories: int) -> dict[str, float]:
-        """Returns `stories_per_second` and `data_wait` of a history entry; an empty dictionary without timed steps.
+        """Returns `stories_per_second` of a history entry; an empty dictionary without timed steps.
 
         Args:
             stories: number of stories that a step trains on.
         """
         if not self.timed_seconds:
             return {}
-        return {
-            "stories_per_second": round(stories * self.timed_steps / self.timed_seconds, 3),
-            "data_wait": round(self.waited_seconds / self.timed_seconds, 4),
-        }
+        return {"stories_per_second": round(stories * self.timed_steps / self.timed_seconds, 3)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,19 +72,14 @@ class Rollback:
     skipped_steps: int
     rates: tuple[float, float]
 
-    def to_json(self) -> dict[str, Any]:
-        """Returns the rollback as plain values, with the keys of state files."""
-        return {_ROLLBACK_KEYS.get(name, name): value for name, value in dataclasses.asdict(self).items()}
-
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Rollback:
-        """Returns the rollback of values that `to_json` returned, which may have been written to JSON and read."""
-        names = {key: name for name, key in _ROLLBACK_KEYS.items()}
-        return cls(**{names.get(key, key): value for key, value in values.items()} | {"rates": tuple(values["rates"])})
+        """Returns the rollback of its fields, which may have been written to JSON and read."""
+        return cls(**{**values, "rates": tuple(values["rates"])})
 
 
-_ROLLBACK_KEYS = {"description": "what", "skipped_steps": "passed_over"}
-"""Fields of `Rollback` whose key in a state file is another one: files of older versions must stay readable."""
+_FORMAT = 2
+"""Version of the values in state files. It grows when a training can no longer be continued to the same weights."""
 
 
 @dataclasses.dataclass
@@ -116,13 +104,29 @@ class TrainingState:
 
     def to_json(self) -> dict[str, Any]:
         """Returns the state as plain values that JSON can represent."""
-        return dataclasses.asdict(self) | {"rollbacks": [rollback.to_json() for rollback in self.rollbacks]}
+        return dataclasses.asdict(self) | {"format": _FORMAT}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> TrainingState:
-        """Returns the state of values that `to_json` returned, which may have been written to JSON and read."""
+        """Returns the state of values that `to_json` returned, which may have been written to JSON and read.
+
+        Raises:
+            TrainingError: if the values are of another version of this package.
+        """
+        if values.get("format") != _FORMAT:
+            raise TrainingError(
+                f"the checkpoints are those of another version of storygan: found format {values.get('format', 1)}, "
+                f"expected {_FORMAT}. Such a training cannot be continued. Start it again in an empty directory; "
+                "--init-from with the old run starts with its weights."
+            )
+        fields = {name: value for name, value in values.items() if name != "format"}
         rollbacks = [Rollback.from_json(entry) for entry in values["rollbacks"]]
-        return cls(**values | {"clock": Clock(**values["clock"]), "rollbacks": rollbacks})
+        return cls(**fields | {"clock": Clock(**values["clock"]), "rollbacks": rollbacks})
+
+    def end_epoch(self, entry: dict[str, Any]) -> None:
+        """Adds the history entry of the current epoch and moves on to the next one."""
+        self.history.append(entry)
+        self.epoch, self.step, self.clock = self.epoch + 1, 0, Clock()
 
     def current_rollbacks(self, phases: tuple[PhaseConfig, ...]) -> list[Rollback]:
         """Returns the rollbacks of phases whose learning rates have not been reconfigured since.
@@ -213,8 +217,8 @@ def read_history(work_dir: Path) -> list[dict[str, Any]]:
     - `epoch`: number of the epoch in the phase, from 1.
     - `step`: number of outer steps completed in the phase.
     - `seconds`: seconds of all steps of the epoch.
-    - `stories_per_second`, `data_wait`: speed, and the share of the time for which steps waited for data. Both leave
-      out the step that builds the graph, and are absent if there is no other step.
+    - `stories_per_second`: speed. It leaves out the step that builds the graph, and is absent if there is no other
+      step.
     - `learning_rates`: of `generator` and `discriminator`, before any decay within the phase.
     - `losses`: losses by name, averaged over the epoch.
     - `variety`: see `divergence.picture_variety`; None if it is not defined.

@@ -85,7 +85,7 @@ class Run:
             return [arrays[name] for name in arrays.files]
 
     def history(self) -> list[dict]:
-        measured = ("seconds", "stories_per_second", "data_wait")
+        measured = ("seconds", "stories_per_second")
         return [{name: entry[name] for name in entry if name not in measured} for entry in read_history(self.work_dir)]
 
 

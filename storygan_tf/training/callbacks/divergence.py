@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from storygan_tf.config.schema import PhaseConfig
+from storygan_tf.training.session import TrainingSession
 from storygan_tf.training.storygan import StoryGAN
 
 MAX_ACCURACY = 0.9999
@@ -41,6 +42,21 @@ class Divergence(NamedTuple):
     advice: str
 
 
+class DivergenceError(Exception):
+    """Ends a call of `fit` in which the training diverged.
+
+    Args:
+        divergence: what was detected.
+
+    Attributes:
+        divergence: see the arguments.
+    """
+
+    def __init__(self, divergence: Divergence) -> None:
+        super().__init__(divergence.description)
+        self.divergence = divergence
+
+
 def not_finite(losses: Mapping[str, float]) -> Divergence | None:
     """Returns the divergence if a value is NaN or infinite, else None.
 
@@ -54,6 +70,12 @@ def not_finite(losses: Mapping[str, float]) -> Divergence | None:
         f"losses are not finite ({broken})",
         "Lower {phase}.generator_learning_rate or {phase}.discriminator_learning_rate.",
     )
+
+
+def session_not_finite(session: TrainingSession) -> Divergence | None:
+    """Returns the divergence if losses, weights or optimizers of a training are not finite, else None."""
+    with session.strategy.scope():
+        return not_finite(session.losses() | weight_sums(session.gan))
 
 
 def weight_sums(gan: StoryGAN) -> dict[str, float]:

@@ -13,6 +13,7 @@ import tensorflow as tf
 from storygan_tf.common.atomic_files import write_atomically
 from storygan_tf.data.storyboard import StoryRow, storyboard_image
 from storygan_tf.data.training_input import Stories
+from storygan_tf.training.storygan import StoryGAN, to_uint8
 from storygan_tf.training.training_state import HISTORY
 
 TENSORBOARD = "tensorboard"
@@ -54,13 +55,29 @@ class TrainingLog:
         with self._writer.as_default(step=number):
             for name, value in entry["losses"].items():
                 tf.summary.scalar(f"{entry['phase']}/{name}", value)
-            for name in ("stories_per_second", "data_wait", "variety"):
+            for name in ("stories_per_second", "variety"):
                 if entry.get(name) is not None:
                     tf.summary.scalar(name, entry[name])
             if len(drawn):
                 tf.summary.image("storyboard", storyboard(self.boards, drawn)[np.newaxis])
         # If the process was killed, events still in memory would be lost: the epoch is not trained again.
         self._writer.flush()
+
+
+def draw_stories(gan: StoryGAN, vectors: np.ndarray) -> np.ndarray:
+    """Returns generated stories, drawn in inference mode with averaged weights if the phase has them.
+
+    The seed of a story is its position in the batch.
+
+    Args:
+        gan: the model.
+        vectors: float32 [batch, frames, sentence_size].
+
+    Returns:
+        uint8 [batch, frames, 64, 64, 3].
+    """
+    seeds = tf.range(len(vectors), dtype=tf.int64)
+    return np.asarray(to_uint8(gan.drawn_generator(tf.constant(vectors), training=False, seed=seeds).images))
 
 
 def storyboard(boards: Stories, drawn: np.ndarray) -> np.ndarray:

@@ -82,3 +82,20 @@ def test_checkpoint_values_are_those_of_all_variables_and_nothing_else(tmp_path)
     tf.train.Checkpoint(trained=module).write(str(tmp_path / "weights"))
     found = sorted(compat.checkpoint_values(tmp_path / "weights"), key=np.ndim)
     assert [value.tolist() for value in found] == [3, [1.0, 2.0]]
+
+
+def test_callbacks_that_accept_tensors_get_tensors_as_logs():
+    class Logs(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            self.found = logs["loss"]
+
+    model = keras.Sequential([keras.layers.Dense(1)])
+    model.compile(loss="mse")
+    found = []
+    for accepts in (False, True):
+        callback = Logs()
+        if accepts:
+            compat.accept_tensors_as_logs(callback)
+        model.fit(tf.ones([2, 3]), tf.ones([2, 1]), verbose=0, callbacks=[callback])
+        found.append(tf.is_tensor(callback.found))
+    assert found == [False, True]

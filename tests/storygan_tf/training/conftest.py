@@ -79,7 +79,7 @@ class Training:
 
 def figures(entry):
     """Returns an entry of the history without the keys that depend on the speed of the machine."""
-    return {name: entry[name] for name in entry if name not in ("seconds", "stories_per_second", "data_wait")}
+    return {name: entry[name] for name in entry if name not in ("seconds", "stories_per_second")}
 
 
 @pytest.fixture

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
+from storygan_tf.common.errors import TrainingError
 from storygan_tf.config.schema import PhaseConfig
 from storygan_tf.training.training_state import Clock, Rollback, TrainingState, stories_per_step
 
@@ -11,19 +14,20 @@ STATE = TrainingState(
     1,
     2,
     3,
-    Clock(1.5, 2, 1.25, 0.5),
+    Clock(1.5, 2, 1.25),
     [{"losses": {"l1": 0.5}}],
     [Rollback("short", 2, 3, "losses are not finite", 7, (0.1, 0.2))],
 )
 
 FILE = """
 {"phase": 1, "epoch": 2, "step": 3,
- "clock": {"seconds": 1.5, "timed_steps": 2, "timed_seconds": 1.25, "waited_seconds": 0.5},
+ "clock": {"seconds": 1.5, "timed_steps": 2, "timed_seconds": 1.25},
  "history": [{"losses": {"l1": 0.5}}],
- "rollbacks": [{"phase": "short", "epoch": 2, "step": 3, "what": "losses are not finite", "passed_over": 7,
-                "rates": [0.1, 0.2]}]}
+ "rollbacks": [{"phase": "short", "epoch": 2, "step": 3, "description": "losses are not finite",
+                "skipped_steps": 7, "rates": [0.1, 0.2]}],
+ "format": 2}
 """
-"""A state file; older versions, whose `Rollback` fields were named as these keys, have written the same."""
+"""A state file. If this has to change, `_FORMAT` has to change with it."""
 
 
 def test_a_state_survives_json():
@@ -31,19 +35,25 @@ def test_a_state_survives_json():
     assert TrainingState.from_json(json.loads(json.dumps(STATE.to_json()))) == STATE
 
 
-def test_files_of_older_versions_are_read_and_the_keys_on_disk_stay():
+def test_the_keys_on_disk():
     assert TrainingState.from_json(json.loads(FILE)) == STATE
     assert json.loads(json.dumps(STATE.to_json())) == json.loads(FILE)
 
 
-def test_a_clock_gives_stories_per_second_and_the_share_of_waiting():
+def test_a_state_of_another_version_is_refused():
+    older = {key: value for key, value in json.loads(FILE).items() if key != "format"}
+    with pytest.raises(TrainingError, match=r"another version of storygan: found format 1, expected 2.*--init-from"):
+        TrainingState.from_json(older)
+
+
+def test_a_clock_gives_stories_per_second():
     clock = Clock()
-    clock.add(100.0, 0.0, timed=False)
+    clock.add(100.0, timed=False)
     assert clock.speed(8) == {}
-    clock.add(2.0, 0.5, timed=True)
-    clock.add(2.0, 0.3, timed=True)
+    clock.add(2.0, timed=True)
+    clock.add(2.0, timed=True)
     assert clock.seconds == 104.0
-    assert clock.speed(8) == {"stories_per_second": 4.0, "data_wait": 0.2}
+    assert clock.speed(8) == {"stories_per_second": 4.0}
 
 
 def test_stories_per_step():
