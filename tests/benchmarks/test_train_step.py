@@ -173,7 +173,8 @@ def test_an_unknown_setting_is_refused():
 
 
 def test_our_step_returns_how_long_it_waited_for_its_input():
-    settings = presets.load("quick").override([*TINY, "training.phases.warm_up.story_batch=2"])
+    small = ["model.frames=2", "model.context_size=16", "model.filter_count=4", "model.filter_length=12"]
+    settings = presets.load("quick").override([*TINY, *small, "training.phases.warm_up.story_batch=2"])
     step = make_program(settings, 0)
     assert min(step(), step()) > 0
 
