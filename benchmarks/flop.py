@@ -50,8 +50,12 @@ def executed(function: Any) -> int:
     Raises:
         ValueError: if a multiplication has an unknown shape or is of a kind that has no rule here.
     """
-    graph = function.graph
-    pending = [tensor.op for tensor in graph.outputs] + list(graph.control_outputs)
+    return _executed(function.graph, function.graph.outputs)
+
+
+def _executed(graph: tf.Graph, results: Iterable[tf.Tensor]) -> int:
+    """Returns the operations that the given results and the side effects of a function's graph need, see `executed`."""
+    pending = [tensor.op for tensor in results] + list(graph.control_outputs)
     reached: set[tf.Operation] = set()
     while pending:
         operation = pending.pop()
@@ -177,23 +181,24 @@ def _parts(config: StoryGANConfig) -> dict[str, Passes]:
 def _passes(
     call: Callable[[list[tf.Tensor]], tf.Tensor], weights: list[Any], shapes: list[list[int]], gists: bool = False
 ) -> Passes:
-    """Returns the operations of a part's passes; with `gists`, its update includes the gradient of its first input."""
+    """Returns the operations of a part's passes; with `gists`, its update includes the gradient of its first input.
 
-    def count(sources: Callable[[list[tf.Tensor]], list[Any]]) -> int:
-        def traced(*inputs: tf.Tensor) -> Any:
-            with tf.GradientTape() as tape:
-                tape.watch(inputs)
-                outputs = call(list(inputs))
-            variables = sources(list(inputs))
-            return (outputs, tape.gradient(outputs, variables)) if variables else outputs
+    A graph with all gradients is traced once. Each pass needs a part of it.
+    """
 
-        specs = [tf.TensorSpec(shape, tf.float32) for shape in shapes]
-        return executed(tf.function(traced, autograph=False).get_concrete_function(*specs))
+    def traced(*inputs: tf.Tensor) -> Any:
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            outputs = call(list(inputs))
+        return outputs, tape.gradient(outputs, [weights, inputs])
 
+    specs = [tf.TensorSpec(shape, tf.float32) for shape in shapes]
+    graph = tf.function(traced, autograph=False).get_concrete_function(*specs).graph
+    outputs, (of_weights, of_inputs) = graph.structured_outputs
     return Passes(
-        forward=count(lambda inputs: []),
-        update=count(lambda inputs: [*weights, *inputs[:gists]]),
-        through=count(lambda inputs: inputs[:1]),
+        forward=_executed(graph, [outputs]),
+        update=_executed(graph, [outputs, *of_weights, *of_inputs[:gists]]),
+        through=_executed(graph, [outputs, *of_inputs[:1]]),
     )
 
 

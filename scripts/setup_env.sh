@@ -165,8 +165,10 @@ get_uv() {
 }
 
 install() {
-    # The lock also pins the tools that build the packages that are published only as source.
-    "$uv" pip sync --quiet --python "$venv/bin/python" --build-constraints requirements.lock requirements.lock &&
+    # The lock also pins the tools that build the packages that are published only as source. Where Python must not write
+    # bytecode, the packages are compiled here, once: otherwise each process would spend 10 seconds on compiling TFX.
+    "$uv" pip sync --quiet ${PYTHONDONTWRITEBYTECODE:+--compile-bytecode} --python "$venv/bin/python" \
+        --build-constraints requirements.lock requirements.lock &&
         "$uv" pip install --quiet --python "$venv/bin/python" --no-deps --no-build-isolation --editable .
 }
 

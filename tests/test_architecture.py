@@ -263,10 +263,6 @@ assert not {name for name in storygan_tf._DEFINED_IN} - set(storygan_tf.__all__)
     modules_after(statement)
 
 
-def test_the_model_has_a_public_name():
-    modules_after("import storygan_tf\nassert storygan_tf.StoryGAN.__name__ == 'StoryGAN'")
-
-
 def test_every_package_has_an_init():
     """The wheel leaves out a folder of modules without `__init__.py`."""
     folders = {path.parent for room in FORBIDDEN for path in sources(room)}

@@ -56,6 +56,12 @@ PNG_COMPRESSION = 1
 """Level of zlib. Compared with the default 6, pictures of the pretrained model take 22% more bytes and a quarter of the
 time."""
 
+SENTENCES = tf.TensorSpec([None, None], tf.string, "sentences")
+"""Input `sentences` of signatures."""
+
+SEED = tf.TensorSpec([None], tf.int64, "seed")
+"""Input `seed` of signatures."""
+
 Outputs = dict[str, tf.Tensor]
 """Outputs of a signature by name."""
 
@@ -85,15 +91,13 @@ class StoryGANExport(tf.Module):
 
     def signatures(self) -> dict[str, Any]:
         """Returns the functions of the signatures by name."""
-        sentences = tf.TensorSpec([None, None], tf.string, "sentences")
         # With static dimensions TensorFlow would remove the assertions and fail with `Matrix size-incompatible`.
         vectors = tf.TensorSpec([None, None, None], tf.float32, "vectors")
-        seed = tf.TensorSpec([None], tf.int64, "seed")
         return {
-            "serving_default": tf.function(self._serving_default, [sentences]),
-            "generate": tf.function(self._drawing.pngs, [sentences, seed]),
-            "generate_raw": tf.function(self._drawing.images, [sentences, seed]),
-            "generate_from_vectors": tf.function(self._drawing.pngs_from_vectors, [vectors, seed]),
+            "serving_default": tf.function(self._serving_default, [SENTENCES]),
+            "generate": tf.function(self._drawing.pngs, [SENTENCES, SEED]),
+            "generate_raw": self._drawing.images,
+            "generate_from_vectors": tf.function(self._drawing.pngs_from_vectors, [vectors, SEED]),
             "generate_from_examples": tf.function(
                 self._generate_from_examples, [tf.TensorSpec([None], tf.string, "examples")]
             ),
@@ -130,12 +134,16 @@ class StoryGANExport(tf.Module):
 class _StoryDrawing:
     """Graph functions from sentences or vectors, and seeds, to pictures.
 
-    It is not trackable, so that the export does not save the Keras model.
+    It is not trackable, so that the export does not save the Keras model. The graphs of the generator and of `images`
+    are traced and saved once and called by the signatures, which makes an export smaller and faster to load.
 
     Args:
         generator: a trained generator.
         vectorizer: function from sentences, string `[n]`, to vectors, float32 `[n, sentence_size]`.
         max_sentence_length: most characters that a sentence may have.
+
+    Attributes:
+        images: graph function that returns pictures of sentences as pixels, see `_images`.
     """
 
     def __init__(self, generator: StoryGenerator, vectorizer: tf.Module, max_sentence_length: int) -> None:
@@ -143,8 +151,13 @@ class _StoryDrawing:
         self.vectorizer = vectorizer
         self.frames = generator.config.frames
         self.max_sentence_length = max_sentence_length
+        self.images = tf.function(self._images, [SENTENCES, SEED])
+        vectors = tf.TensorSpec([None, self.frames, generator.config.sentence_size], tf.float32)
+        self._generate = tf.function(
+            lambda vectors, seed: generator(vectors, training=False, seed=seed).images, [vectors, SEED]
+        )
 
-    def images(self, sentences: tf.Tensor, seed: tf.Tensor) -> Outputs:
+    def _images(self, sentences: tf.Tensor, seed: tf.Tensor) -> Outputs:
         """Returns pictures of sentences as pixels.
 
         Args:
@@ -208,7 +221,7 @@ class _StoryDrawing:
         message = "seed must be of shape [B]: one a story."
         with tf.control_dependencies([tf.debugging.assert_equal(tf.shape(seed), tf.shape(vectors)[:1], message)]):
             seed = tf.identity(seed)
-        drawn = self.generator(vectors, training=False, seed=seed).images
+        drawn = self._generate(vectors, seed)
         finite = tf.reduce_all(tf.math.is_finite(drawn), axis=[1, 2, 3, 4])
         error = tf.where(finite | (error != ""), error, not_finite)
         images = to_uint8(drawn)

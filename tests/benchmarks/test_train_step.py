@@ -167,7 +167,8 @@ def test_an_unknown_setting_is_refused():
 
 
 def test_our_program_makes_a_step_for_each_request(capsys):
-    settings = presets.load("quick").override([*TINY, "training.phases.warm_up.story_batch=2"])
+    small = ["model.frames=2", "model.context_size=16", "model.filter_count=4", "model.filter_length=12"]
+    settings = presets.load("quick").override([*TINY, *small, "training.phases.warm_up.story_batch=2"])
     serve(settings, 0, ["step", "step"])
     ready, *steps = capsys.readouterr().out.splitlines()
     assert ready == "READY"

@@ -141,12 +141,12 @@ def test_a_kept_folder_is_stored_at_intervals_and_after_an_error(bucket):
 def test_a_folder_whose_storing_was_cut_off_is_refused(bucket, tmp_path):
     """A process is killed while it stores a model of many files; the next call stores all of them."""
     uri = f"{bucket}/base/3"
-    given = write(tmp_path / "model", {f"assets/{number}": b"x" for number in range(150)} | MODEL)
+    given = write(tmp_path / "model", {f"assets/{number}": b"x" for number in range(60)} | MODEL)
     process = subprocess.run([sys.executable, "-c", STORE_AND_DIE, str(given), uri], cwd=REPOSITORY, timeout=400)
     assert process.returncode == -signal.SIGKILL
     left = list_files(uri)
     assert "saved_model.pb" not in left
-    assert 10 <= len(left) < 150
+    assert 10 <= len(left) < 60
     assert newest_version(f"{bucket}/base") == ""
     with pytest.raises(DataError, match=r"storing it was cut off .*\.storing is there"):
         fetch(uri, tmp_path / "got")

@@ -26,7 +26,7 @@ from pipeline.vectorizer_export import export_vectorizer
 from storygan_tf.common.errors import ConfigError, DataError
 from storygan_tf.config.schema import DataConfig, Settings, StoryGANConfig
 from storygan_tf.data import example_schema
-from storygan_tf.export.signatures import export_storygan, model_info
+from storygan_tf.export.signatures import StoryGANExport, export_storygan, model_info
 from storygan_tf.models.story_generator import StoryGenerator
 from storygan_tf.text.sentence_encoder import EMBEDDED, load_encoder
 from storygan_tf.text.tokenization import words
@@ -257,7 +257,10 @@ def initial(vectorizer, tmp_path_factory) -> Path:
     generator = StoryGenerator(StoryGANConfig(frames=FRAMES, sentence_size=SIZE, generator_width=8))
     generator(np.zeros([1, FRAMES, SIZE], np.float32))
     path = tmp_path_factory.mktemp("initial") / "1"
-    export_storygan(generator, tf.saved_model.load(vectorizer), model_info(SETTINGS, [], []), path)
+    signatures = StoryGANExport.signatures
+    with pytest.MonkeyPatch.context() as patch:  # The other signatures take long to trace and load, and are not used.
+        patch.setattr(StoryGANExport, "signatures", lambda export: {"info": signatures(export)["info"]})
+        export_storygan(generator, tf.saved_model.load(vectorizer), model_info(SETTINGS, [], []), path)
     return path
 
 

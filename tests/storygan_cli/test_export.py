@@ -40,12 +40,19 @@ def export(*arguments):
     return CliRunner().invoke(app, ["export", *map(str, arguments)])
 
 
-def test_float16_and_back(model, tmp_path):
-    half, whole = tmp_path / "half" / "1", tmp_path / "whole" / "1"
-    done = export("--model", model, "--out", half, "--weights", "float16")
+@pytest.fixture(scope="module")
+def half(model, tmp_path_factory) -> Path:
+    """Returns the folder of the model with float16 weights, which was an empty folder before."""
+    out = tmp_path_factory.mktemp("half")
+    done = export("--model", model, "--out", out, "--weights", "float16")
     assert done.exit_code == 0, done.exception
-    assert f"export     {half}" in done.output
+    assert f"export     {out}" in done.output
     assert "weights kept as float16" in done.output
+    return out
+
+
+def test_float16_and_back(model, half, tmp_path):
+    whole = tmp_path / "whole" / "1"
     assert export("--model", half, "--out", whole).exit_code == 0
     for name, value in read_weights(model).items():
         np.testing.assert_allclose(read_weights(half)[name], value, rtol=1e-3, atol=1e-4)
@@ -55,13 +62,10 @@ def test_float16_and_back(model, tmp_path):
     assert sizes[1] < 0.65 * sizes[0]
 
 
-def test_signatures_length_limit_and_info_stay_the_same(model, tmp_path):
-    out = tmp_path / "1"
-    out.mkdir()
-    assert export("--model", model, "--out", out, "--weights", "float16").exit_code == 0
-    before, after = (tf.saved_model.load(str(path)) for path in (model, out))
+def test_signatures_length_limit_and_info_stay_the_same(model, half):
+    before, after = (tf.saved_model.load(str(path)) for path in (model, half))
     assert set(after.signatures) == set(before.signatures)
-    assert (out / SERVING_WARMUP_FILE).read_bytes() == (model / SERVING_WARMUP_FILE).read_bytes()
+    assert (half / SERVING_WARMUP_FILE).read_bytes() == (model / SERVING_WARMUP_FILE).read_bytes()
     query = tf.constant([""])
     infos = [json.loads(each.signatures["info"](query=query)["info"].numpy()[0]) for each in (before, after)]
     assert infos[0] == infos[1]

@@ -39,9 +39,15 @@ def chatter():
     tf.get_logger().warning("tensorflow says")
     print(tf.constant(1).numpy())
 
+@main.app.command()
+def model():
+    import storygan_tf
+    chatter()
+    print(storygan_tf.StoryGAN.__name__)
+
 main.main()
 """
-"""A program with the real command line and three more commands."""
+"""A program with the real command line and four more commands."""
 
 
 def environment(**changed: str) -> dict[str, str]:
@@ -145,9 +151,10 @@ def test_debug_shows_the_traceback(arguments, changed):
     assert 'raise KeyError("weights' in done.stderr or "in fault" in done.stderr
 
 
-def test_libraries_are_silent():
-    done = with_commands("chatter")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "1\n", "")
+def test_libraries_are_silent_and_the_model_has_a_public_name():
+    """The package imports the model and all libraries that it needs when its name is used for the first time."""
+    done = with_commands("model")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "1\nStoryGAN\n", "")
 
 
 def test_debug_lets_libraries_speak():

@@ -59,18 +59,30 @@ def run(tmp_path, beam_executor):
     """Returns a function that runs the executor with settings, such as `model.frames=5`, and returns the `Run`."""
 
     def go(data, *assignments, name="examples", rejects_path=""):
-        result = Run(tmp_path / name)
-        properties = {
-            "data_dir": str(data),
-            "settings": Settings().override(assignments).to_json(),
-            "data_fingerprint": "d",
-            "code_fingerprint": "c",
-            "rejects_path": str(rejects_path),
-        }
-        beam_executor(executor.Executor).Do({}, {"examples": [result.artifact]}, properties)
-        return result
+        return execute(beam_executor, tmp_path / name, data, *assignments, rejects_path=rejects_path)
 
     return go
+
+
+def execute(beam_executor, uri, data, *assignments, rejects_path=""):
+    result = Run(uri)
+    properties = {
+        "data_dir": str(data),
+        "settings": Settings().override(assignments).to_json(),
+        "data_fingerprint": "d",
+        "code_fingerprint": "c",
+        "rejects_path": str(rejects_path),
+    }
+    beam_executor(executor.Executor).Do({}, {"examples": [result.artifact]}, properties)
+    return result
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory, beam_executor, story_folder):
+    """Returns a folder of good stories and its `Run`; tests must not change them."""
+    root = tmp_path_factory.mktemp("good")
+    folder = story_folder(root / "data", train=6, test=2)
+    return folder, execute(beam_executor, root / "examples", folder)
 
 
 @pytest.fixture
@@ -78,8 +90,8 @@ def folder(tmp_path, story_folder):
     return story_folder(tmp_path / "data", train=6, test=2)
 
 
-def test_every_good_story_becomes_a_record(run, folder, story_lines):
-    result = run(folder)
+def test_every_good_story_becomes_a_record(good, story_lines):
+    folder, result = good
     assert result.splits == ["train", "test"]
     assert result.ids("train") == ["s000", "s001", "s002", "s003", "s004", "s005"]
     assert result.ids("test") == ["s006", "s007"]
@@ -122,10 +134,11 @@ def test_the_layouts_of_published_data_sets(run, tmp_path, pororo_folder, flints
         assert list(features["drawn_frames"].int64_list.value) == [picture.frame for picture in story.images]
 
 
-def test_a_table_has_the_same_records_as_its_story_folder(run, folder, tmp_path):
+def test_a_table_has_the_same_records_as_its_story_folder(run, good, tmp_path):
     pytest.importorskip("pyarrow")
+    folder, one = good
     convert(open_configured(folder, DataConfig()), tmp_path / "table", "parquet")
-    one, two = run(folder), run(tmp_path / "table", name="again")
+    two = run(tmp_path / "table")
     for split in ("train", "test"):
         assert two.raw(split) == one.raw(split)
 
@@ -138,8 +151,8 @@ def test_an_unreadable_picture_is_rejected(run, tmp_path, pororo_folder):
     assert result.rejects == [{"story_id": "pororo_00000", "file": bad, "reason": "not a picture of a known format"}]
 
 
-def test_formats_and_names_of_files_are_those_of_tfx(run, folder):
-    result = run(folder)
+def test_formats_and_names_of_files_are_those_of_tfx(good):
+    _, result = good
     assert examples_utils.get_file_format(result.artifact) == "tfrecords_gzip"
     assert examples_utils.get_payload_format_string(result.artifact) == "FORMAT_TF_EXAMPLE"
     names = sorted(str(path.relative_to(result.uri)) for path in result.uri.rglob("*") if path.is_file())

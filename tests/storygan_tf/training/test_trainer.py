@@ -131,17 +131,17 @@ def test_label_losses_of_a_model_without_labels_are_refused(field):
 
 
 def test_a_phase_of_no_epochs_is_left_out(training, tmp_path):
-    warm_up = "training.phases.warm_up.epochs=1"
-    left_out = training.make(tmp_path / "a", warm_up, "training.phases.adversarial.epochs=0").run()
+    short = ("training.phases.warm_up.epochs=1", "training.steps_per_epoch=1")
+    left_out = training.make(tmp_path / "a", *short, "training.phases.adversarial.epochs=0").run()
     training.phases(training.settings.training.phases[0])
-    alone = training.make(tmp_path / "b", warm_up).run()
+    alone = training.make(tmp_path / "b", *short).run()
     assert [entry["phase"] for entry in read_history(tmp_path / "a")] == ["warm_up"]
     for one, other in zip(left_out.averaged.weights, alone.averaged.weights, strict=True):
         np.testing.assert_array_equal(one, other)
 
 
 def test_mixed_precision_computes_in_16_bits_and_keeps_weights_in_32(training, tmp_path):
-    training.phases(PhaseConfig(schedule="joint", image_batch=4, story_batch=4), steps_per_epoch=1)
+    training.phases(PhaseConfig(schedule="joint", image_batch=2, story_batch=2), steps_per_epoch=1)
     gan = training.make(tmp_path, "training.mixed_precision=true").run()
     layers = [layer for layer in gan.submodules if isinstance(layer, keras.layers.Conv2D)]
     assert "bfloat16" in {layer.compute_dtype for layer in layers}
