@@ -162,7 +162,8 @@ def complete(running: subprocess.Popen[str]) -> str:
 @pytest.fixture(scope="module")
 def expected(data, cli, tmp_path_factory):
     out = tmp_path_factory.mktemp("in_memory") / "prepared"
-    complete(cli.start(*arguments(data, out)))
+    done = cli(*arguments(data, out))
+    assert done.returncode == 0, done.stderr
     return prepared(out)
 
 
