@@ -162,8 +162,7 @@ def complete(running: subprocess.Popen[str]) -> str:
 @pytest.fixture(scope="module")
 def expected(data, cli, tmp_path_factory):
     out = tmp_path_factory.mktemp("in_memory") / "prepared"
-    done = cli(*arguments(data, out))
-    assert done.returncode == 0, done.stderr
+    complete(cli.start(*arguments(data, out)))
     return prepared(out)
 
 
