@@ -78,14 +78,13 @@ def story_of(number: int, frames: int) -> list[str]:
     return [f"A red cube stands {number} left and {frame} back." for frame in range(frames)]
 
 
-def frames_of(model: str) -> int:
-    """Returns the number of sentences in a story of the model."""
-    return SavedStoryGAN(model).frames
+def floor(model: str, seconds: float) -> tuple[int, dict[int, tuple[float, float]]]:
+    """Measures direct calls of a model.
 
-
-def floor(model: str, seconds: float) -> dict[int, tuple[float, float]]:
-    """Returns stories a second and CPU milliseconds a story of direct calls, by batch size."""
-    frames, found = frames_of(model), {}
+    Returns:
+        The number of sentences in a story, and stories a second and CPU milliseconds a story by batch size.
+    """
+    frames, found = SavedStoryGAN(model).frames, {}
     generate = tf.saved_model.load(model).signatures["generate"]
     for size in BATCH_SIZES:
         sentences = tf.constant([story_of(number, frames) for number in range(size)])
@@ -97,7 +96,7 @@ def floor(model: str, seconds: float) -> dict[int, tuple[float, float]]:
             calls += 1
         drawn = calls * size
         found[size] = drawn / (time.perf_counter() - began), 1000 * (cpu_seconds() - cpu) / drawn
-    return found
+    return frames, found
 
 
 def draw(batch: BatchJob) -> None:
@@ -191,8 +190,7 @@ def main() -> None:
         model = str(find_model(arguments.model)) if arguments.model else str(folder / "model" / "1")
         if not arguments.model:
             in_fresh_process(export_preset, arguments.preset, Path(model))
-        frames = int(in_fresh_process(frames_of, model))
-        found = in_fresh_process(floor, model, arguments.floor_seconds)
+        frames, found = in_fresh_process(floor, model, arguments.floor_seconds)
         floor_rate, floor_cpu = print_floor(found)
 
         def run(size: int) -> Run:

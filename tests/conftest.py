@@ -15,6 +15,7 @@ import uuid
 from pathlib import Path
 
 import pytest
+from forked_python import ForkedPython
 from PIL import Image, ImageDraw
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 160, 40), "blue": (40, 70, 220), "yellow": (240, 220, 40)}
@@ -334,6 +335,13 @@ def make_flintstones_folder(path: Path, *, labels: bool = True, following: bool 
 def flintstones_folder():
     """Returns the function `make_flintstones_folder`."""
     return make_flintstones_folder
+
+
+@pytest.fixture(scope="session")
+def forked_python():
+    """Starts a `ForkedPython`, which all tests of a process share."""
+    with ForkedPython() as python:
+        yield python
 
 
 @pytest.fixture(scope="session")

@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from batch import Run, print_floor, print_runs, write_stories
-
-ROOT = Path(__file__).parents[2]
 
 FLOOR = {8: (90.0, 11.0), 32: (100.0, 10.0)}
 START = Run(8, 2.0, 2.0, 500.0, 400.0)
@@ -48,10 +42,6 @@ def test_all_sentences_differ(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_short_run():
-    program = [sys.executable, "-W", "ignore", str(ROOT / "benchmarks" / "batch.py")]
-    options = ["--preset", "quick", "--sizes", "20", "40", "--floor-seconds", "0.2"]
-    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([*program, *options], capture_output=True, text=True, env=environment, cwd=ROOT)
-    assert done.returncode == 0, done.stderr
-    assert [line.split(" | ")[0] for line in done.stdout.splitlines() if line[:3] in ("| 2", "| 4")] == ["| 20", "| 40"]
+def test_a_short_run(run_benchmark):
+    printed = run_benchmark("batch", "--preset", "quick", "--sizes", "20", "40", "--floor-seconds", "0.2")
+    assert [line.split(" | ")[0] for line in printed.splitlines() if line[:3] in ("| 2", "| 4")] == ["| 20", "| 40"]

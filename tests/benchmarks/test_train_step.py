@@ -6,11 +6,10 @@ are replaced.
 
 from __future__ import annotations
 
+import functools
 import json
-import subprocess
 import sys
 import textwrap
-from pathlib import Path
 
 import pytest
 import train_step
@@ -21,12 +20,12 @@ from storygan_tf.common.errors import ConfigError
 from storygan_tf.config import presets
 
 TINY = [
+    "model.frames=2",
     "model.generator_width=8",
     "model.discriminator_width=2",
     "training.phases.adversarial.image_batch=3",
     "training.phases.adversarial.story_batch=2",
 ]
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -214,7 +213,7 @@ def test_rows_are_printed_as_a_markdown_table(capsys):
 
 
 @pytest.mark.slow
-def test_a_comparison_from_the_command_line(other, tmp_path):
+def test_a_comparison_from_the_command_line(benchmark, other, tmp_path):
     out = tmp_path / "rows.json"
     command = " ".join(other("time.sleep(0.1)"))
     options = ["--preset", "joint", "--rounds", "2", "--compare-cmd", command, "--compare-stories", "4", "--json", out]
@@ -229,7 +228,7 @@ def test_a_comparison_from_the_command_line(other, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_table_from_the_command_line():
+def test_a_table_from_the_command_line(benchmark):
     printed = benchmark("--preset", "quick", "--rounds", "1", "--set", *TINY, "training.phases.warm_up.story_batch=2")
     head, _, *rows = [line.strip("| ").split(" | ") for line in printed.splitlines() if line.startswith("|")]
     found = [dict(zip(head, row, strict=True)) for row in rows]
@@ -244,6 +243,7 @@ def test_a_table_from_the_command_line():
         assert 0 <= float(row["waits for input %"]) <= 100
 
 
-def benchmark(*options: object) -> str:
-    command = [sys.executable, "-W", "ignore", "benchmarks/train_step.py", *map(str, options)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+@pytest.fixture
+def benchmark(run_benchmark):
+    """A function that runs the benchmark with the given options and returns its output."""
+    return functools.partial(run_benchmark, "train_step")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from forked_python import ForkedPython
+from forked_python import ForkedProcess, ForkedPython
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -49,7 +49,8 @@ print("tfx" in sys.modules, "keras" in sys.modules)
 class CommandLine:
     """Runs `storygan` in processes of its own, with the sources in `code`.
 
-    A call forks a process from one that has imported the third-party packages; `start` starts a new Python.
+    A call runs a command to its end in a process that is forked from one that has imported the third-party packages.
+    `fork` starts such a process, `start` a new Python.
     """
 
     code = REPOSITORY
@@ -67,6 +68,10 @@ class CommandLine:
         options = self.options()
         return self._python.run(self.arguments(*arguments)[1:], cwd=options["cwd"], env=options["env"], timeout=1700)
 
+    def fork(self, *arguments: object) -> ForkedProcess:
+        options = self.options()
+        return self._python.popen(self.arguments(*arguments)[1:], cwd=options["cwd"], env=options["env"])
+
     def start(self, *arguments: object) -> subprocess.Popen[str]:
         pipe = subprocess.PIPE
         return subprocess.Popen(self.arguments(*arguments), stdout=pipe, stderr=subprocess.STDOUT, **self.options())
@@ -81,9 +86,8 @@ class CommandLine:
 
 
 @pytest.fixture(scope="session")
-def cli():
-    with ForkedPython() as python:
-        yield CommandLine(python)
+def cli(forked_python):
+    return CommandLine(forked_python)
 
 
 @pytest.fixture(scope="session")

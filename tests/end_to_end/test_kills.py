@@ -1,6 +1,7 @@
 """A training that is killed repeatedly ends with the same weights as an undisturbed one, and a full disk loses nothing.
 
-The training is killed twice, or `STORYGAN_KILLS` times. `STORYGAN_KILLS_SEED` sets the seed of the moments.
+The training is stopped once by SIGTERM and killed twice, or `STORYGAN_KILLS` times. `STORYGAN_KILLS_SEED` sets the seed
+of the moments.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from forked_python import ForkedProcess, ForkedPython
 
 from storygan_tf.training.checkpoints import TrainingCheckpoints
 from storygan_tf.training.training_state import read_history
@@ -38,32 +40,25 @@ WITHIN_A_SAVE = 3
 class Run:
     """A training in a process of its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, python: ForkedPython, folder: Path) -> None:
+        self.python = python
         self.work_dir, self.out = folder / "work", folder / "trained.npz"
-        self.command = [sys.executable, "-W", "ignore", str(PROGRAM), str(self.work_dir), str(self.out)]
-        self.options = {
-            "cwd": ROOT,
-            "env": os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"},
-            "stdout": subprocess.PIPE,
-            "stderr": subprocess.STDOUT,
-            "text": True,
-        }
+        self.arguments = ["-m", PROGRAM.stem, str(self.work_dir), str(self.out)]
+        path = f"{ROOT}{os.pathsep}{PROGRAM.parent}"
+        self.options = {"cwd": ROOT, "env": os.environ | {"PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "3"}}
 
     @contextlib.contextmanager
-    def started(self) -> Iterator[subprocess.Popen[str]]:
-        process = subprocess.Popen(self.command, **self.options)
-        try:
-            yield process
-        finally:
-            process.kill()
-            process.wait()
-            process.stdout.close()
+    def started(self) -> Iterator[ForkedProcess]:
+        with self.python.popen(self.arguments, **self.options) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
 
-    def finish(self) -> str:
-        """Runs the training to its end and returns its output."""
-        done = subprocess.run(self.command, **self.options)
-        assert done.returncode == 0, done.stdout[-3000:]
-        return done.stdout
+    def finish(self) -> None:
+        """Runs the training to its end."""
+        done = self.python.run(self.arguments, **self.options, timeout=3000)
+        assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
 
     def steps(self) -> int:
         """Returns the number of outer steps before the newest checkpoint, or 0 if there is none."""
@@ -90,8 +85,8 @@ class Run:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
-    run = Run(tmp_path_factory.mktemp("undisturbed"))
+def undisturbed(forked_python, tmp_path_factory):
+    run = Run(forked_python, tmp_path_factory.mktemp("undisturbed"))
     run.finish()
     return run
 
@@ -126,8 +121,11 @@ def assert_same(run, undisturbed) -> int:
     return len(one)
 
 
-def test_a_training_that_is_killed_repeatedly_ends_as_the_undisturbed_one(undisturbed, tmp_path, capsys):
-    chance, run = random.Random(SEED), Run(tmp_path)
+def test_a_training_that_is_stopped_and_killed_repeatedly_ends_as_the_undisturbed_one(
+    forked_python, undisturbed, tmp_path, capsys
+):
+    chance, run = random.Random(SEED), Run(forked_python, tmp_path)
+    stop(run)
     moments = sorted(chance.sample(range(EPOCHS * STEPS * 9 // 10), KILLS))
     saving = [kill(run, moment, chance, number % WITHIN_A_SAVE == 0) for number, moment in enumerate(moments)]
     run.finish()
@@ -136,28 +134,27 @@ def test_a_training_that_is_killed_repeatedly_ends_as_the_undisturbed_one(undist
     assert sum("rollbacks" in entry for entry in run.history()) >= 1
     with capsys.disabled():
         print(
-            f"\n{KILLS} kills (SIGKILL, seed {SEED}) of a training of {EPOCHS * STEPS} steps, after steps "
-            f"{', '.join(map(str, moments))}, {sum(saving)} of them while a checkpoint was being written: all {arrays} "
-            f"arrays (weights, averages, moments) and the losses of all {len(run.history())} epochs equal those of the "
-            "undisturbed training, bit for bit."
+            f"\nSIGTERM and {KILLS} kills (SIGKILL, seed {SEED}) of a training of {EPOCHS * STEPS} steps, kills after "
+            f"steps {', '.join(map(str, moments))}, {sum(saving)} of them while a checkpoint was being written: all "
+            f"{arrays} arrays (weights, averages, moments) and the losses of all {len(run.history())} epochs equal "
+            "those of the undisturbed training, bit for bit."
         )
 
 
-def test_a_training_that_receives_sigterm_saves_before_it_ends(undisturbed, tmp_path):
-    run = Run(tmp_path)
+def stop(run) -> None:
+    """Sends SIGTERM to a run after five steps, which saves before it ends."""
     with run.started() as process:
         wait_until(process, lambda: run.steps() >= 5)
         before = run.steps()
         process.send_signal(signal.SIGTERM)
-        output, _ = process.communicate(timeout=1500)
+        output = process.stdout.read()
+        process.wait(1500)
     assert process.returncode == 1
     assert "error: training was stopped by SIGTERM after step " in output.strip().splitlines()[-1]
     assert run.steps() >= before
-    run.finish()
-    assert_same(run, undisturbed)
 
 
-def on_a_small_disk(folder: Path, size: str, command: list[str]) -> subprocess.CompletedProcess[str]:
+def on_a_small_disk(folder: Path, size: str, command: list[str], options: dict) -> subprocess.CompletedProcess[str]:
     """Runs a command with a disk of `size` mounted at `folder`, and copies its content to `folder`.kept at the end."""
     folder.mkdir()
     script = (
@@ -165,15 +162,16 @@ def on_a_small_disk(folder: Path, size: str, command: list[str]) -> subprocess.C
         f"{shlex.join(command)}\ncode=$?\ncp -r {shlex.quote(str(folder))} {shlex.quote(str(folder))}.kept\nexit $code"
     )
     spaces = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script]
-    return subprocess.run(spaces, **Run(folder).options)
+    output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.run(spaces, **options, **output)
 
 
 @pytest.mark.skipif(shutil.which("unshare") is None, reason="needs unshare to mount a small disk")
-def test_a_full_disk_ends_a_training_with_its_last_checkpoint_intact(undisturbed, tmp_path):
+def test_a_full_disk_ends_a_training_with_its_last_checkpoint_intact(forked_python, undisturbed, tmp_path):
     size = sum(path.stat().st_size for path in next(undisturbed.work_dir.glob("checkpoints/0*")).iterdir())
-    small, run = tmp_path / "small", Run(tmp_path)
-    command = [*run.command[:4], str(small / "work"), str(run.out)]
-    done = on_a_small_disk(small, f"{int(2.6 * size)}", command)
+    small, run = tmp_path / "small", Run(forked_python, tmp_path)
+    command = [sys.executable, "-W", "ignore", str(PROGRAM), str(small / "work"), str(run.out)]
+    done = on_a_small_disk(small, f"{int(2.6 * size)}", command, run.options)
     if done.returncode not in (0, 1):
         pytest.skip(f"no small disk can be mounted: {done.stdout.strip()[-200:]}")
     assert done.returncode == 1, done.stdout[-3000:]

@@ -14,13 +14,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
 import yaml
+from forked_python import ForkedProcess, ForkedPython
 from pods import Pods, PodsError
 
 from storygan_cli.train import TERMINATED, WORKER_LOST
@@ -57,12 +58,16 @@ main(sys.argv[1:])
 
 
 class Trainings:
-    """Starts processes of `storygan train`, all with the same stories."""
+    """Starts processes of `storygan train`, all with the same stories.
 
-    def __init__(self, cli, data: Path) -> None:
+    Pods start a new Python. All others are forked from a process that has imported the third-party packages.
+    """
+
+    def __init__(self, cli, python: ForkedPython, data: Path) -> None:
         self.cli = cli
+        self.python = python
         self.data = data
-        self.started: list[subprocess.Popen[str]] = []
+        self.started: list[subprocess.Popen[str] | ForkedProcess] = []
 
     def arguments(self, out: Path, *extra: str) -> list[str]:
         settings = [part for setting in SETTINGS for part in ("--set", setting)]
@@ -72,8 +77,20 @@ class Trainings:
         options = self.cli.options()
         options["env"] |= environment
         with log.open("w") as file:
-            self.started.append(subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, **options))
-        return self.started[-1]
+            process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, **options)
+        self.started.append(process)
+        return process
+
+    def fork(self, arguments: list[str], log: Path, module: str = "storygan_cli", **environment: str) -> ForkedProcess:
+        options = self.cli.options()
+        env = options["env"] | environment
+        with log.open("w") as file:
+            output = file.fileno()
+            process = self.python.start(
+                ["-m", module, *arguments], cwd=options["cwd"], env=env, stdout=output, stderr=output
+            )
+        self.started.append(process)
+        return process
 
     def end(self) -> None:
         """Kills the processes that a failed test did not end."""
@@ -81,15 +98,15 @@ class Trainings:
             process.kill()
             process.wait()
 
-    def start_workers(self, out: Path, folder: Path, *extra: str) -> list[subprocess.Popen[str]]:
+    def start_workers(self, out: Path, folder: Path, *extra: str) -> list[ForkedProcess]:
         """Starts two workers on this machine, each with a folder for its temporary files and a log in `folder`."""
         cluster = {"worker": [f"127.0.0.1:{port}" for port in free_ports(2)]}
         workers = []
         for index in range(2):
             config = {"cluster": cluster, "task": {"type": "worker", "index": index}}
-            command = self.cli.arguments(*self.arguments(out, *extra))
             temporary, log = places(folder, index)
-            workers.append(self.start(command, log, TF_CONFIG=json.dumps(config), TMPDIR=str(temporary)))
+            environment = {"TF_CONFIG": json.dumps(config), "TMPDIR": str(temporary)}
+            workers.append(self.fork(self.arguments(out, *extra), log, **environment))
         return workers
 
 
@@ -156,7 +173,7 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def ends(workers: list[subprocess.Popen[str]]) -> list[int]:
+def ends(workers: list[ForkedProcess]) -> list[int]:
     return [worker.wait(timeout=1200) for worker in workers]
 
 
@@ -170,7 +187,9 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted((file.parent for file in found if file.parent.name.isdigit()), key=lambda path: int(path.name))
 
 
-def wait_for_checkpoint(folder: Path, after: int, workers: list[subprocess.Popen[str]], where: Path) -> int:
+def wait_for_checkpoint(
+    folder: Path, after: int, workers: Sequence[subprocess.Popen[str] | ForkedProcess], where: Path
+) -> int:
     """Waits for a checkpoint with a greater number below a folder, and returns it."""
     while True:
         numbers = [int(path.name) for path in checkpoints(folder)]
@@ -202,8 +221,8 @@ def assert_same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> Non
 
 
 @pytest.fixture(scope="module")
-def trainings(cli, prepared_folder, tmp_path_factory) -> Iterator[Trainings]:
-    trainings = Trainings(cli, prepared_folder(tmp_path_factory.mktemp("prepared") / "data"))
+def trainings(cli, forked_python, prepared_folder, tmp_path_factory) -> Iterator[Trainings]:
+    trainings = Trainings(cli, forked_python, prepared_folder(tmp_path_factory.mktemp("prepared") / "data"))
     yield trainings
     trainings.end()
 
@@ -230,7 +249,9 @@ def two_replicas(trainings, tmp_path_factory) -> Path:
     """Returns the folder of a training on two logical CPUs."""
     folder = tmp_path_factory.mktemp("replicas")
     arguments = trainings.arguments(folder / "out", "--strategy", "mirrored")
-    process = trainings.start([sys.executable, "-c", TWO_DEVICES, *arguments], folder / "train.log")
+    (folder / "two_devices.py").write_text(TWO_DEVICES)
+    path = f"{trainings.cli.code}{os.pathsep}{folder}"
+    process = trainings.fork(arguments, folder / "train.log", "two_devices", PYTHONPATH=path)
     assert ends([process]) == [0], logs(folder)
     return folder / "out"
 
@@ -318,8 +339,8 @@ def test_the_export_of_two_workers_draws_like_that_of_one_device(one_device, two
 
 def test_a_worker_of_a_finished_training_does_not_wait_for_the_others(trainings, two_workers, tmp_path):
     config = {"cluster": {"worker": ["127.0.0.1:1", "127.0.0.1:2"]}, "task": {"type": "worker", "index": 1}}
-    command = trainings.cli.arguments(*trainings.arguments(two_workers / "out"))
-    again = trainings.start(command, tmp_path / "again.log", TF_CONFIG=json.dumps(config))
+    arguments = trainings.arguments(two_workers / "out")
+    again = trainings.fork(arguments, tmp_path / "again.log", TF_CONFIG=json.dumps(config))
     assert ends([again]) == [0], logs(tmp_path)
     assert "joining" not in logs(tmp_path)
 

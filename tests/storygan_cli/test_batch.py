@@ -6,12 +6,11 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from forked_python import ForkedProcess, ForkedPython
 from typer.testing import CliRunner
 
 from storygan_cli.main import app
@@ -82,22 +81,19 @@ def test_arguments_that_cannot_be_used(arguments, error, words, tmp_path, monkey
 class Job:
     """A job of `storygan batch` in a process of its own."""
 
-    def __init__(self, given: Path, out: Path, workers: int) -> None:
+    def __init__(self, python: ForkedPython, given: Path, out: Path, workers: int) -> None:
         self.out = out
-        self.command = [sys.executable, "-m", "storygan_cli", "batch", "--model", "blocks"]
+        self.python = python
+        self.command = ["-m", "storygan_cli", "batch", "--model", "blocks"]
         self.command += ["--input", str(given), "--output", str(out), "--beam-workers", str(workers)]
-        self.environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        self.options = {"cwd": ROOT, "env": os.environ | {"PYTHONPATH": str(ROOT)}}
 
-    def start(self) -> subprocess.Popen:
-        pipe = subprocess.PIPE
-        return subprocess.Popen(
-            self.command, cwd=ROOT, env=self.environment, stdout=pipe, stderr=subprocess.STDOUT, start_new_session=True
-        )
+    def start(self) -> ForkedProcess:
+        return self.python.popen(self.command, **self.options)
 
     def finish(self) -> None:
-        process = self.start()
-        output, _ = process.communicate(timeout=1500)
-        assert process.returncode == 0, output.decode()[-3000:]
+        done = self.python.run(self.command, **self.options, timeout=1500)
+        assert done.returncode == 0, done.stderr[-3000:]
 
     def written(self) -> dict[Path, int]:
         """Returns the modification time of each part of the manifest."""
@@ -109,24 +105,34 @@ class Job:
 
 def kill_after(job: Job, parts: int, chance: random.Random) -> None:
     """Kills a job and all its workers with SIGKILL, up to two seconds after `parts` parts are complete."""
-    process = job.start()
-    try:
-        while len(job.written()) < parts:
-            assert process.poll() is None, process.stdout.read().decode()[-3000:]
-            time.sleep(0.01)
-        time.sleep(chance.uniform(0, 2))
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+    with job.start() as process:
+        try:
+            while len(job.written()) < parts:
+                assert process.poll() is None, process.stdout.read()[-3000:]
+                time.sleep(0.01)
+            time.sleep(chance.uniform(0, 2))
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+STORIES, BLANK = 1200, 40
+
+
+@pytest.fixture(scope="module")
+def undisturbed(forked_python, tmp_path_factory) -> tuple[Path, Job]:
+    """Returns a file of stories, and a job that has drawn them."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    given = write_stories(folder / "a.jsonl", STORIES, BLANK)
+    job = Job(forked_python, given, folder / "whole", 1)
+    job.finish()
+    return given, job
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_killed_job_continues_to_the_same_result(tmp_path, workers):
-    given = write_stories(tmp_path / "a.jsonl", 1200, blank=40)
-    undisturbed = Job(given, tmp_path / "whole", 1)
-    undisturbed.finish()
-    job, chance = Job(given, tmp_path / "out", workers), random.Random(workers)
+def test_a_killed_job_continues_to_the_same_result(forked_python, undisturbed, tmp_path, workers):
+    given, whole = undisturbed
+    job, chance = Job(forked_python, given, tmp_path / "out", workers), random.Random(workers)
     kill_after(job, 0, chance)
     kill_after(job, 1, chance)
     before = job.written()
@@ -134,7 +140,7 @@ def test_a_killed_job_continues_to_the_same_result(tmp_path, workers):
     assert before
     assert not (tmp_path / "out/counts.json").exists()
     job.finish()
-    assert job.files() == undisturbed.files()
+    assert job.files() == whole.files()
     assert before.items() <= job.written().items()
     counts = json.loads((tmp_path / "out/counts.json").read_text())
-    assert (counts["given"], counts["written"]) == (1200, 1160)
+    assert (counts["given"], counts["written"]) == (STORIES, STORIES - BLANK)

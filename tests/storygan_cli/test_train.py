@@ -6,8 +6,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -235,19 +233,18 @@ def test_a_training_starts_from_an_exported_one(data, trained, tmp_path):
 
 
 @pytest.mark.slow
-def test_sigterm_saves_and_has_an_exit_code_of_its_own(data, trained, tmp_path):
+def test_sigterm_saves_and_has_an_exit_code_of_its_own(data, trained, forked_python, tmp_path):
     out = tmp_path / "out"
     given = arguments(data, out, "--set", "training.steps_per_epoch=100000")
-    command = [sys.executable, "-m", "storygan_cli", *given]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+    with forked_python.popen(["-m", "storygan_cli", *given], cwd=ROOT, env=environment) as process:
         while process.poll() is None and not list(out.glob("work/*/checkpoints/*/state.json")):
             time.sleep(0.05)
         process.send_signal(signal.SIGTERM)
-        _, errors = process.communicate()
+        printed = process.stdout.read()
     assert process.returncode == TERMINATED
-    assert "stopped by SIGTERM" in errors
-    assert "goes on from the last checkpoint" in errors
-    assert "Traceback" not in errors
+    assert "stopped by SIGTERM" in printed
+    assert "goes on from the last checkpoint" in printed
+    assert "Traceback" not in printed
     states = [json.loads(file.read_text())["state"] for file in out.glob("work/*/checkpoints/**/state.json")]
     assert any(state["step"] for state in states)

@@ -9,6 +9,7 @@ imported before the fork: a process imports them from the sources that its envir
 from __future__ import annotations
 
 import array
+import contextlib
 import gc
 import importlib
 import json
@@ -23,6 +24,7 @@ import tempfile
 import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TextIO
 
 PRELOADED = (
     "tensorflow",
@@ -48,18 +50,35 @@ _MOST = 1 << 20
 class ForkedProcess:
     """A running process; the part of `subprocess.Popen` that tests use.
 
+    The process is the leader of a process group of its own, so that `os.killpg` ends it with its children.
+
     Attributes:
         args: the arguments after `python`, such as `["-m", "storygan_cli", "run"]`.
         pid: process id.
         returncode: exit code, negative for the signal that ended it; None while it runs.
+        stdout: its output, if it was started by `ForkedPython.popen`.
     """
 
     def __init__(self, args: Sequence[str], connection: socket.socket) -> None:
         self.args = list(args)
         self.returncode: int | None = None
+        self.stdout: TextIO | None = None
         self._connection = connection.makefile("r")
         connection.close()
         self.pid = int(self._connection.readline())
+
+    def __enter__(self) -> ForkedProcess:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Waits for the end of the process, as `subprocess.Popen` does."""
+        if self.stdout:
+            self.stdout.close()
+        self.wait()
+
+    def kill(self) -> None:
+        """Kills the process, unless it has ended."""
+        self.send_signal(signal.SIGKILL)
 
     def send_signal(self, number: int) -> None:
         """Sends a signal, unless the process has ended."""
@@ -130,6 +149,16 @@ class ForkedPython:
         socket.send_fds(connection, [len(request).to_bytes(4, "big") + request], [stdout, stderr])
         return ForkedProcess(args, connection)
 
+    def popen(self, args: Sequence[str], *, cwd: str | Path, env: Mapping[str, str]) -> ForkedProcess:
+        """Starts `python ARGS`, whose output and errors can be read from `stdout` of the returned process."""
+        reader, writer = os.pipe()
+        try:
+            process = self.start(args, cwd=cwd, env=env, stdout=writer, stderr=writer)
+        finally:
+            os.close(writer)
+        process.stdout = os.fdopen(reader)
+        return process
+
     def run(
         self, args: Sequence[str], *, cwd: str | Path, env: Mapping[str, str], timeout: float
     ) -> subprocess.CompletedProcess[str]:
@@ -173,6 +202,8 @@ def _serve(address: str) -> dict | None:
             connection, _ = listener.accept()
             request, files = _receive(connection)
             pid = os.fork()
+            with contextlib.suppress(ProcessLookupError):  # the process has ended
+                os.setpgid(pid, pid)  # in both processes, so that neither has to wait for the other
             if pid == 0:
                 signal.set_wakeup_fd(-1)
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -222,6 +253,7 @@ def _adopt(request: dict, files: list[int]) -> None:
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["env"])
+    tempfile.tempdir = None  # else TMPDIR of the request has no effect once a package has used the module
     signal.signal(signal.SIGINT, signal.default_int_handler)
     paths = [path for path in request["env"].get("PYTHONPATH", "").split(os.pathsep) if path]
     sys.path[:0] = [request["cwd"], *paths]

@@ -2,8 +2,9 @@
 
 The class `Launcher` replaces the launchers of Vertex and of Kubeflow Pipelines 2, whose messages say less about
 artifacts. It is not a cluster: nothing is cached, no image is started, and artifacts are in local folders. In the short
-form all steps run with messages of Kubeflow, and the first two with messages of Vertex; `make prove-cluster` runs all
-steps with both.
+form all steps run with messages of Kubeflow, in processes forked from one that has imported the third-party packages,
+and the first two with messages of Vertex, each in a new Python. `make prove-cluster` runs all steps with both, each in
+a new Python.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Any
 
 import pytest
 import yaml
+from forked_python import ForkedProcess, ForkedPython
 
 from pipeline.cluster import kubeflow, vertex
 from pipeline.cluster.cluster_settings import CompileRequest, split_assignments
@@ -42,6 +44,7 @@ class Launcher:
         folder: folder for artifacts, messages and logs.
         with_types: whether the artifacts in messages have TFX's types, as on Vertex. Otherwise they are as on Kubeflow
             2: outputs have an empty schema and inputs no type.
+        python: where to fork the processes of `python` from; None starts a new Python for each.
         values: values of runtime parameters, instead of their defaults.
         kill: functions by step that return whether to kill the first attempt now.
         artifacts: the artifacts that steps wrote, by step and output.
@@ -52,6 +55,7 @@ class Launcher:
     spec: dict[str, Any]
     folder: Path
     with_types: bool
+    python: ForkedPython | None = None
     values: dict[str, Any] = dataclasses.field(default_factory=dict)
     kill: dict[str, Callable[[], bool]] = dataclasses.field(default_factory=dict)
     artifacts: dict[tuple[str, str], dict] = dataclasses.field(default_factory=dict)
@@ -99,7 +103,7 @@ class Launcher:
         errors = self.folder / "logs" / name
         errors.parent.mkdir(parents=True, exist_ok=True)
         with errors.open("wb") as log:
-            process = subprocess.Popen(command, cwd=self.folder, env=environment, stdout=log, stderr=log)
+            process = self._start(command, environment, log.fileno())
             try:
                 while when_to_kill and process.poll() is None and not when_to_kill():
                     time.sleep(0.02)
@@ -111,6 +115,15 @@ class Launcher:
                 process.wait()
         self.errors[name] = errors.read_text()
         return code
+
+    def _start(
+        self, command: list[str], environment: dict[str, str], log: int
+    ) -> subprocess.Popen[bytes] | ForkedProcess:
+        if not self.python:
+            return subprocess.Popen(command, cwd=self.folder, env=environment, stdout=log, stderr=log)
+        program, *arguments = command
+        assert program == "python"
+        return self.python.start(arguments, cwd=self.folder, env=environment, stdout=log, stderr=log)
 
     def executor_input(self, name: str, output_file: Path) -> dict:
         task, component = self.tasks[name], self.spec["components"][self.tasks[name]["componentRef"]["name"]]
@@ -186,13 +199,14 @@ def check_pushed(serving: Path, launcher: Launcher, data: Path, draw_elsewhere: 
 
 
 def test_all_steps_run_as_kubeflow_starts_them_and_one_that_is_killed_runs_again(
-    data, tmp_path, cli, draw_elsewhere, steps
+    data, tmp_path, cli, forked_python, draw_elsewhere, steps
 ):
     root = tmp_path / "root"
     kubeflow.compile(request_of(data, str(root), cli), tmp_path / "pipeline.yaml")
     (spec,) = yaml.safe_load_all((tmp_path / "pipeline.yaml").read_text())
     kill = {"Trainer": lambda: has_saved_an_epoch(root / "work")}
-    launcher = Launcher(spec, tmp_path, with_types=False, values={"training_json": '{"seed": 7}'}, kill=kill)
+    values, python = {"training_json": '{"seed": 7}'}, None if FULL else forked_python
+    launcher = Launcher(spec, tmp_path, with_types=False, python=python, values=values, kill=kill)
     launcher.run()
     assert set(launcher.attempts) == set(steps)
     assert launcher.attempts.pop("Trainer") == [-signal.SIGKILL, 0]
