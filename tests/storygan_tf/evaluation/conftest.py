@@ -172,7 +172,7 @@ def judge(world, tmp_path_factory):
         images = np.stack([story.images for story in world.train])
         labels = np.stack([story.labels for story in world.train])
         objects = [story.objects for story in world.train]
-        save_judge(train_judge(images, labels, LABELS, objects, world.background, seed=1, epochs=25), path)
+        save_judge(train_judge(images, labels, LABELS, objects, world.background, seed=1, epochs=15), path)
 
     return str(made_once(tmp_path_factory, "judge-of-squares", train))
 
