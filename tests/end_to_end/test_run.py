@@ -194,7 +194,7 @@ def test_a_replaced_image_runs_every_step_again_even_if_the_run_is_killed_in_bet
 def test_a_training_stopped_by_sigterm_is_continued_by_the_same_command(run_to_change, cli):
     data, run_dir = run_to_change
     any_drop = ("evaluation.max_f1_drop=1", "evaluation.max_placed_drop=1")
-    arguments = cli.tiny_run(data, run_dir, "training.phases.warm_up.epochs=20", *any_drop)
+    arguments = cli.tiny_run(data, run_dir, "training.phases.warm_up.epochs=60", *any_drop)
     before = set(run_dir.glob("work/*/checkpoints/00*"))
     with cli.fork(*arguments, "--reconfigure") as running:
         while running.poll() is None and not set(run_dir.glob("work/*/checkpoints/00*")) - before:
@@ -206,7 +206,7 @@ def test_a_training_stopped_by_sigterm_is_continued_by_the_same_command(run_to_c
     assert "The same command goes on from the last checkpoint." in printed
     done = cli(*arguments)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert len(read_history(run_dir)) == 21
+    assert len(read_history(run_dir)) == 61
     assert len(versions(run_dir)) == 2
 
 

@@ -46,7 +46,7 @@ def test_the_model_trains_on_two_replicas(programs, folder):
         "(cpu,) = tf.config.list_physical_devices('CPU')\n"
         "tf.config.set_logical_device_configuration(cpu, 2 * [tf.config.LogicalDeviceConfiguration()])\n"
     )
-    end = "assert replicas == 2 and [int(optimizer.iterations) for optimizer in gan.optimizers] == [4, 4, 4]\n"
+    end = "assert replicas == 2 and [optimizer.iterations.numpy() for optimizer in gan.optimizers] == [4, 4, 4]\n"
     source = devices + programs[0] + programs[1].replace("MirroredStrategy()", "MirroredStrategy(['CPU:0', 'CPU:1'])")
     found = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", source + end], cwd=folder, capture_output=True, text=True, check=False
