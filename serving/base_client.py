@@ -98,8 +98,7 @@ class BlockingStoryClient(abc.ABC):
         """
         self._cache.drop_unless_it_fits(stories)
         info = self.info()
-        seeds = [0] * len(stories) if seeds is None else seeds
-        check_stories(stories, seeds, info.frames)
+        seeds = check_stories(stories, seeds, info.frames)
         with self._cache.dropped_by_refusal():
             return self._request_stories(stories, seeds, info, timeout)
 

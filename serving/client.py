@@ -282,8 +282,7 @@ class AsyncStoryClient:
         """Draws several stories in one request; see `StoryClient.generate_many`."""
         self._cache.drop_unless_it_fits(stories)
         info = await self.info()
-        seeds = [0] * len(stories) if seeds is None else seeds
-        check_stories(stories, seeds, info.frames)
+        seeds = check_stories(stories, seeds, info.frames)
         with self._cache.dropped_by_refusal():
             response = await self._predict(_story_request(self._options, stories, seeds), timeout)
             self._cache.drop_other_version(response.model_spec.version.value)

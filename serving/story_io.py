@@ -81,15 +81,18 @@ class ModelInfo:
         return tuple(dict.fromkeys(unknown))
 
 
-def check_stories(stories: Sequence[Sequence[str]], seeds: Sequence[int], frames: int) -> None:
+def check_stories(stories: Sequence[Sequence[str]], seeds: Sequence[int] | None, frames: int) -> Sequence[int]:
     """Checks stories and seeds before they are sent.
 
     The server would refuse them, too; with batching, a story of another length also fails all requests in its batch.
 
     Args:
         stories: [batch] of sentences each.
-        seeds: [batch] integers.
+        seeds: [batch] integers; None for 0 for every story.
         frames: sentences per story that the model expects.
+
+    Returns:
+        [batch] seeds.
 
     Raises:
         ServingError: INVALID_ARGUMENT if there is no story, one has another number of sentences, a sentence is no text,
@@ -108,6 +111,7 @@ def check_stories(stories: Sequence[Sequence[str]], seeds: Sequence[int], frames
         raise _refusal(refused)
     for sentence in itertools.chain.from_iterable(stories):
         _check_text(sentence)
+    seeds = [0] * len(stories) if seeds is None else seeds
     if len(seeds) != len(stories):
         raise ServingError(
             "INVALID_ARGUMENT", f"found {len(seeds)} seeds for {len(stories)} stories, expected as many."
@@ -115,6 +119,7 @@ def check_stories(stories: Sequence[Sequence[str]], seeds: Sequence[int], frames
     for seed in seeds:
         if not -(2**63) <= seed < 2**63:
             raise ServingError("INVALID_ARGUMENT", f"found seed {seed}, expected a whole number of 64 bits.")
+    return seeds
 
 
 def _check_text(sentence: Any) -> None:

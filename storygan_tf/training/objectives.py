@@ -119,7 +119,7 @@ def image_discriminator_objective(
     count: int,
     frames: SingleFrames,
     *,
-    loss: DiscriminatorLoss = losses.discriminator_loss,
+    loss: DiscriminatorLoss,
 ) -> Objective:
     """Returns the objective of the image discriminator on real, mismatched and generated frames.
 
@@ -155,7 +155,7 @@ def image_generator_objective(
     frames: SingleFrames,
     real_maps: Sequence[tf.Tensor],
     *,
-    loss: GeneratorLoss | None = None,
+    loss: GeneratorLoss,
 ) -> Objective:
     """Returns the objective of the generator against the image discriminator, by one pass of the trunk.
 
@@ -167,11 +167,11 @@ def image_generator_objective(
         real_maps: the trunk's feature maps of the real frames, float32 [N, height, width, channels] each, for feature
             matching; may be empty without it. This term is a mean over frames, as the pixel losses are, and is not
             multiplied by T.
-        loss: the adversarial loss; by default that of the phase.
+        loss: the adversarial loss.
     """
     maps = network.trunk(frames.fake, training=True)
     logits = network.score(maps[-1], frames.sentences, frames.h0, training=True)
-    adversarial = (loss or generator_loss(phase))(logits)
+    adversarial = loss(logits)
     terms = {"image_generator": (phase.image_weight, count * adversarial)}
     if phase.generator_label_weight:
         labels = losses.label_loss(network.classify(maps[-1]), frames.labels)
@@ -183,7 +183,7 @@ def image_generator_objective(
 
 
 def story_discriminator_objective(
-    network: StoryDiscriminator, stories: StoryFrames, *, loss: DiscriminatorLoss = losses.discriminator_loss
+    network: StoryDiscriminator, stories: StoryFrames, *, loss: DiscriminatorLoss
 ) -> Objective:
     """Returns the objective of the story discriminator on real and generated stories."""
     real_logits = network(stories.real, stories.sentences, training=True)
@@ -197,11 +197,11 @@ def story_generator_objective(
     phase: PhaseConfig,
     stories: StoryFrames,
     *,
-    loss: GeneratorLoss | None = None,
+    loss: GeneratorLoss,
 ) -> Objective:
     """Returns the objective of the generator against the story discriminator."""
     logits = network(stories.fake, stories.sentences, training=True)
-    return _add_up({"story_generator": (phase.story_weight, (loss or generator_loss(phase))(logits))})
+    return _add_up({"story_generator": (phase.story_weight, loss(logits))})
 
 
 def picture_objective(phase: PhaseConfig, background: tf.Tensor, output: GeneratorOutput, real: tf.Tensor) -> Objective:

@@ -68,12 +68,17 @@ class TrainingSession:
     @property
     def phase(self) -> PhaseConfig:
         """The current phase, or the last one after its end, with learning rates reduced by its rollbacks."""
-        return self.state.with_reduced_rates(self.phases[min(self.state.phase, len(self.phases) - 1)])
+        return self.state.with_reduced_rates(self._configured_phase)
+
+    @property
+    def _configured_phase(self) -> PhaseConfig:
+        """The current phase, or the last one after its end, as configured."""
+        return self.phases[min(self.state.phase, len(self.phases) - 1)]
 
     @property
     def steps(self) -> int:
         """Number of outer steps in an epoch of the current phase."""
-        return steps_per_epoch(self.settings.training, self.phase, self._story_count)
+        return steps_per_epoch(self.settings.training, self._configured_phase, self._story_count)
 
     @property
     def ended(self) -> bool:

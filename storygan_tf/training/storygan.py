@@ -20,14 +20,7 @@ from storygan_tf.models.story_discriminator import StoryDiscriminator
 from storygan_tf.models.story_generator import GeneratorOutput, StoryGenerator
 from storygan_tf.training import objectives
 from storygan_tf.training.learning_rates import rate_over_phase
-from storygan_tf.training.objectives import (
-    PICTURE_LOSSES,
-    DiscriminatorLoss,
-    GeneratorLoss,
-    Objective,
-    picture_objective,
-    reported_names,
-)
+from storygan_tf.training.objectives import DiscriminatorLoss, GeneratorLoss, Objective
 from storygan_tf.training.train_schedules import SCHEDULES, Data
 from storygan_tf.training.weight_average import copy_weights, update_average
 
@@ -66,14 +59,12 @@ def make_generator(
     return generator
 
 
-def make_optimizers(phase: PhaseConfig, steps: int, *, scaled: bool = False) -> Optimizers:
+def make_optimizers(phase: PhaseConfig, steps: int) -> Optimizers:
     """Returns the optimizers of a phase.
 
     Args:
         phase: the phase.
         steps: number of outer steps in the phase, over which the learning rates may fall.
-        scaled: whether the losses are scaled so that their gradients fit into float16 (Micikevicius et al.,
-            arXiv:1710.03740).
     """
     generator, image, story = {
         "pixel": (phase.story_steps, 0, 0),
@@ -83,8 +74,7 @@ def make_optimizers(phase: PhaseConfig, steps: int, *, scaled: bool = False) -> 
 
     def adam(rate: float, updates: int) -> keras.optimizers.Optimizer:
         schedule = rate_over_phase(phase, rate, max(1, updates * steps))
-        optimizer = keras.optimizers.Adam(schedule, phase.beta_1, phase.beta_2, jit_compile=False)
-        return keras.mixed_precision.LossScaleOptimizer(optimizer) if scaled else optimizer
+        return keras.optimizers.Adam(schedule, phase.beta_1, phase.beta_2, jit_compile=False)
 
     return Optimizers(
         generator=adam(phase.generator_learning_rate, generator),
@@ -216,12 +206,11 @@ class StoryGAN(keras.Model):
                 f"training.phases.{phase.name}.label_weight: found {phase.label_weight} (and generator_label_weight "
                 f"{phase.generator_label_weight}), expected 0 for a model without labels (model.labels is 0)."
             )
-        defaults = make_optimizers(phase, steps, scaled=self._scaled)
-        optimizers = Optimizers(
-            self._scaling(generator_optimizer) or defaults.generator,
-            self._scaling(image_discriminator_optimizer) or defaults.image_discriminator,
-            self._scaling(story_discriminator_optimizer) or defaults.story_discriminator,
-        )
+        given = generator_optimizer, image_discriminator_optimizer, story_discriminator_optimizer
+        pairs = zip(given, make_optimizers(phase, steps), strict=True)
+        optimizers = Optimizers(*(self._scaling(optimizer or default) for optimizer, default in pairs))
+        if isinstance(self.distribute_strategy, tf.distribute.TPUStrategy):
+            kwargs["jit_compile"] = False  # TPUs compile the whole step anyway.
         super().compile(optimizer=optimizers.generator, **kwargs)
         if background is not None:
             self.background.assign(to_float(tf.constant(background)))
@@ -229,7 +218,7 @@ class StoryGAN(keras.Model):
         self.optimizers = optimizers
         self.generator_loss = generator_loss or objectives.generator_loss(phase)
         self.discriminator_loss = discriminator_loss or losses.discriminator_loss
-        self.trackers = {name: keras.metrics.Mean(name) for name in reported_names(phase)}
+        self.trackers = {name: keras.metrics.Mean(name) for name in objectives.reported_names(phase)}
         for optimizer, network in zip(optimizers, self.networks, strict=True):
             optimizer.build(network.trainable_variables)
         copy_weights(self.averaged, self.generator)
@@ -249,10 +238,12 @@ class StoryGAN(keras.Model):
         """Whether losses must be scaled, because gradients are computed in float16."""
         return self.image_discriminator.compute_dtype == "float16"
 
-    def _scaling(self, optimizer: keras.optimizers.Optimizer | None) -> keras.optimizers.Optimizer | None:
-        """Returns an optimizer that scales losses if they must be scaled; None for None."""
-        scales = isinstance(optimizer, keras.mixed_precision.LossScaleOptimizer)
-        if optimizer is None or scales or not self._scaled:
+    def _scaling(self, optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+        """Returns the optimizer, wrapped in a `LossScaleOptimizer` if gradients are computed in float16.
+
+        It scales losses so that their gradients fit into float16 (Micikevicius et al., arXiv:1710.03740).
+        """
+        if not self._scaled or isinstance(optimizer, keras.mixed_precision.LossScaleOptimizer):
             return optimizer
         return keras.mixed_precision.LossScaleOptimizer(optimizer)
 
@@ -262,7 +253,7 @@ class StoryGAN(keras.Model):
         return list(self.trackers.values()) if hasattr(self, "trackers") else []
 
     def reset_metrics(self) -> None:
-        """Resets the running means, except once if `continues_epoch` is set, which this resets instead."""
+        """Resets the running means. If `continues_epoch` is set, it is set to False and the means are kept."""
         if not self.continues_epoch:
             super().reset_metrics()
         self.continues_epoch = False
@@ -290,8 +281,9 @@ class StoryGAN(keras.Model):
         """
         for batch in data["story"]:
             output = self.generator(batch["vectors"], training=False, seed=batch["seed"])
-            self.report(picture_objective(self.phase, self.background, output, to_float(batch["images"])))
-        return {name: self.trackers[name].result() for name in PICTURE_LOSSES}
+            real = to_float(batch["images"])
+            self.report(objectives.picture_objective(self.phase, self.background, output, real))
+        return {name: self.trackers[name].result() for name in objectives.PICTURE_LOSSES}
 
     def report(self, objective: Objective) -> tf.Tensor:
         """Adds the reports of an objective to the running means and returns its loss.

@@ -46,19 +46,11 @@ from storygan_tf.training.distribution import (
     raise_worker_lost,
     worker_directory,
 )
-from storygan_tf.training.session import TrainingSession, steps_per_epoch
+from storygan_tf.training.session import TrainingSession
 from storygan_tf.training.storygan import StoryGAN
 from storygan_tf.training.training_state import HISTORY, Rollback, TrainingState, learning_rates, read_history
 
-__all__ = [
-    "HISTORY",
-    "TENSORBOARD",
-    "Trainer",
-    "TrainingInterruptedError",
-    "draw_stories",
-    "read_history",
-    "steps_per_epoch",
-]
+__all__ = ["HISTORY", "TENSORBOARD", "Trainer", "TrainingInterruptedError", "draw_stories", "read_history"]
 
 CHECKPOINTS = "checkpoints"
 """Name of the directory of the checkpoints in a working directory."""
@@ -206,8 +198,8 @@ class Trainer:
         """Trains to the end of the phase, or to the end of the epoch if a part of it is already trained."""
         session, state = self.session, self.state
         phase, steps = session.phase, session.steps
-        rest = steps - state.step
-        last = state.epoch + 1 if state.step else phase.epochs
+        # A phase that was given fewer epochs than it has already trained ends after one more.
+        last = state.epoch + 1 if state.step else max(phase.epochs, state.epoch + 1)
         self.gan.continues_epoch = bool(state.step)
 
         def end_epoch(epoch: int, logs: Any) -> None:
@@ -215,10 +207,10 @@ class Trainer:
                 epoch_saved()
 
         self.gan.fit(
-            self._dataset(rest if state.step else rest * (last - state.epoch)),
+            self._dataset((last - state.epoch) * steps - state.step),
             initial_epoch=state.epoch,
             epochs=last,
-            steps_per_epoch=rest,
+            steps_per_epoch=steps - state.step,
             verbose=0,
             callbacks=[
                 StepMonitor(session),
@@ -227,7 +219,7 @@ class Trainer:
                 keras.callbacks.LambdaCallback(on_epoch_end=end_epoch),
             ],
         )
-        if state.epoch == phase.epochs:
+        if state.epoch >= phase.epochs:
             state.phase, state.epoch = state.phase + 1, 0
             if not session.ended:
                 session.compile()  # The checkpoint then has the optimizers of the next phase.

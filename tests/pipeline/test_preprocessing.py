@@ -16,6 +16,7 @@ import tensorflow_hub as hub
 import tensorflow_transform as tft
 import tensorflow_transform.beam as tft_beam
 from apache_beam.runners.portability import fn_api_runner
+from small_models import info_alone
 from tensorflow_transform.tf_metadata import schema_utils
 from tfx_bsl.coders import example_coder
 from tfx_bsl.tfxio import tf_example_record
@@ -26,7 +27,7 @@ from pipeline.vectorizer_export import export_vectorizer
 from storygan_tf.common.errors import ConfigError, DataError
 from storygan_tf.config.schema import DataConfig, Settings, StoryGANConfig
 from storygan_tf.data import example_schema
-from storygan_tf.export.signatures import StoryGANExport, export_storygan, model_info
+from storygan_tf.export.signatures import export_storygan, model_info
 from storygan_tf.models.story_generator import StoryGenerator
 from storygan_tf.text.sentence_encoder import EMBEDDED, load_encoder
 from storygan_tf.text.tokenization import words
@@ -257,9 +258,7 @@ def initial(vectorizer, tmp_path_factory) -> Path:
     generator = StoryGenerator(StoryGANConfig(frames=FRAMES, sentence_size=SIZE, generator_width=8))
     generator(np.zeros([1, FRAMES, SIZE], np.float32))
     path = tmp_path_factory.mktemp("initial") / "1"
-    signatures = StoryGANExport.signatures
-    with pytest.MonkeyPatch.context() as patch:  # The other signatures take long to trace and load, and are not used.
-        patch.setattr(StoryGANExport, "signatures", lambda export: {"info": signatures(export)["info"]})
+    with info_alone():
         export_storygan(generator, tf.saved_model.load(vectorizer), model_info(SETTINGS, [], []), path)
     return path
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
+import pytest
 import tensorflow as tf
 
 from storygan_tf.config.schema import StoryGANConfig
+from storygan_tf.export.signatures import StoryGANExport
 from storygan_tf.text.hashed_ngram_encoder import embed
 
 
@@ -39,3 +43,12 @@ class LengthVectorizer(tf.Module):
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
     def __call__(self, sentences: tf.Tensor) -> tf.Tensor:
         return tf.tile(tf.cast(tf.strings.length(sentences), tf.float32)[:, tf.newaxis], [1, 8])
+
+
+@contextlib.contextmanager
+def info_alone() -> Iterator[None]:
+    """Lets exports in the `with` block have the signature `info` alone: the others take long to trace and to load."""
+    signatures = StoryGANExport.signatures
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(StoryGANExport, "signatures", lambda export: {"info": signatures(export)["info"]})
+        yield

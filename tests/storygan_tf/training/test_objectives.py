@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from storygan_tf.config.schema import PhaseConfig
+from storygan_tf.models import losses
 from storygan_tf.models.image_discriminator import ImageDiscriminator
 from storygan_tf.models.story_discriminator import StoryDiscriminator
 from storygan_tf.models.story_generator import GeneratorOutput
@@ -53,12 +54,22 @@ def story_network() -> StoryDiscriminator:
 
 
 def image_discriminator(network: ImageDiscriminator, **options: float) -> Objective:
-    return objectives.image_discriminator_objective(network, PhaseConfig(**options), T, FRAMES)
+    phase = PhaseConfig(**options)
+    return objectives.image_discriminator_objective(network, phase, T, FRAMES, loss=losses.discriminator_loss)
 
 
 def image_generator(network: ImageDiscriminator, **options: float) -> Objective:
-    real_maps = network.trunk(FRAMES.real, training=True)
-    return objectives.image_generator_objective(network, PhaseConfig(**options), T, FRAMES, real_maps)
+    phase, real_maps = PhaseConfig(**options), network.trunk(FRAMES.real, training=True)
+    loss = objectives.generator_loss(phase)
+    return objectives.image_generator_objective(network, phase, T, FRAMES, real_maps, loss=loss)
+
+
+def story_discriminator(network: StoryDiscriminator) -> Objective:
+    return objectives.story_discriminator_objective(network, STORIES, loss=losses.discriminator_loss)
+
+
+def story_generator(network: StoryDiscriminator, phase: PhaseConfig) -> Objective:
+    return objectives.story_generator_objective(network, phase, STORIES, loss=objectives.generator_loss(phase))
 
 
 def real_and_fake(network: ImageDiscriminator) -> list[np.ndarray]:
@@ -141,10 +152,10 @@ def test_a_term_of_weight_zero_is_reported_and_has_no_part_in_the_loss(image_net
 def test_the_papers_story_discriminator(story_network):
     images = (STORIES.real, STORIES.fake)
     real, fake = (sigmoid(story_network(each, STORIES.sentences, training=True)) for each in images)
-    found = objectives.story_discriminator_objective(story_network, STORIES)
+    found = story_discriminator(story_network)
     np.testing.assert_allclose(found.loss, -np.log(real) - np.log(1 - fake), rtol=1e-4)
     np.testing.assert_allclose(found.reports["story_accuracy"], ((real > 0.5) + 1.0 * (fake < 0.5)) / 2)
-    drawn = objectives.story_generator_objective(story_network, PhaseConfig(story_weight=3.0), STORIES)
+    drawn = story_generator(story_network, PhaseConfig(story_weight=3.0))
     np.testing.assert_allclose(drawn.loss, -3 * np.log(fake), rtol=1e-4)
 
 
@@ -171,8 +182,8 @@ def test_reports_have_the_names_of_reported_names(image_network, story_network, 
     found = (
         image_discriminator(image_network, **options),
         image_generator(image_network, **options),
-        objectives.story_discriminator_objective(story_network, STORIES),
-        objectives.story_generator_objective(story_network, phase, STORIES),
+        story_discriminator(story_network),
+        story_generator(story_network, phase),
         objectives.picture_objective(phase, tf.zeros([64, 64, 3]), output, STORIES.real),
     )
     reports = [name for objective in found for name in objective.reports]

@@ -33,6 +33,15 @@ def test_a_training_stopped_after_every_epoch_ends_as_the_undisturbed_one(traini
     assert read_history(tmp_path / "parts") == resumed.state.history
 
 
+@pytest.mark.slow
+def test_a_phase_that_was_made_shorter_than_it_has_trained_ends_after_one_more_epoch(training, tmp_path):
+    training.phases(SHORT, steps_per_epoch=1)
+    with pytest.raises(training.killed):
+        training.make(tmp_path, "training.phases.short.epochs=4").run(training.stop_after(2))
+    training.make(tmp_path, "training.phases.short.epochs=1").run()
+    assert [entry["epoch"] for entry in read_history(tmp_path)] == [1, 2, 3]
+
+
 def test_a_signal_ends_the_step_and_saves(training, tmp_path):
     training.phases(SHORT, steps_per_epoch=2)
     undisturbed = training.make(tmp_path / "whole")

@@ -16,7 +16,8 @@ from storygan_tf.common.errors import ConfigError
 from storygan_tf.config.schema import PhaseConfig, Settings, TrainConfig
 from storygan_tf.training.callbacks import step_monitor
 from storygan_tf.training.callbacks.divergence import picture_variety
-from storygan_tf.training.trainer import check_label_weights, draw_stories, steps_per_epoch
+from storygan_tf.training.session import steps_per_epoch
+from storygan_tf.training.trainer import check_label_weights, draw_stories
 from storygan_tf.training.training_state import read_history
 
 # TensorFlow warns that the input pipeline is a graph nevertheless.

@@ -11,19 +11,13 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from small_models import small_config
+from small_models import info_alone, small_config
 
 from storygan_tf.common.errors import ConfigError, DataError, ModelError
 from storygan_tf.common.model_paths import ASSETS_EXTRA, find_model
 from storygan_tf.config.schema import DataConfig, PhaseConfig, Settings, TrainConfig
 from storygan_tf.data.training_input import Stories
-from storygan_tf.export.signatures import (
-    INFO_FILE,
-    StoryGANExport,
-    export_storygan,
-    half_precision_copy,
-    model_info,
-)
+from storygan_tf.export.signatures import INFO_FILE, export_storygan, half_precision_copy, model_info
 from storygan_tf.export.weight_io import assign_weights, read_weights, weights_of
 from storygan_tf.text.hashed_ngram_encoder import embed
 from storygan_tf.training.checkpoints import CheckpointStore
@@ -67,9 +61,7 @@ def random_gan(seed: int) -> StoryGAN:
 
 def export(gan: StoryGAN, path: Path) -> None:
     info = model_info(SETTINGS, [STORY], ["a", "red", "cube"], LABELS)
-    signatures = StoryGANExport.signatures
-    with pytest.MonkeyPatch.context() as patch:  # The other signatures take long to trace and load, and are not used.
-        patch.setattr(StoryGANExport, "signatures", lambda export: {"info": signatures(export)["info"]})
+    with info_alone():
         export_storygan(gan.generator, Vectorizer(), info, path)
 
 
