@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from small_models import small_config
+from small_models import small_config, square_stories
 
 from storygan_tf.config.schema import StoryGANConfig
 from storygan_tf.data.training_input import Stories
@@ -91,18 +91,4 @@ def gan(shared_gan, config) -> StoryGAN:
 
 @pytest.fixture(scope="session")
 def stories(config) -> Stories:
-    """Returns 24 stories of a bright square on a dark background, at a position that the vector encodes."""
-    random = np.random.default_rng(3)
-    vectors = random.normal(size=[24, config.frames, config.sentence_size]).astype(np.float32)
-    images = np.full([24, config.frames, 64, 64, 3], 40, np.uint8)
-    for story, frame in np.ndindex(24, config.frames):
-        row, column = np.clip(32 + 10 * vectors[story, frame, :2], 8, 55).astype(int)
-        images[story, frame, row - 8 : row + 8, column - 8 : column + 8] = 220
-    sentences = [["a square ."] * config.frames for _ in range(24)]
-    return Stories(
-        [f"story-{number:02d}" for number in range(24)],
-        sentences,
-        images,
-        vectors,
-        np.zeros([24, config.frames, 0], np.uint8),
-    )
+    return square_stories(config, 24, seed=3)

@@ -12,9 +12,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from small_models import small_config
+from small_models import small_config, square_stories
 
 from storygan_tf.config import presets
+from storygan_tf.config.schema import StoryGANConfig
 from storygan_tf.data.training_input import Stories, training_dataset
 from storygan_tf.evaluation.judge.judge import BLOCKS, load_judge
 from storygan_tf.metrics.frechet import Moments, frechet_distance
@@ -169,17 +170,11 @@ def test_losses_can_be_given(config, stories, shared_gan, name):
     }
 
 
-def noisy_squares(count: int, seed: int) -> Stories:
-    """Returns stories of a bright square, at a position that the vector encodes, on a dark table, both noisy."""
-    random = np.random.default_rng(seed)
-    vectors = random.normal(size=[count, 2, 6]).astype(np.float32)
-    images = np.full([count, 2, 64, 64, 3], 40.0)
-    for story, frame in np.ndindex(count, 2):
-        row, column = np.clip(32 + 10 * vectors[story, frame, :2], 8, 55).astype(int)
-        images[story, frame, row - 8 : row + 8, column - 8 : column + 8] = 220
-    images = np.clip(images + random.normal(0, 40, images.shape), 0, 255).astype(np.uint8)
-    ids = [f"story-{number:03d}" for number in range(count)]
-    return Stories(ids, [["a square"] * 2] * count, images, vectors, np.zeros([count, 2, 0], np.uint8))
+def noisy_squares(config: StoryGANConfig, count: int, seed: int) -> Stories:
+    """Returns stories of squares with noise, without which the discriminators would be certain too soon."""
+    stories = square_stories(config, count, seed)
+    noise = np.random.default_rng([seed, 1]).normal(0, 40, stories.images.shape)
+    return dataclasses.replace(stories, images=np.clip(stories.images + noise, 0, 255).astype(np.uint8))
 
 
 @pytest.mark.slow
@@ -187,9 +182,10 @@ def test_the_preset_learns():
     """Trains narrow networks for 300 steps; compares the frames of new stories by the features of the blocks' judge."""
     judge = load_judge(BLOCKS)
     phase = dataclasses.replace(PAPER, image_batch=12, story_batch=12)
-    train, test = noisy_squares(200, seed=3), noisy_squares(100, seed=4)
+    config = small_config(context_size=32, generator_width=64)
+    train, test = noisy_squares(config, 200, seed=3), noisy_squares(config, 100, seed=4)
     keras.utils.set_random_seed(1)
-    gan = StoryGAN(small_config(context_size=32, generator_width=64))
+    gan = StoryGAN(config)
 
     def distance() -> float:
         """Returns the Frechet distance between the features of true and of drawn frames."""

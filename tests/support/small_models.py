@@ -6,10 +6,12 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
 from storygan_tf.config.schema import StoryGANConfig
+from storygan_tf.data.training_input import Stories
 from storygan_tf.export.signatures import StoryGANExport
 from storygan_tf.text.hashed_ngram_encoder import embed
 
@@ -27,6 +29,19 @@ def small_config(**changes: Any) -> StoryGANConfig:
         "discriminator_width": 2,
     }
     return StoryGANConfig(**{**fields, **changes})
+
+
+def square_stories(config: StoryGANConfig, count: int, seed: int) -> Stories:
+    """Returns stories of a bright square on a dark background, at a position that the vector encodes."""
+    random = np.random.default_rng(seed)
+    vectors = random.normal(size=[count, config.frames, config.sentence_size]).astype(np.float32)
+    images = np.full([count, config.frames, 64, 64, 3], 40, np.uint8)
+    for story, frame in np.ndindex(count, config.frames):
+        row, column = np.clip(32 + 10 * vectors[story, frame, :2], 8, 55).astype(int)
+        images[story, frame, row - 8 : row + 8, column - 8 : column + 8] = 220
+    ids = [f"story-{number:02d}" for number in range(count)]
+    labels = np.zeros([count, config.frames, 0], np.uint8)
+    return Stories(ids, [["a square ."] * config.frames] * count, images, vectors, labels)
 
 
 class HashedVectorizer(tf.Module):
