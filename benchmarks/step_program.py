@@ -22,7 +22,8 @@ import keras
 import numpy as np
 
 from storygan_tf.config.schema import IMAGE_SIZE, Settings, StoryGANConfig
-from storygan_tf.data.training_input import Stories, training_dataset
+from storygan_tf.data.stories import Stories
+from storygan_tf.data.training_input import training_dataset
 from storygan_tf.training.distribution import make_strategy, precision
 from storygan_tf.training.storygan import StoryGAN
 

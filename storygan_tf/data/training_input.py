@@ -1,144 +1,70 @@
-"""Reads all stories of a training into memory, and draws mini-batches from them.
+"""Draws mini-batches of stories in an order that depends only on the seed and the number of the step.
 
-The order of the stories depends only on the seed and the number of the step. A resumed training therefore gets exactly
-the mini-batches that an uninterrupted one gets, and all replicas and workers share the same global batches.
-
-Each process holds all stories in memory twice, as arrays and as the tensors that mini-batches are gathered from. A
-story of four frames takes 98 KB, and another 6 KB for its PNGs while they are read.
+A resumed training therefore gets exactly the mini-batches that an uninterrupted one gets, and it starts anywhere at
+once. All replicas and workers share the same global batches, of which each reads its own part.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import functools
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from storygan_tf.common.errors import DataError, TrainingError
-from storygan_tf.config.schema import IMAGE_SIZE, PhaseConfig, StoryGANConfig
-from storygan_tf.data import example_schema
+from storygan_tf.common.errors import TrainingError
+from storygan_tf.config.schema import PhaseConfig
 from storygan_tf.data.batch_types import Batch
+from storygan_tf.data.stories import StorySource
 
 STREAMS = ("image", "story")
 """The sequences of mini-batches for image updates and for story updates, which are drawn independently."""
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Stories:
-    """Decoded stories in memory, in the order of their ids.
+class StreamSeeds(NamedTuple):
+    """The seeds of a stream. Each is followed by the number of an epoch or a position to seed one draw.
 
     Attributes:
-        ids: the id of each story.
-        sentences: the T sentences of each story.
-        images: uint8 [stories, T, 64, 64, 3].
-        vectors: float32 [stories, T, sentence_size].
-        labels: uint8 [stories, T, labels], 0 or 1; [stories, T, 0] if the model has no labels.
+        order: seed of the order of the stories in each epoch.
+        noise: seed of the noise of each story.
+        frame: seed of the frame that an image update uses.
     """
 
-    ids: list[str]
-    sentences: list[list[str]]
-    images: np.ndarray
-    vectors: np.ndarray
-    labels: np.ndarray
+    order: int
+    noise: int
+    frame: int
 
-    def first(self, count: int) -> Stories:
-        """Returns the first `count` stories, or all if there are fewer."""
-        return Stories(*(getattr(self, field.name)[:count] for field in dataclasses.fields(self)))
+    @classmethod
+    def of(cls, key: Sequence[int], stream: str) -> StreamSeeds:
+        """Returns the seeds of a stream.
 
-    @functools.cached_property
-    def tensors(self) -> dict[str, tf.Tensor]:
-        """Images, vectors and labels as tensors in the host's memory, from which mini-batches are gathered."""
-        with tf.device("/cpu:0"):
-            return {name: tf.constant(getattr(self, name)) for name in ("images", "vectors", "labels")}
+        Args:
+            key: integers of at least 0 that seed the phase.
+            stream: one of `STREAMS`.
+        """
+        return cls(*np.random.SeedSequence([*key, STREAMS.index(stream)]).generate_state(3).tolist())
 
 
-def read_stories(paths: Sequence[str | Path], config: StoryGANConfig, limit: int | None = None) -> Stories:
-    """Reads transformed records and decodes their frames.
+def shuffled_index(position: tf.Tensor | int, count: int, seed: tf.Tensor | int) -> tf.Tensor:
+    """Returns the story at a position of an endless sequence: all stories in a random order, then in another, and on.
 
-    Args:
-        paths: gzipped TFRecord files that Transform has written.
-        config: `frames`, `sentence_size` and `labels` must fit the records.
-        limit: largest number of stories, the first by id; None for all.
-
-    Raises:
-        DataError: if a file cannot be read, there is no record, or a record does not fit `config`.
-    """
-    spec = example_schema.feature_spec(config.frames, config.labels, config.sentence_size)
-    data = tf.data.TFRecordDataset([str(path) for path in paths], compression_type="GZIP")
-    parsed = data.map(functools.partial(tf.io.parse_single_example, features=spec), num_parallel_calls=2)
-    try:
-        entries = sorted(parsed.as_numpy_iterator(), key=lambda entry: entry[example_schema.STORY_ID])[:limit]
-        images = _decode([entry[example_schema.IMAGES] for entry in entries], config.frames)
-    except tf.errors.InvalidArgumentError as error:
-        raise DataError(
-            f"records {paths[0]}: expected stories of {config.frames} frames, vectors of {config.sentence_size} and "
-            f"{config.labels} labels (model.frames, model.sentence_size, model.labels); found: {error.message}"
-        ) from error
-    except tf.errors.OpError as error:
-        raise DataError(
-            f"records {', '.join(map(str, paths))}: cannot be read ({error.message}); expected complete gzipped "
-            "TFRecord files. Prepare the data again."
-        ) from error
-    if not entries:
-        raise DataError(f"records {[str(path) for path in paths]}: no story found, expected at least one.")
-    no_labels = np.zeros([config.frames, 0])
-    return Stories(
-        ids=[entry[example_schema.STORY_ID].decode() for entry in entries],
-        sentences=[[text.decode() for text in entry[example_schema.SENTENCES]] for entry in entries],
-        images=images,
-        vectors=np.stack([entry[example_schema.VECTORS] for entry in entries]),
-        labels=np.stack([entry.get(example_schema.LABELS, no_labels) for entry in entries]).astype(np.uint8),
-    )
-
-
-def _decode(stories: Sequence[np.ndarray], frames: int) -> np.ndarray:
-    """Returns decoded frames, uint8 [stories, frames, 64, 64, 3]. Each is decoded into its place in the array.
+    The story is computed from the position alone: no order of all stories is held in memory.
 
     Args:
-        stories: PNGs, an array of bytes [frames] for each story.
-        frames: number of frames of each story.
-    """
-    images = np.empty([len(stories), frames, IMAGE_SIZE, IMAGE_SIZE, 3], np.uint8)
-    pngs = tf.constant(np.array(stories, object).reshape(-1, frames), tf.string)
-    decoded = tf.data.Dataset.from_tensor_slices(pngs).map(_decode_story, num_parallel_calls=tf.data.AUTOTUNE)
-    for number, story in enumerate(decoded.as_numpy_iterator()):
-        images[number] = story
-    return images
-
-
-def _decode_story(pngs: tf.Tensor) -> tf.Tensor:
-    """Returns the frames, uint8 [frames, 64, 64, 3], of PNGs, string [frames]."""
-    frames = [tf.io.decode_png(png, channels=3) for png in tf.unstack(pngs)]
-    return tf.stack([tf.ensure_shape(frame, [IMAGE_SIZE, IMAGE_SIZE, 3]) for frame in frames])
-
-
-class EndlessShuffle:
-    """An endless random sequence of story indices: all stories in a random order, then all in another order, and so on.
-
-    Args:
+        position: integer scalar, at least 0.
         count: number of stories.
-        key: integers that seed the sequence.
+        seed: integer scalar; see `StreamSeeds.order`.
+
+    Returns:
+        Index of a story, int64 scalar from 0 to `count` - 1.
     """
-
-    def __init__(self, count: int, key: Sequence[int]) -> None:
-        self.count = count
-        self.key = list(key)
-        self._permutation = functools.lru_cache(maxsize=4)(self._shuffle)
-
-    def _shuffle(self, epoch: int) -> np.ndarray:
-        return np.random.default_rng([*self.key, epoch]).permutation(self.count)
-
-    def take(self, start: int, size: int) -> np.ndarray:
-        """Returns the story indices at positions `start` to `start + size` of the sequence, int64 [size]."""
-        epochs, offsets = np.divmod(np.arange(start, start + size), self.count)
-        return np.array([self._permutation(int(epoch))[offset] for epoch, offset in zip(epochs, offsets, strict=True)])
+    position, seed, last = (tf.cast(value, tf.int64) for value in (position, seed, count - 1))
+    epoch, offset = position // count, position % count
+    return tf.random.experimental.index_shuffle(offset, tf.stack([seed, epoch]), last)
 
 
 def training_dataset(
-    stories: Stories,
+    stories: StorySource,
     phase: PhaseConfig,
     key: tuple[int, int],
     start: int,
@@ -150,9 +76,9 @@ def training_dataset(
     """Returns a dataset of the outer steps `start` to `start + steps` of a phase, for `StoryGAN.train_step`.
 
     An element maps `image` and `story` to the mini-batches (`storygan_tf.data.batch_types.Batch`) of a step's image
-    updates and story updates. With several replicas, each step has one element for each replica in `replica_ids`, which
-    holds this replica's part of the global batch. This is the order that
-    `tf.distribute.Strategy.distribute_datasets_from_function` expects.
+    updates and story updates, with fully static shapes, as TPUs require. With several replicas, each step has one
+    element for each replica in `replica_ids`, which holds this replica's part of the global batch. This is the order
+    that `tf.distribute.Strategy.distribute_datasets_from_function` expects.
 
     Args:
         stories: the stories to draw from, the same in all processes.
@@ -166,19 +92,102 @@ def training_dataset(
     Raises:
         TrainingError: if the size of a batch is not a multiple of `replicas`.
     """
-    updates, sizes = _mini_batches(phase), batch_shares(phase, replicas)
-    parts = [(step, replica) for step in range(start, start + steps) for replica in replica_ids or range(replicas)]
-    chosen = {}
-    for number, stream in enumerate(STREAMS):
-        order = EndlessShuffle(len(stories.ids), [*key, number])
-        draw = functools.partial(_draw, order, replicas * sizes[stream], stories.images.shape[1])
-        chosen[stream] = tuple(
-            _stack([_share(draw(step * updates[stream] + update), replica, sizes[stream]) for step, replica in parts])
-            for update in range(updates[stream])
-        )
+    parts = _Parts(phase, key, replicas, replica_ids or range(replicas), stories)
+    first, last = (step * len(parts.replica_ids) * parts.size for step in (start, start + steps))
     # The dataset must not call Python: an iterator that is deleted makes Python wait for a thread of tf.data, and a
     # thread that waits for Python itself never ends.
-    return tf.data.Dataset.from_tensor_slices(chosen).map(functools.partial(_gather, stories.tensors)).prefetch(4)
+    chosen = tf.data.Dataset.range(first, last).map(parts.choose)
+    return stories.batches(chosen, parts.size).map(parts.split).prefetch(4)
+
+
+class _Parts:
+    """Numbers the stories of all parts of mini-batches, and chooses each story by its number alone.
+
+    A part is what one replica needs for one outer step: its share of the mini-batch of each update of each stream, one
+    after another. The parts of a step follow each other in the order of their replicas.
+
+    Args:
+        phase: see `training_dataset`; so for the other arguments.
+        key: integers that seed the phase.
+        replicas: number of replicas that share a global batch.
+        replica_ids: the replicas of this process.
+        stories: the stories.
+
+    Attributes:
+        replica_ids: the same.
+        size: number of stories in a part.
+    """
+
+    def __init__(
+        self, phase: PhaseConfig, key: tuple[int, int], replicas: int, replica_ids: range, stories: StorySource
+    ) -> None:
+        self.replica_ids = replica_ids
+        self._updates, self._shares = _mini_batches(phase), batch_shares(phase, replicas)
+        self._replicas = replicas
+        self._count, self._frames = len(stories), stories.frames
+        self._seeds = [StreamSeeds.of(key, stream) for stream in STREAMS]
+        slots = [
+            (number, update, place)
+            for number, stream in enumerate(STREAMS)
+            for update in range(self._updates[stream])
+            for place in range(self._shares[stream])
+        ]
+        self._slots = np.array(slots, np.int64)
+        self.size = len(slots)
+
+    @tf.autograph.experimental.do_not_convert
+    def choose(self, number: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Returns `story`, the index of a story, int64 scalar, and its `seed` and `frame` (`Batch`).
+
+        Args:
+            number: int64 scalar, number of the story in all parts of this process.
+        """
+        part, slot = number // self.size, number % self.size
+        step, local = part // len(self.replica_ids), part % len(self.replica_ids)
+        stream, update, place = tf.unstack(tf.constant(self._slots)[slot])
+        updates, share = (self._of_stream(values, stream) for values in (self._updates, self._shares))
+        batch = step * updates + update
+        position = batch * (share * self._replicas) + (self.replica_ids.start + local) * share + place
+        seeds = StreamSeeds(*tf.unstack(tf.constant(self._seeds, tf.int64)[stream]))
+        return {
+            "story": shuffled_index(position, self._count, seeds.order),
+            "seed": _uniform(seeds.noise, position, tf.int64.max, tf.int64),
+            "frame": _uniform(seeds.frame, position, self._frames, tf.int32),
+        }
+
+    @staticmethod
+    def _of_stream(values: dict[str, int], stream: tf.Tensor) -> tf.Tensor:
+        """Returns the value of a stream, int64 scalar, given its number."""
+        return tf.constant([values[name] for name in STREAMS], tf.int64)[stream]
+
+    @tf.autograph.experimental.do_not_convert
+    def split(self, part: dict[str, tf.Tensor]) -> dict[str, tuple[Batch, ...]]:
+        """Returns the mini-batches of each stream, given all stories of a part."""
+        batches: dict[str, tuple[Batch, ...]] = {}
+        begin = 0
+        for stream in STREAMS:
+            share, updates = self._shares[stream], self._updates[stream]
+            begins = range(begin, begin + share * updates, share)
+            batches[stream] = tuple(_slice(part, at, at + share) for at in begins)
+            begin += share * updates
+        return batches
+
+
+def _slice(part: dict[str, tf.Tensor], begin: int, end: int) -> Batch:
+    """Returns the stories `begin` to `end` of a part."""
+    return {
+        "images": part["images"][begin:end],
+        "vectors": part["vectors"][begin:end],
+        "labels": part["labels"][begin:end],
+        "seed": part["seed"][begin:end],
+        "frame": part["frame"][begin:end],
+    }
+
+
+def _uniform(seed: tf.Tensor, position: tf.Tensor, end: int, dtype: tf.DType) -> tf.Tensor:
+    """Returns a random integer from 0 to `end` - 1, a scalar. It is the same on all devices."""
+    key = tf.stack([seed, position])
+    return tf.random.stateless_uniform([], key, minval=0, maxval=end, dtype=dtype, alg="philox")
 
 
 def _mini_batches(phase: PhaseConfig) -> dict[str, int]:
@@ -202,50 +211,3 @@ def batch_shares(phase: PhaseConfig, replicas: int) -> dict[str, int]:
                 f"{replicas}, the number of replicas."
             )
     return {stream: size // replicas for stream, size in sizes.items()}
-
-
-def _draw(order: EndlessShuffle, size: int, frames: int, number: int) -> dict[str, np.ndarray]:
-    """Returns the content of mini-batch `number` of a stream.
-
-    Args:
-        order: sequence of the stream's stories.
-        size: number of stories in a mini-batch.
-        frames: number of frames of a story.
-        number: index of the mini-batch in the stream.
-
-    Returns:
-        `story`: indices of the stories, int64 [size]. `seed` and `frame`: see `Batch`, int64 [size] and int32 [size].
-    """
-    random = np.random.default_rng([*order.key, 1 << 32, number])
-    return {
-        "story": order.take(number * size, size),
-        "seed": random.integers(0, 2**63 - 1, size),
-        "frame": random.integers(0, frames, size, dtype=np.int32),
-    }
-
-
-def _share(drawn: dict[str, np.ndarray], replica: int, size: int) -> dict[str, np.ndarray]:
-    """Returns the `size` entries of a mini-batch that belong to a replica."""
-    return {name: values[replica * size : (replica + 1) * size] for name, values in drawn.items()}
-
-
-def _stack(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Returns arrays [...] of several parts as arrays [parts, ...]."""
-    return {name: np.stack([part[name] for part in parts]) for name in parts[0]}
-
-
-def _gather(
-    tensors: Mapping[str, tf.Tensor], chosen: Mapping[str, tuple[dict[str, tf.Tensor], ...]]
-) -> dict[str, tuple[Batch, ...]]:
-    """Returns the mini-batches with fully static shapes, as TPUs require.
-
-    Args:
-        tensors: images, vectors and labels of all stories.
-        chosen: `story`, `seed` and `frame` of the mini-batches of each stream.
-    """
-    return {stream: tuple(_batch(tensors, part) for part in parts) for stream, parts in chosen.items()}
-
-
-def _batch(tensors: Mapping[str, tf.Tensor], chosen: dict[str, tf.Tensor]) -> Batch:
-    images, vectors, labels = (tf.gather(tensors[name], chosen["story"]) for name in ("images", "vectors", "labels"))
-    return {"images": images, "vectors": vectors, "labels": labels, "seed": chosen["seed"], "frame": chosen["frame"]}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,9 +13,10 @@ import numpy as np
 import tensorflow as tf
 
 from storygan_tf.common.atomic_files import write_atomically
-from storygan_tf.common.errors import TrainingError
-from storygan_tf.config.schema import Settings
-from storygan_tf.data.training_input import Stories, read_stories
+from storygan_tf.common.errors import StoryGANError, TrainingError
+from storygan_tf.config.schema import Settings, StoryGANConfig
+from storygan_tf.data.indexed_stories import IndexedStories, index_records
+from storygan_tf.data.stories import read_stories
 from storygan_tf.export.signatures import export_storygan, model_info
 from storygan_tf.export.weight_io import assign_weights, weights_of
 from storygan_tf.models.story_generator import StoryGenerator
@@ -25,6 +27,9 @@ from storygan_tf.training.warm_start import InitialModel
 
 EXAMPLE_STORIES = 3
 """Number of test stories whose sentences an export contains as examples."""
+
+RECORDS = "records"
+"""Name of the folder in a working directory that holds the training stories while the training runs."""
 
 ENDED = "ended.json"
 """Name of the file in a working directory that marks a completed training and names its export."""
@@ -71,10 +76,11 @@ def train_and_export(
     strategy = strategy or make_strategy(settings.training.strategy)
     ended = work_dir / ENDED
     with raise_worker_lost(strategy):
-        train = read_stories(train_files, settings.model)
+        indexed = _index(strategy, train_files, settings.model, work_dir / RECORDS)
+        train = indexed.cached
         board_count = settings.training.storyboard_stories
         tests = read_stories(test_files, settings.model, limit=max(EXAMPLE_STORIES, board_count))
-        _check_same(strategy, settings, train)
+        _check_same(strategy, settings, indexed)
         if initial:
             initial.check(settings, label_names)
             initial.check_vectors(train)
@@ -86,10 +92,11 @@ def train_and_export(
             ended.unlink(missing_ok=True)
             if vectorizer:
                 entry = initial.lineage_entry() if initial else None
-                info = model_info(settings, tests.sentences[:EXAMPLE_STORIES], known_words(train), label_names, entry)
+                info = model_info(settings, tests.sentences[:EXAMPLE_STORIES], indexed.words, label_names, entry)
                 export_storygan(generator, vectorizer(), info, serving_dir, settings.data.max_sentence_length)
             name = Path(serving_dir).name if vectorizer else ""
             write_atomically(ended, json.dumps({"export": name}).encode())
+            shutil.rmtree(work_dir / RECORDS, ignore_errors=True)
         _wait_for_chief(strategy, ended)
 
 
@@ -107,11 +114,6 @@ def read_completion(work_dir: Path) -> str | None:
     return None
 
 
-def known_words(stories: Stories) -> list[str]:
-    """Returns the distinct words of all sentences, sorted."""
-    return sorted({word for story in stories.sentences for sentence in story for word in words(sentence)})
-
-
 def undistributed(generator: StoryGenerator) -> StoryGenerator:
     """Returns a copy of a generator that computes in float32 and does not belong to a strategy.
 
@@ -124,15 +126,34 @@ def undistributed(generator: StoryGenerator) -> StoryGenerator:
     return copy
 
 
-def _check_same(strategy: tf.distribute.Strategy, settings: Settings, stories: Stories) -> None:
+def _index(
+    strategy: tf.distribute.Strategy, files: Sequence[str | Path], config: StoryGANConfig, folder: Path
+) -> IndexedStories:
+    """Copies the training stories into a folder that all workers read. The chief copies, the others wait for it.
+
+    Raises:
+        DataError: if the records cannot be used, or the disk is full or not writable.
+        TrainingError: on a worker, if the chief raised an error.
+    """
+    failure: StoryGANError | None = None
+    if is_chief(strategy):
+        try:
+            index_records(files, config, folder, words)
+        except StoryGANError as error:
+            failure = error
+    if any_worker(strategy, [failure is not None])[0]:
+        raise failure or TrainingError("the first worker cannot read the training stories; see its error.")
+    return IndexedStories.open(folder, config)
+
+
+def _check_same(strategy: tf.distribute.Strategy, settings: Settings, stories: IndexedStories) -> None:
     """Waits for all workers and checks that they train on the same: otherwise they would wait for each other forever.
 
     Raises:
         TrainingError: if workers have different settings or stories.
     """
     digest = hashlib.sha256(settings.to_json("model", "training").encode())
-    digest.update("\n".join(stories.ids).encode())
-    digest.update(stories.vectors.tobytes())
+    digest.update(stories.sha256.encode())
     bits = np.unpackbits(np.frombuffer(digest.digest()[:8], np.uint8)).astype(bool)
     set_anywhere, unset_anywhere = np.array(any_worker(strategy, [*bits, *~bits])).reshape(2, -1)
     if (set_anywhere & unset_anywhere).any():

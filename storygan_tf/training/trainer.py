@@ -26,8 +26,9 @@ import tensorflow as tf
 from storygan_tf.common.errors import ConfigError, TrainingError
 from storygan_tf.common.progress import progress
 from storygan_tf.config.schema import PhaseConfig, Settings
-from storygan_tf.data.background import median_background
-from storygan_tf.data.training_input import Stories, training_dataset
+from storygan_tf.data.background import BACKGROUND_STORIES, evenly_spaced, median_background
+from storygan_tf.data.stories import Stories, StorySource
+from storygan_tf.data.training_input import training_dataset
 from storygan_tf.training.callbacks.checkpointing import Checkpointing, interrupted
 from storygan_tf.training.callbacks.divergence import Divergence, DivergenceError
 from storygan_tf.training.callbacks.epoch_monitor import EpochMonitor
@@ -96,7 +97,7 @@ class Trainer:
     def __init__(
         self,
         settings: Settings,
-        train: Stories,
+        train: StorySource,
         boards: Stories,
         work_dir: Path,
         initial: Callable[[StoryGAN], None] | None = None,
@@ -124,8 +125,8 @@ class Trainer:
             self.strategy,
             gan,
             checkpoints,
-            story_count=len(train.ids),
-            background=median_background([train.images]),
+            story_count=len(train),
+            background=median_background([train.read(evenly_spaced(len(train), BACKGROUND_STORIES)).images]),
         )
 
     @property

@@ -22,7 +22,7 @@ from storygan_tf.common.errors import ConfigError, DataError, ModelError
 from storygan_tf.common.model_paths import ASSETS_EXTRA, WORK_DIRECTORY, find_model, run_directory_of
 from storygan_tf.config.parsing import from_dict
 from storygan_tf.config.schema import Settings, StoryGANConfig
-from storygan_tf.data.training_input import Stories
+from storygan_tf.data.stories import StorySource
 from storygan_tf.export.lineage import model_fingerprint
 from storygan_tf.export.signatures import INFO_FILE
 from storygan_tf.export.weight_io import assign_weights, read_weights
@@ -128,13 +128,13 @@ class InitialModel:
         ordered = self.has_discriminators and self.model.labels
         return tuple(labels) == self.labels if ordered else set(labels) == set(self.labels)
 
-    def check_vectors(self, stories: Stories) -> None:
+    def check_vectors(self, stories: StorySource) -> None:
         """Checks that stories were prepared with the model's sentence encoder and PCA, by a few of their vectors.
 
         Raises:
             DataError: if their vectors differ.
         """
-        first = stories.first(_COMPARED_STORIES)
+        first = stories.read(range(min(len(stories), _COMPARED_STORIES)))
         sentences = [sentence for story in first.sentences for sentence in story]
         vectors = self.load_vectorizer()(tf.constant(sentences)).numpy().reshape(first.vectors.shape)
         difference = float(np.abs(vectors - first.vectors).max())

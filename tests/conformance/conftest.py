@@ -14,7 +14,7 @@ import tensorflow as tf
 from small_models import small_config, square_stories
 
 from storygan_tf.config.schema import StoryGANConfig
-from storygan_tf.data.training_input import Stories
+from storygan_tf.data.stories import Stories
 from storygan_tf.training.storygan import StoryGAN
 
 # LLVM's optimisation of XLA's code for the CPU takes ten times as long as the rest of a compilation, and does not

@@ -15,7 +15,8 @@ import numpy as np
 import tensorflow as tf
 
 from storygan_tf.config.schema import PhaseConfig, StoryGANConfig
-from storygan_tf.data.training_input import Stories, training_dataset
+from storygan_tf.data.stories import Stories
+from storygan_tf.data.training_input import training_dataset
 from storygan_tf.training.storygan import StoryGAN
 
 STILL = 1e-9

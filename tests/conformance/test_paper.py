@@ -16,7 +16,8 @@ from small_models import small_config, square_stories
 
 from storygan_tf.config import presets
 from storygan_tf.config.schema import StoryGANConfig
-from storygan_tf.data.training_input import Stories, training_dataset
+from storygan_tf.data.stories import Stories
+from storygan_tf.data.training_input import training_dataset
 from storygan_tf.evaluation.judge.judge import BLOCKS, load_judge
 from storygan_tf.metrics.frechet import Moments, frechet_distance
 from storygan_tf.training.objectives import roll_stories

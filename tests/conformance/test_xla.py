@@ -9,7 +9,8 @@ import pytest
 import tensorflow as tf
 
 from storygan_tf.config.schema import PhaseConfig, StoryGANConfig
-from storygan_tf.data.training_input import Stories, training_dataset
+from storygan_tf.data.stories import Stories
+from storygan_tf.data.training_input import training_dataset
 from storygan_tf.training.storygan import StoryGAN
 
 SIZES = {"image_batch": 4, "story_batch": 4}

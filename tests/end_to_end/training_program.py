@@ -13,7 +13,8 @@ import numpy as np
 
 from storygan_tf.common.errors import StoryGANError
 from storygan_tf.config.schema import PhaseConfig, Settings, StoryGANConfig, TrainConfig
-from storygan_tf.data.training_input import EndlessShuffle, Stories
+from storygan_tf.data.stories import Stories
+from storygan_tf.data.training_input import StreamSeeds, shuffled_index
 from storygan_tf.training.trainer import Trainer
 
 SAVE_SECONDS = 0.1
@@ -43,8 +44,8 @@ def make_stories() -> Stories:
     random = np.random.default_rng(0)
     images = random.integers(0, 256, [STORIES, 2, 64, 64, 3], dtype=np.uint8)
     vectors = random.normal(size=[STORIES, 2, 6]).astype(np.float32)
-    order = EndlessShuffle(STORIES, [SETTINGS.training.seed, 0, 1])
-    vectors[order.take(BAD_STEP * PHASES[0].story_batch, 1)] = np.nan
+    seeds = StreamSeeds.of([SETTINGS.training.seed, 0], "story")
+    vectors[int(shuffled_index(BAD_STEP * PHASES[0].story_batch, STORIES, seeds.order))] = np.nan
     labels = np.zeros([STORIES, 2, 0], np.uint8)
     return Stories([f"s{number:04d}" for number in range(STORIES)], [["a", "b"]] * STORIES, images, vectors, labels)
 

@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from storygan_tf.config import presets
-from storygan_tf.data.training_input import Stories
+from storygan_tf.data.stories import Stories
 from storygan_tf.training.trainer import Trainer
 
 SETTINGS = (

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from storygan_tf.config.schema import StoryGANConfig
-from storygan_tf.data.training_input import Stories
+from storygan_tf.data.stories import Stories
 from storygan_tf.export.signatures import StoryGANExport
 from storygan_tf.text.hashed_ngram_encoder import embed
 

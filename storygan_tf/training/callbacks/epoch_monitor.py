@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from storygan_tf.data.training_input import Stories
+from storygan_tf.data.stories import Stories
 from storygan_tf.training.callbacks import divergence
 from storygan_tf.training.callbacks.base import SessionCallback
 from storygan_tf.training.callbacks.divergence import DivergenceError

@@ -11,8 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 from storygan_tf.common.atomic_files import write_atomically
+from storygan_tf.data.stories import Stories
 from storygan_tf.data.storyboard import StoryRow, storyboard_image
-from storygan_tf.data.training_input import Stories
 from storygan_tf.training.storygan import StoryGAN, to_uint8
 from storygan_tf.training.training_state import HISTORY
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 from small_models import small_config
 
 from storygan_tf.config.schema import PhaseConfig, Settings, StoryGANConfig, TrainConfig
-from storygan_tf.data.training_input import Stories
+from storygan_tf.data.stories import Stories
 from storygan_tf.training.trainer import Trainer
 
 MODEL = small_config(generator_width=8)

@@ -15,7 +15,8 @@ import tensorflow as tf
 
 from storygan_tf.common.errors import TrainingError
 from storygan_tf.config.schema import PhaseConfig
-from storygan_tf.data.training_input import Stories, training_dataset
+from storygan_tf.data.stories import Stories
+from storygan_tf.data.training_input import training_dataset
 from storygan_tf.training.checkpoints import CheckpointStore, TrainingCheckpoints
 from storygan_tf.training.storygan import StoryGAN
 

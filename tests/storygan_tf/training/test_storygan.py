@@ -12,7 +12,8 @@ import tensorflow as tf
 import storygan_tf
 from storygan_tf.common.errors import ConfigError
 from storygan_tf.config.schema import PhaseConfig
-from storygan_tf.data.training_input import Stories, training_dataset
+from storygan_tf.data.stories import Stories
+from storygan_tf.data.training_input import training_dataset
 from storygan_tf.training.storygan import StoryGAN, make_optimizers, to_float, to_uint8
 
 

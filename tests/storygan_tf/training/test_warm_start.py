@@ -16,7 +16,7 @@ from small_models import info_alone, small_config
 from storygan_tf.common.errors import ConfigError, DataError, ModelError
 from storygan_tf.common.model_paths import ASSETS_EXTRA, find_model
 from storygan_tf.config.schema import DataConfig, PhaseConfig, Settings, TrainConfig
-from storygan_tf.data.training_input import Stories
+from storygan_tf.data.stories import Stories
 from storygan_tf.export.signatures import INFO_FILE, export_storygan, half_precision_copy, model_info
 from storygan_tf.export.weight_io import assign_weights, read_weights, weights_of
 from storygan_tf.text.hashed_ngram_encoder import embed

@@ -9,7 +9,7 @@ import pytest
 
 from storygan_tf.common.errors import TrainingError
 from storygan_tf.config.schema import PhaseConfig
-from storygan_tf.data.training_input import EndlessShuffle
+from storygan_tf.data.training_input import StreamSeeds, shuffled_index
 from storygan_tf.training.callbacks import divergence
 from storygan_tf.training.callbacks.divergence import (
     certain_discriminators,
@@ -32,8 +32,8 @@ JOINT = PhaseConfig(name="joint", schedule="joint", epochs=2, image_batch=4, sto
 
 def poison(training, step):
     """Sets the vectors of one story in an outer step of the first phase to NaN."""
-    story = EndlessShuffle(24, [training.settings.training.seed, 0, 1]).take(4 * step, 1)[0]
-    training.stories.vectors[story] = np.nan
+    seeds = StreamSeeds.of([training.settings.training.seed, 0], "story")
+    training.stories.vectors[int(shuffled_index(4 * step, 24, seeds.order))] = np.nan
 
 
 def test_an_absurd_learning_rate_is_halved_again_and_again_until_it_gives_up(training, tmp_path):
