@@ -10,7 +10,7 @@ from typing import Any
 from tfx.components import Pusher, SchemaGen, StatisticsGen
 from tfx.orchestration.metadata import sqlite_metadata_connection_config
 from tfx.orchestration.pipeline import Pipeline
-from tfx.proto import pusher_pb2, trainer_pb2, transform_pb2
+from tfx.proto import pusher_pb2, trainer_pb2
 
 from components.judge_trainer.component import JudgeTrainer
 from components.serving_check.component import ServingCheck
@@ -141,7 +141,6 @@ def create_pipeline(
         examples=examples,
         schema=validator.outputs["expected_schema"],
         preprocessing_fn="pipeline.preprocessing.preprocessing_fn",
-        splits_config=transform_pb2.SplitsConfig(analyze=["train"], transform=["train", "test"]),
         custom_config=transform_arguments(settings, initial_fingerprint).to_custom_config(),
     ).with_id("Transform")
     trainer = StoryTrainer(

@@ -20,6 +20,8 @@ EXAMPLE_GEN_SETTINGS = (
     "data.format",
     "data.max_reject_fraction",
     "data.test_fraction",
+    "data.val_fraction",
+    "data.val_seed",
     "data.max_sentence_length",
     "data.frame_seed",
     "data.pororo_split",

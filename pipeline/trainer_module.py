@@ -12,7 +12,7 @@ from tfx.components.trainer.fn_args_utils import FnArgs
 
 from pipeline.step_inputs import StepArguments
 from pipeline.vectorizer_export import export_vectorizer
-from storygan_tf.data.prepared_data import VECTORIZER
+from storygan_tf.data.prepared_data import VAL, VECTORIZER
 from storygan_tf.training.train_and_export import train_and_export
 from storygan_tf.training.trainer import HISTORY, TENSORBOARD
 from storygan_tf.training.warm_start import load_initial_model
@@ -34,7 +34,9 @@ def run_fn(fn_args: FnArgs) -> None:
     """
     arguments, settings = StepArguments.from_custom_config(fn_args.custom_config)
     train_files = _files(fn_args.train_files)
-    work_dir = Path(arguments.work_dir or fn_args.model_run_dir) / _key(arguments, train_files)
+    # TFX gives the files of two splits only.
+    val_files = _files([str(Path(pattern).parents[1] / VAL / "*") for pattern in fn_args.train_files])
+    work_dir = Path(arguments.work_dir or fn_args.model_run_dir) / _key(arguments, [*train_files, *val_files])
 
     def vectorizer() -> tf.Module:
         export_vectorizer(fn_args.transform_output, work_dir / VECTORIZER, settings)
@@ -43,6 +45,7 @@ def run_fn(fn_args: FnArgs) -> None:
     train_and_export(
         settings,
         train_files=train_files,
+        val_files=val_files,
         test_files=_files(fn_args.eval_files),
         vectorizer=vectorizer,
         work_dir=work_dir,

@@ -4,7 +4,7 @@
 #
 #   scripts/first_run.sh
 #
-# Environment variables: STORYGAN (the command), STORIES and TEST_STORIES (numbers of rendered stories), SEED.
+# Environment variables: STORYGAN (the command), STORIES, TEST_STORIES and VAL_STORIES (numbers of rendered stories), SEED.
 set -eu
 
 storygan=${STORYGAN:-storygan}
@@ -12,5 +12,5 @@ storygan=${STORYGAN:-storygan}
 echo "A story that the pretrained model draws:"
 "$storygan" generate --model blocks --out runs/pretrained.png
 echo "Now a model that is trained here, in runs/quick:"
-"$storygan" data render --stories "${STORIES:-400}" --test-stories "${TEST_STORIES:-48}" --out runs/data/quick --seed "${SEED:-1}"
+"$storygan" data render --stories "${STORIES:-400}" --test-stories "${TEST_STORIES:-48}" --val-stories "${VAL_STORIES:-24}" --out runs/data/quick --seed "${SEED:-1}"
 "$storygan" run --data runs/data/quick --out runs/quick --preset quick

@@ -42,11 +42,16 @@ DropLeaks = Annotated[
 ]
 
 
-@app.command(epilog="Example: storygan data render --stories 240 --test-stories 48 --out runs/data/quick --seed 1")
+@app.command(
+    epilog="Example: storygan data render --stories 240 --test-stories 48 --val-stories 24 --out runs/data/quick"
+)
 def render(
     stories: Annotated[int, typer.Option(help="Number of training stories, up to 10,000.")],
     test_stories: Annotated[int, typer.Option(help="Number of test stories.")],
     out: Annotated[Path, typer.Option(help="Folder to create. Repeat the call to finish an interrupted one.")],
+    val_stories: Annotated[
+        int, typer.Option(help="Number of stories that a training is measured on after each epoch.")
+    ] = 0,
     seed: Annotated[int, typer.Option(help="Seed of the stories; the same seed gives the same files.")] = 1,
     workers: Annotated[int | None, typer.Option(help="Number of processes; by default one per core.")] = None,
 ) -> None:
@@ -54,8 +59,11 @@ def render(
     from storygan_tf.data.blocks.render import render_blocks
 
     with _progress_display("rendering stories") as progress:
-        render_blocks(out, stories, test_stories, seed=seed, workers=workers, progress=progress)
-    print(f"{stories} stories for training and {test_stories} for testing are in {out}")
+        render_blocks(
+            out, stories, test_stories, val_stories=val_stories, seed=seed, workers=workers, progress=progress
+        )
+    validation = f", {val_stories} for validation" if val_stories else ""
+    print(f"{stories} stories for training{validation} and {test_stories} for testing are in {out}")
 
 
 @app.command(epilog="Example: storygan data check my_stories --frames 5")

@@ -7,7 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import apache_beam as beam
 from absl import logging
@@ -31,6 +31,7 @@ from storygan_tf.data.datasets import (
     chosen_frame_numbers,
     load_frames,
     open_configured,
+    set_aside,
     source_name,
     split_of,
 )
@@ -63,6 +64,20 @@ class _Shard:
     stories: tuple[Story, ...]
 
 
+class _Plan(NamedTuple):
+    """What to write.
+
+    Attributes:
+        shards: the files of records.
+        rejects: the rejects so far.
+        val_from_train: whether the validation stories are a part of the data's training stories.
+    """
+
+    shards: list[_Shard]
+    rejects: list[Reject]
+    val_from_train: bool
+
+
 class Executor(base_beam_executor.BaseBeamExecutor):
     """Converts a folder of stories to tf.Examples."""
 
@@ -90,9 +105,10 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         dataset = open_configured(exec_properties[DATA_DIR], settings.data)
         examples = arguments.output(EXAMPLES)
         entries = list(dataset.stories())
-        shards, rejects = _plan(entries, settings)
-        written, unreadable = self._write(shards, dataset, examples.uri)
-        result = _ImportResult(dataset, entries, written, sorted([*rejects, *unreadable]))
+        plan = _plan(entries, settings)
+        written, unreadable = self._write(plan.shards, dataset, examples.uri)
+        rejects = sorted([*plan.rejects, *unreadable])
+        result = _ImportResult(dataset, entries, written, rejects, val_from_train=plan.val_from_train)
         result.save(examples.uri, arguments.text(REJECTS_PATH))
         result.check(settings)
         examples.split_names = artifact_utils.encode_split_names(list(result.splits))
@@ -128,15 +144,14 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         return dict(outcome["written"]), [Reject(*reject) for reject in outcome["rejected"]]
 
 
-def _plan(entries: Iterable[Story | Reject], settings: Settings) -> tuple[list[_Shard], list[Reject]]:
+def _plan(entries: Iterable[Story | Reject], settings: Settings) -> _Plan:
     """Distributes stories over files, and rejects those with a wrong number of frames before any picture is read.
+
+    If the data has no validation stories, a fraction of the training stories becomes such.
 
     Args:
         entries: stories and rejects of a data set.
         settings: the number of frames, and how stories without a split are divided.
-
-    Returns:
-        The files to write, and all rejects so far.
     """
     by_split: dict[str, list[Story]] = {split: [] for split in SPLITS}
     rejects = []
@@ -146,7 +161,11 @@ def _plan(entries: Iterable[Story | Reject], settings: Settings) -> tuple[list[_
             rejects.append(reject)
         elif isinstance(entry, Story):
             by_split[split_of(entry, settings.data.test_fraction)].append(entry)
-    return [shard for split, stories in by_split.items() for shard in _shards(split, stories)], rejects
+    has_val = bool(by_split["val"])
+    if not has_val:
+        by_split["train"], by_split["val"] = set_aside(by_split["train"], settings.data)
+    shards = [shard for split, stories in by_split.items() for shard in _shards(split, stories)]
+    return _Plan(shards, rejects, val_from_train=not has_val)
 
 
 def _shards(split: str, stories: list[Story]) -> Iterator[_Shard]:
@@ -221,6 +240,7 @@ class _ImportResult:
         entries: all stories and rejects that its reader returned.
         written: number of stories written to each file.
         rejects: all rejected stories, sorted.
+        val_from_train: see `_Plan`.
 
     Attributes:
         dataset: the same.
@@ -228,6 +248,7 @@ class _ImportResult:
         total: number of entries.
         accepted: number of stories written.
         splits: number of stories written to each split that is not empty.
+        val_from_train: number of validation stories that were training stories in the data.
         lengths: number of stories of each length in frames.
 
     Raises:
@@ -240,6 +261,8 @@ class _ImportResult:
         entries: Sequence[Story | Reject],
         written: dict[str, int],
         rejects: list[Reject],
+        *,
+        val_from_train: bool,
     ) -> None:
         self.dataset = dataset
         self.total = len(entries)
@@ -249,6 +272,7 @@ class _ImportResult:
         for file, count in written.items():
             by_split[file.partition("/")[0].removeprefix("Split-")] += count
         self.splits = {split: by_split[split] for split in SPLITS if by_split[split]}
+        self.val_from_train = by_split["val"] if val_from_train else 0
         self.accepted = sum(self.splits.values())
         if self.accepted + len(rejects) != self.total:
             raise RuntimeError(
@@ -265,6 +289,7 @@ class _ImportResult:
             "accepted": self.accepted,
             "rejected": count_reasons(self.rejects),
             "splits": self.splits,
+            "val_from_train": self.val_from_train,
         }
 
     def save(self, uri: str, rejects_path: str) -> None:

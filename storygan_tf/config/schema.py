@@ -217,6 +217,9 @@ class TrainConfig:
         mixed_precision: whether layers compute in 16 bits (bfloat16 on TPU, float16 with loss scaling on GPU). Weights
             stay float32.
         storyboard_stories: number of test stories that are drawn after each epoch.
+        validation_stories: largest number of stories of split `val` that the model is measured on after each epoch.
+        keep_best: the weights that a training ends with: those after the epoch of the last phase with the best value
+            of this validation figure or loss; empty for those after the last epoch.
         init_from: model or run whose weights, sentence encoder and PCA the training starts from (`--init-from`); empty
             for random weights.
         rollbacks: how often a training that diverges may return to its last good checkpoint and halve the learning
@@ -230,6 +233,8 @@ class TrainConfig:
     xla: bool = False
     mixed_precision: bool = False
     storyboard_stories: int = 4
+    validation_stories: int = 64
+    keep_best: Literal["", "ssim", "l1", "l2"] = ""
     init_from: str = ""
     rollbacks: int = 3
 
@@ -241,6 +246,7 @@ class TrainConfig:
         require(0 <= self.seed < 2**32, "training.seed", self.seed, "a whole number from 0 to 2^32 - 1")
         require(self.steps_per_epoch >= 0, "training.steps_per_epoch", self.steps_per_epoch, "at least 0")
         require(self.rollbacks >= 0, "training.rollbacks", self.rollbacks, "at least 0")
+        require(self.validation_stories >= 0, "training.validation_stories", self.validation_stories, "at least 0")
 
     @property
     def active_phases(self) -> tuple[PhaseConfig, ...]:
@@ -257,6 +263,8 @@ class DataConfig:
         format: layout of the data folder; `auto` detects it.
         max_reject_fraction: largest fraction of rejected stories. A run with more of them fails.
         test_fraction: fraction of the stories that become test stories if the data does not define splits.
+        val_fraction: fraction of the training stories that become validation stories if the data has none.
+        val_seed: seed of the choice of these stories.
         max_sentence_length: largest number of characters in a sentence.
         frame_seed: seed for choosing one frame from each strip of Pororo-SV and each clip of FlintstonesSV.
         pororo_split: split of Pororo-SV: `seen-unseen`, which most papers use, or the older `train-test`.
@@ -268,6 +276,8 @@ class DataConfig:
     format: Literal["auto", "story-folder", "clevr-sv", "pororo-sv", "flintstones-sv", "parquet"] = "auto"
     max_reject_fraction: float = 0.01
     test_fraction: float = 0.1
+    val_fraction: float = 0.05
+    val_seed: int = 0
     max_sentence_length: int = 1000
     frame_seed: int = 0
     pororo_split: Literal["seen-unseen", "train-test"] = "seen-unseen"
@@ -275,10 +285,11 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         require(bool(self.encoder), "data.encoder", self.encoder, "a handle, a path or 'embedded'")
-        for field in ("max_reject_fraction", "test_fraction"):
+        for field in ("max_reject_fraction", "test_fraction", "val_fraction"):
             value = getattr(self, field)
             require(0 <= value <= 1, f"data.{field}", value, "a fraction from 0 to 1")
         require(self.max_sentence_length >= 1, "data.max_sentence_length", self.max_sentence_length, "at least 1")
+        require(0 <= self.val_seed < 2**32, "data.val_seed", self.val_seed, "a whole number from 0 to 2^32 - 1")
         require(0 <= self.frame_seed < 2**32, "data.frame_seed", self.frame_seed, "a whole number from 0 to 2^32 - 1")
 
 

@@ -26,6 +26,18 @@ class Batch(TypedDict):
     frame: tf.Tensor
 
 
+class ValidationBatch(TypedDict):
+    """A batch of held-out stories.
+
+    Keys:
+        stories: the stories; their `frame` is not used.
+        weight: float32 [batch], 1 for a story that counts, 0 for one that only completes the batch.
+    """
+
+    stories: Batch
+    weight: tf.Tensor
+
+
 def to_float(images: tf.Tensor) -> tf.Tensor:
     """Returns frames, uint8 of any shape, as floats in [-1, 1], float32 by default (`keras.backend.floatx`)."""
     return tf.cast(images, keras.backend.floatx()) / 127.5 - 1.0

@@ -4,6 +4,7 @@ Prepared stories are stored in a folder with this layout:
 
     FOLDER/
         Split-train/*.gz     transformed records: gzipped TFRecords (`storygan_tf.data.example_schema`)
+        Split-val/*.gz       may be absent: then a training is not validated
         Split-test/*.gz
         vectorizer/          SavedModel, string [n] -> float32 [n, sentence_size]; needed to export a model
         labels.json          names of the labels; absent if the stories have none
@@ -24,6 +25,7 @@ from storygan_tf.common.errors import DataError
 from storygan_tf.data.example_schema import LABELS_FILE
 
 TRAIN = "Split-train"
+VAL = "Split-val"
 TEST = "Split-test"
 VECTORIZER = "vectorizer"
 SETTINGS = "settings.json"
@@ -44,6 +46,7 @@ class PreparedData:
 
     Attributes:
         train: record files of the training stories, sorted.
+        val: record files of the validation stories, sorted; empty if there are none.
         test: record files of the test stories, sorted.
         vectorizer: SavedModel of the sentence encoder and PCA, or None if there is none.
         transform_graph: output of Transform from which a vectorizer can be exported, or None if there is none.
@@ -53,6 +56,7 @@ class PreparedData:
     """
 
     train: tuple[Path, ...]
+    val: tuple[Path, ...]
     test: tuple[Path, ...]
     vectorizer: Path | None
     transform_graph: Path | None
@@ -74,13 +78,14 @@ class PreparedData:
         if not start.is_dir():
             raise DataError(f"{path}: no such folder; expected {_EXPECTED}.")
         folder = start if (start / TRAIN).is_dir() else _newest(start / TRANSFORM / "transformed_examples")
-        train, test = (_records(folder / split) if folder else () for split in (TRAIN, TEST))
+        train, val, test = (_records(folder / split) if folder else () for split in (TRAIN, VAL, TEST))
         if folder is None or not train or not test:
             raise DataError(f"{path}: holds no prepared stories; expected {_EXPECTED}.")
         run = _run_directory(folder)
         examples = _newest(run / EXAMPLES, LABELS_FILE) if run else folder
         return cls(
             train=train,
+            val=val,
             test=test,
             vectorizer=_saved_model(folder / VECTORIZER),
             transform_graph=_transform_graph(run, folder.name) if run else None,
@@ -96,7 +101,7 @@ class PreparedData:
     def fingerprint(self) -> str:
         """Returns the SHA-256 of the records, which does not depend on where the files are stored."""
         digest = hashlib.sha256()
-        for file in (*self.train, *self.test):
+        for file in (*self.train, *self.val, *self.test):
             digest.update(hashlib.sha256(file.read_bytes()).digest())
         return digest.hexdigest()
 

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from storygan_tf.common.errors import TrainingError
 from storygan_tf.config.schema import PhaseConfig
-from storygan_tf.data.batch_types import Batch
+from storygan_tf.data.batch_types import Batch, ValidationBatch
 from storygan_tf.data.stories import StorySource
 
 STREAMS = ("image", "story")
@@ -98,6 +98,49 @@ def training_dataset(
     # thread that waits for Python itself never ends.
     chosen = tf.data.Dataset.range(first, last).map(parts.choose)
     return stories.batches(chosen, parts.size).map(parts.split).prefetch(4)
+
+
+def validation_dataset(
+    stories: StorySource, size: int, *, replicas: int = 1, replica_ids: range | None = None
+) -> tf.data.Dataset:
+    """Returns a dataset of all stories once, in their order, for `StoryGAN.test_step`.
+
+    The noise of a story has its index as the seed. The last batch is completed with stories of weight 0, so that all
+    batches have the same static shape.
+
+    Args:
+        stories: the stories, the same in all processes.
+        size: number of stories in a global batch.
+        replicas: number of replicas that share a global batch.
+        replica_ids: the replicas of this process (`storygan_tf.training.distribution.local_replica_ids`); None for all.
+
+    Returns:
+        Dataset of `ValidationBatch`, one element for each replica in `replica_ids` and each global batch.
+
+    Raises:
+        TrainingError: if `size` is not a multiple of `replicas`.
+    """
+    if size % replicas:
+        raise TrainingError(
+            f"validation batch: found {size}, expected a multiple of {replicas}, the number of replicas."
+        )
+    share, ids, count = size // replicas, replica_ids or range(replicas), len(stories)
+    batches = -(-count // size)
+
+    @tf.autograph.experimental.do_not_convert
+    def choose(number: tf.Tensor) -> dict[str, tf.Tensor]:
+        part, place = number // share, number % share
+        position = part // len(ids) * size + (ids.start + part % len(ids)) * share + place
+        story = position % count
+        weight = tf.cast(position < count, tf.float32)
+        return {"story": story, "seed": story, "frame": tf.zeros([], tf.int32), "weight": weight}
+
+    @tf.autograph.experimental.do_not_convert
+    def separate(part: dict[str, tf.Tensor]) -> ValidationBatch:
+        return {"stories": _slice(part, 0, share), "weight": part["weight"]}
+
+    chosen = tf.data.Dataset.range(batches * len(ids) * share).map(choose)
+    return stories.batches(chosen, share).map(separate).prefetch(2)
 
 
 class _Parts:

@@ -350,18 +350,27 @@ def _bars(name: str, values: Mapping[Any, float]) -> Bars:
 
 
 def loss_curves(history: Sequence[Mapping[str, Any]]) -> list[Curve]:
-    """Returns a curve for each loss of a training, in order of appearance. Values that are not finite are left out.
+    """Returns a curve for each loss of a training and each value of its validation, in order of appearance.
+
+    Values that are not finite are left out.
 
     Args:
-        history: for each epoch an entry {phase, epoch, step, seconds, losses: {name: value}}.
+        history: for each epoch an entry {phase, epoch, step, seconds, losses: {name: value}}, optionally with
+            validation: {name: value}.
     """
-    names = dict.fromkeys(name for entry in history for name in entry["losses"])
+    names = dict.fromkeys(name for entry in history for name in _values(entry))
     return [curve for name in names for curve in _curve(history, name)]
+
+
+def _values(entry: Mapping[str, Any]) -> dict[str, float]:
+    """Returns losses and values of the validation of an epoch, by the names of their curves."""
+    validation = entry.get("validation", {})
+    return {**entry["losses"], **{f"validation {name}": value for name, value in validation.items()}}
 
 
 def _curve(history: Sequence[Mapping[str, Any]], name: str) -> Iterator[Curve]:
     phases = list(_phases(history))
-    values = [(x, phase, entry["losses"][name]) for x, phase, entry in phases if name in entry["losses"]]
+    values = [(x, phase, _values(entry)[name]) for x, phase, entry in phases if name in _values(entry)]
     values = [(x, phase, value) for x, phase, value in values if math.isfinite(value)]
     if not values:
         return

@@ -15,6 +15,7 @@ from storygan_tf.common.errors import TrainingError
 
 _STATE = "state.json"
 _WITHIN = "within_epoch"
+_BEST = "best"
 
 
 class Checkpoint(NamedTuple):
@@ -120,10 +121,10 @@ class CheckpointStore:
 
 
 class TrainingCheckpoints:
-    """The checkpoints of a training: those at the end of epochs, and at most one from within the current epoch.
+    """The checkpoints of a training: those at the end of epochs, one from within an epoch, and that of the best epoch.
 
-    Both are numbered in one sequence. A training resumes at the newest of all. One that diverged returns to the end of
-    an epoch, so that the result does not depend on when it was saved within an epoch.
+    The first two kinds are numbered in one sequence. A training resumes at the newest of them. One that diverged
+    returns to the end of an epoch, so that the result does not depend on when it was saved within an epoch.
 
     Args:
         directory: directory that checkpoints are read from; created if it does not exist.
@@ -131,8 +132,8 @@ class TrainingCheckpoints:
     """
 
     def __init__(self, directory: Path, own: Path | None = None) -> None:
-        self._epochs, self._within = _stores(directory)
-        self._own_epochs, self._own_within = _stores(own or directory)
+        self._epochs, self._within, self._best = _stores(directory)
+        self._own_epochs, self._own_within, self._own_best = _stores(own or directory)
 
     def save(self, trackable: tf.Module, state: dict[str, Any], *, within: bool = False) -> Path:
         """Saves a checkpoint under the next number. One at the end of an epoch removes those within the epoch.
@@ -155,6 +156,23 @@ class TrainingCheckpoints:
         self._own_within.clear()
         return path
 
+    def save_best(self, trackable: tf.Module, epoch: int, state: dict[str, Any]) -> None:
+        """Saves the checkpoint of the best epoch so far, replacing the last one.
+
+        Args:
+            trackable: the model.
+            epoch: number of completed epochs of all phases.
+            state: the state of the training, as plain values.
+
+        Raises:
+            TrainingError: if the disk is full or not writable.
+        """
+        self._own_best.save(trackable, epoch, state)
+
+    def best(self) -> Checkpoint | None:
+        """Returns the checkpoint of the best epoch, or None if there is none or it is damaged."""
+        return self._best.newest()
+
     def newest(self) -> Checkpoint | None:
         """Returns the newest complete checkpoint, or None."""
         checkpoints = [checkpoint for checkpoint in (self._epochs.newest(), self._within.newest()) if checkpoint]
@@ -169,8 +187,9 @@ class TrainingCheckpoints:
         self._epochs.restore(trackable, path)
 
 
-def _stores(directory: Path) -> tuple[CheckpointStore, CheckpointStore]:
-    return CheckpointStore(directory), CheckpointStore(directory / _WITHIN, keep=1)
+def _stores(directory: Path) -> tuple[CheckpointStore, CheckpointStore, CheckpointStore]:
+    within, best = (CheckpointStore(directory / name, keep=1) for name in (_WITHIN, _BEST))
+    return CheckpointStore(directory), within, best
 
 
 def _hashes(directory: Path, state: dict[str, Any]) -> dict[str, str]:

@@ -123,7 +123,15 @@ class TrainingSession:
         self.checkpoints.save(self.gan, self.state.to_json(), within=within)
         self.saved_at = time.monotonic()
 
+    def save_best(self) -> None:
+        """Saves the checkpoint of the best epoch so far.
+
+        Raises:
+            TrainingError: if the disk is full or not writable.
+        """
+        self.checkpoints.save_best(self.gan, len(self.state.history), self.state.to_json())
+
     def losses(self) -> dict[str, float]:
         """Returns the losses by name, averaged over the epoch so far."""
         with self.strategy.scope():
-            return {name: float(value) for name, value in self.gan.get_metrics_result().items()}
+            return {name: float(tracker.result()) for name, tracker in self.gan.trackers.items()}

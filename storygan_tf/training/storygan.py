@@ -12,13 +12,13 @@ import tensorflow as tf
 from storygan_tf.common.errors import ConfigError
 from storygan_tf.config.parsing import from_dict
 from storygan_tf.config.schema import IMAGE_SIZE, PhaseConfig, StoryGANConfig
-from storygan_tf.data.batch_types import Batch, to_float, to_uint8
+from storygan_tf.data.batch_types import Batch, ValidationBatch, to_float, to_uint8
 from storygan_tf.models import losses
 from storygan_tf.models.image_discriminator import ImageDiscriminator
 from storygan_tf.models.image_generator import ImageGenerator
 from storygan_tf.models.story_discriminator import StoryDiscriminator
 from storygan_tf.models.story_generator import GeneratorOutput, StoryGenerator
-from storygan_tf.training import objectives
+from storygan_tf.training import objectives, validation
 from storygan_tf.training.learning_rates import rate_over_phase
 from storygan_tf.training.objectives import DiscriminatorLoss, GeneratorLoss, Objective
 from storygan_tf.training.train_schedules import SCHEDULES, Data
@@ -219,6 +219,7 @@ class StoryGAN(keras.Model):
         self.generator_loss = generator_loss or objectives.generator_loss(phase)
         self.discriminator_loss = discriminator_loss or losses.discriminator_loss
         self.trackers = {name: keras.metrics.Mean(name) for name in objectives.reported_names(phase)}
+        self.validation_trackers = {name: keras.metrics.Mean(name) for name in validation.validated_names(phase)}
         for optimizer, network in zip(optimizers, self.networks, strict=True):
             optimizer.build(network.trainable_variables)
         copy_weights(self.averaged, self.generator)
@@ -249,8 +250,8 @@ class StoryGAN(keras.Model):
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
-        """The running means of the losses of the current phase; empty before `compile`."""
-        return list(self.trackers.values()) if hasattr(self, "trackers") else []
+        """The running means of a training epoch and of a validation in the current phase; empty before `compile`."""
+        return [*self.trackers.values(), *self.validation_trackers.values()] if hasattr(self, "trackers") else []
 
     def reset_metrics(self) -> None:
         """Resets the running means. If `continues_epoch` is set, it is set to False and the means are kept."""
@@ -270,20 +271,20 @@ class StoryGAN(keras.Model):
         SCHEDULES[self.phase.schedule](self, data)
         return {name: tracker.result() for name, tracker in self.trackers.items()}
 
-    def test_step(self, data: Data) -> dict[str, tf.Tensor]:
-        """Returns the generator's KL and pixel losses in inference mode, without an update.
+    def test_step(self, data: ValidationBatch) -> dict[str, tf.Tensor]:
+        """Measures the generator that would be exported on a batch of held-out stories.
 
         Args:
-            data: this replica's part of the mini-batches; those under `story` are used.
+            data: this replica's part of the batch; see `storygan_tf.data.training_input.validation_dataset`.
 
         Returns:
-            `kl`, `l1` and `l2`, float32 scalars averaged over the evaluation so far.
+            The values that `validation.validated_names` lists, float32 scalars averaged over the stories so far.
         """
-        for batch in data["story"]:
-            output = self.generator(batch["vectors"], training=False, seed=batch["seed"])
-            real = to_float(batch["images"])
-            self.report(objectives.picture_objective(self.phase, self.background, output, real))
-        return {name: self.trackers[name].result() for name in objectives.PICTURE_LOSSES}
+        batch = data["stories"]
+        output = self.drawn_generator(batch["vectors"], training=False, seed=batch["seed"])
+        for name, values in validation.validation_values(self, batch, output).items():
+            self.validation_trackers[name].update_state(values, sample_weight=data["weight"])
+        return {name: tracker.result() for name, tracker in self.validation_trackers.items()}
 
     def report(self, objective: Objective) -> tf.Tensor:
         """Adds the reports of an objective to the running means and returns its loss.

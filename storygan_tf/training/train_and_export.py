@@ -16,7 +16,7 @@ from storygan_tf.common.atomic_files import write_atomically
 from storygan_tf.common.errors import StoryGANError, TrainingError
 from storygan_tf.config.schema import Settings, StoryGANConfig
 from storygan_tf.data.indexed_stories import IndexedStories, index_records
-from storygan_tf.data.stories import read_stories
+from storygan_tf.data.stories import Stories, read_stories
 from storygan_tf.export.signatures import export_storygan, model_info
 from storygan_tf.export.weight_io import assign_weights, weights_of
 from storygan_tf.models.story_generator import StoryGenerator
@@ -39,6 +39,7 @@ def train_and_export(
     settings: Settings,
     *,
     train_files: Sequence[str | Path],
+    val_files: Sequence[str | Path],
     test_files: Sequence[str | Path],
     vectorizer: Callable[[], tf.Module] | None,
     work_dir: Path,
@@ -55,6 +56,7 @@ def train_and_export(
     Args:
         settings: `preset`, `model`, `training`, `data.encoder` and `data.max_sentence_length` are used.
         train_files: gzipped TFRecords of the training stories, as Transform writes them.
+        val_files: gzipped TFRecords of the stories that the model is measured on after each epoch; may be empty.
         test_files: gzipped TFRecords of the test stories, some of which are drawn after each epoch.
         vectorizer: function that loads the vectorizer to include in the export: a SavedModel, strings [n] -> float32
             [n, sentence_size]. The chief calls it after the training. None for no export.
@@ -86,7 +88,11 @@ def train_and_export(
             initial.check_vectors(train)
         set_weights = initial.apply if initial else None
         boards = tests.first(board_count)
-        gan = Trainer(settings, train, boards, work_dir, initial=set_weights, strategy=strategy).run()
+        validation = _read_validation(val_files, settings)
+        trainer = Trainer(
+            settings, train, boards, work_dir, initial=set_weights, validation=validation, strategy=strategy
+        )
+        gan = trainer.run()
         generator = undistributed(gan.drawn_generator)
         if is_chief(strategy):
             ended.unlink(missing_ok=True)
@@ -124,6 +130,12 @@ def undistributed(generator: StoryGenerator) -> StoryGenerator:
     copy(tf.zeros([1, generator.config.frames, generator.config.sentence_size]))
     assign_weights(copy, weights, "the trained generator")
     return copy
+
+
+def _read_validation(files: Sequence[str | Path], settings: Settings) -> Stories | None:
+    """Returns the stories to measure the model on after each epoch; None if there are none."""
+    limit = settings.training.validation_stories
+    return read_stories(files, settings.model, limit=limit) if files and limit else None
 
 
 def _index(

@@ -28,7 +28,8 @@ from storygan_tf.common.progress import progress
 from storygan_tf.config.schema import PhaseConfig, Settings
 from storygan_tf.data.background import BACKGROUND_STORIES, evenly_spaced, median_background
 from storygan_tf.data.stories import Stories, StorySource
-from storygan_tf.data.training_input import training_dataset
+from storygan_tf.data.training_input import batch_shares, training_dataset, validation_dataset
+from storygan_tf.training.best_epoch import best_epoch
 from storygan_tf.training.callbacks.checkpointing import Checkpointing, interrupted
 from storygan_tf.training.callbacks.divergence import Divergence, DivergenceError
 from storygan_tf.training.callbacks.epoch_monitor import EpochMonitor
@@ -84,6 +85,7 @@ class Trainer:
         boards: test stories that are drawn after each epoch; may be empty.
         work_dir: working directory, shared by all workers; created if it does not exist.
         initial: function that sets the weights of a new model; called if there is no checkpoint yet.
+        validation: held-out stories that the model is measured on after each epoch; by default it is not measured.
         strategy: by default the one that `training.strategy` names.
         save_seconds: see `SAVE_SECONDS`.
 
@@ -102,14 +104,21 @@ class Trainer:
         work_dir: Path,
         initial: Callable[[StoryGAN], None] | None = None,
         *,
+        validation: Stories | None = None,
         strategy: tf.distribute.Strategy | None = None,
         save_seconds: float = SAVE_SECONDS,
     ) -> None:
         self.settings = settings
         self.train_stories = train
+        self.validation_stories = validation
         self.boards = boards
         self.strategy = strategy or make_strategy(settings.training.strategy)
         check_label_weights(settings)
+        if settings.training.keep_best and not validation:
+            raise ConfigError(
+                f"training.keep_best: found {settings.training.keep_best!r} without validation stories, expected "
+                "stories of split val (data.val_fraction, training.validation_stories) or an empty value."
+            )
         check_devices(settings, self.strategy)
         self.initial = initial
         self.save_seconds = save_seconds
@@ -166,6 +175,7 @@ class Trainer:
                     epochs = len(self.state.history)
                     self._roll_back(error.divergence)
                     advance(len(self.state.history) - epochs, describe(self.state.history))
+            self._keep_best()
         return self.gan
 
     @contextlib.contextmanager
@@ -212,6 +222,7 @@ class Trainer:
             initial_epoch=state.epoch,
             epochs=last,
             steps_per_epoch=steps - state.step,
+            validation_data=self._validation_dataset(),
             verbose=0,
             callbacks=[
                 StepMonitor(session),
@@ -242,6 +253,17 @@ class Trainer:
             lambda context: make(replica_ids=local_replica_ids(context))
         )
 
+    def _validation_dataset(self) -> Any:
+        """Returns the distributed dataset of the held-out stories; None if there are none."""
+        if not self.validation_stories:
+            return None
+        replicas = self.strategy.num_replicas_in_sync
+        share = batch_shares(self.session.phase, replicas)["story"]
+        make = functools.partial(validation_dataset, self.validation_stories, share * replicas, replicas=replicas)
+        return self.strategy.distribute_datasets_from_function(
+            lambda context: make(replica_ids=local_replica_ids(context))
+        )
+
     def _epoch_saved(
         self, stop: StopOnSignal, advance: Callable[[int, str], None], on_epoch: Callable[[int], None] | None
     ) -> None:
@@ -250,14 +272,40 @@ class Trainer:
         Raises:
             TrainingInterruptedError: if any worker received a signal.
         """
-        self.session.save()
         history = self.state.history
+        if self._best_epoch() == len(history) - 1:
+            self.session.save_best()
+        self.session.save()
         self.log.write_history(history)
         advance(1, describe(history))
         if on_epoch:
             on_epoch(len(history))
         if any_worker(self.strategy, [bool(stop.signal)])[0]:
             raise interrupted(self.session, stop)
+
+    # The best epoch
+
+    def _best_epoch(self) -> int | None:
+        """Returns the index in the history of the best epoch of the last phase, if the settings ask for its weights."""
+        name = self.settings.training.keep_best
+        return best_epoch(self.state.history, self.session.phases[-1].name, name) if name else None
+
+    def _keep_best(self) -> None:
+        """Restores the weights of the best epoch at the end of a training, if the settings ask for them."""
+        best, history = self._best_epoch(), self.state.history
+        if best is None or best == len(history) - 1 or history[best].get("kept"):
+            return  # The model has these weights already.
+        checkpoint = self.session.checkpoints.best()
+        if not checkpoint:
+            logging.getLogger(__name__).warning(
+                "training.keep_best: the checkpoint of the best epoch is missing; the weights of the last one are kept."
+            )
+            return
+        with self.strategy.scope():
+            self.session.checkpoints.restore(self.gan, checkpoint.path)
+        history[best]["kept"] = True
+        self.session.save()
+        self.log.write_history(history)
 
     # Divergence
 

@@ -77,6 +77,7 @@ class TrainingJob:
         train_and_export(
             self.settings,
             train_files=self.prepared.train,
+            val_files=self.prepared.val,
             test_files=self.prepared.test,
             vectorizer=vectorizer,
             work_dir=self.work_dir,

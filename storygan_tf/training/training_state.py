@@ -78,7 +78,7 @@ class Rollback:
         return cls(**{**values, "rates": tuple(values["rates"])})
 
 
-_FORMAT = 2
+_FORMAT = 3
 """Version of the values in state files. It grows when a training can no longer be continued to the same weights."""
 
 
@@ -171,7 +171,13 @@ def learning_rates(phase: PhaseConfig) -> tuple[float, float]:
 
 
 def make_entry(
-    state: TrainingState, phase: PhaseConfig, steps: int, losses: Mapping[str, float], variety: float | None
+    state: TrainingState,
+    phase: PhaseConfig,
+    steps: int,
+    losses: Mapping[str, float],
+    *,
+    validation: Mapping[str, float],
+    variety: float | None,
 ) -> dict[str, Any]:
     """Returns the history entry of the current epoch, all of whose steps are completed; see `read_history`.
 
@@ -180,6 +186,7 @@ def make_entry(
         phase: the current phase, with the learning rates that were used.
         steps: outer steps in an epoch.
         losses: losses averaged over the epoch, by name.
+        validation: losses and figures of held-out stories, by name; empty without such stories.
         variety: see `divergence.picture_variety`.
     """
     epoch = state.epoch + 1
@@ -196,6 +203,7 @@ def make_entry(
         **state.clock.speed(stories_per_step(phase)),
         "learning_rates": dict(zip(("generator", "discriminator"), learning_rates(phase), strict=True)),
         "losses": dict(losses),
+        **({"validation": dict(validation)} if validation else {}),
         "variety": variety,
         **({"rollbacks": rollbacks} if rollbacks else {}),
     }
@@ -221,6 +229,10 @@ def read_history(work_dir: Path) -> list[dict[str, Any]]:
       step.
     - `learning_rates`: of `generator` and `discriminator`, before any decay within the phase.
     - `losses`: losses by name, averaged over the epoch.
+    - `validation`: losses and figures of held-out stories by name (`validation.validated_names`); absent without such
+      stories.
+    - `kept`: True for the epoch whose weights the training ended with, if `TrainConfig.keep_best` is set and it is not
+      the last one; absent otherwise.
     - `variety`: see `divergence.picture_variety`; None if it is not defined.
     - `rollbacks`: the rollbacks in this epoch, each with `step` and `what` (a description); absent if there are none.
 

@@ -5,8 +5,9 @@
     stories.jsonl                      sentences, labels, objects
     SOURCE                             the command and the versions that made the folder
 
-Training stories are numbered from 0, test stories from 10,000. A story depends only on the seed and its number, so any
-number of processes can render a folder, an interrupted rendering can be continued, and a folder can be enlarged.
+Training stories are numbered from 0, test stories from 10,000, validation stories from 900,000. A story depends only on
+the seed and its number, so any number of processes can render a folder, an interrupted rendering can be continued, and
+a folder can be enlarged.
 """
 
 from __future__ import annotations
@@ -29,11 +30,20 @@ from storygan_tf.common.errors import DataError
 from storygan_tf.data.blocks import clevr, scene
 from storygan_tf.data.blocks.placement import story_objects
 from storygan_tf.data.blocks.sentences import story_sentences
-from storygan_tf.data.datasets.clevr_sv import DICT_FILE, FIRST_TEST_STORY, IMAGES, image_name, split_name, story_name
+from storygan_tf.data.datasets.clevr_sv import (
+    DICT_FILE,
+    FIRST_TEST_STORY,
+    FIRST_VAL_STORY,
+    IMAGES,
+    image_name,
+    split_name,
+    story_name,
+)
 from storygan_tf.data.datasets.open_dataset import BLOCKS, SOURCE_FILE
 from storygan_tf.data.datasets.story_folder import STORIES_FILE
 
-MAX_TEST_STORIES = 1_000_000 - FIRST_TEST_STORY
+MAX_TEST_STORIES = FIRST_VAL_STORY - FIRST_TEST_STORY
+MAX_VAL_STORIES = 1_000_000 - FIRST_VAL_STORY
 """Stories are numbered with six digits."""
 
 
@@ -42,6 +52,7 @@ def render_blocks(
     stories: int,
     test_stories: int,
     *,
+    val_stories: int = 0,
     seed: int = 1,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -52,6 +63,7 @@ def render_blocks(
         out: the folder to write.
         stories: number of training stories, up to 10,000.
         test_stories: number of test stories.
+        val_stories: number of validation stories.
         seed: seed of all random choices.
         workers: number of processes; None for one per core.
         progress: called after each story with the number of stories rendered and to render.
@@ -60,9 +72,9 @@ def render_blocks(
         DataError: if a number is out of range, Mitsuba is not installed, the folder contains anything but a part of
             this data set, or it cannot be written.
     """
-    numbers = _numbers(stories, test_stories, seed, workers)
+    numbers = _numbers(stories, test_stories, val_stories, seed, workers)
     incomplete = [index for index in numbers if _missing_frames(out, index)]
-    source = _source(out, stories, test_stories, seed, bool(incomplete))
+    source = _source(out, (stories, test_stories, val_stories), seed, bool(incomplete))
     _check_folder(out, source, set(numbers))
     if incomplete:
         if not (out / SOURCE_FILE).exists():
@@ -72,11 +84,12 @@ def render_blocks(
     write_atomically(out / SOURCE_FILE, source)
 
 
-def _numbers(stories: int, test_stories: int, seed: int, workers: int | None) -> list[int]:
+def _numbers(stories: int, test_stories: int, val_stories: int, seed: int, workers: int | None) -> list[int]:
     """Returns the numbers of all stories; raises DataError if an argument is out of range."""
     for name, value, low, high in (
         ("stories", stories, 0, FIRST_TEST_STORY),
         ("test stories", test_stories, 0, MAX_TEST_STORIES),
+        ("validation stories", val_stories, 0, MAX_VAL_STORIES),
         ("seed", seed, 0, 2**63 - 1),
         ("workers", 1 if workers is None else workers, 1, 1024),
     ):
@@ -84,7 +97,11 @@ def _numbers(stories: int, test_stories: int, seed: int, workers: int | None) ->
             raise DataError(f"{name}: found {value}, expected {low} to {high}.")
     if stories + test_stories == 0:
         raise DataError("stories and test stories: found 0 of both, expected at least one.")
-    return [*range(stories), *range(FIRST_TEST_STORY, FIRST_TEST_STORY + test_stories)]
+    return [
+        *range(stories),
+        *range(FIRST_TEST_STORY, FIRST_TEST_STORY + test_stories),
+        *range(FIRST_VAL_STORY, FIRST_VAL_STORY + val_stories),
+    ]
 
 
 def _cores() -> int:
@@ -167,13 +184,23 @@ def _line(index: int, frames: Sequence[Sequence[clevr.SceneObject]]) -> dict[str
     }
 
 
-def _source(out: Path, stories: int, test_stories: int, seed: int, rendering: bool) -> bytes:
-    """Returns the content of `SOURCE`; `rendering` says whether any frame must still be rendered."""
+def _source(out: Path, counts: tuple[int, int, int], seed: int, rendering: bool) -> bytes:
+    """Returns the content of `SOURCE`.
+
+    Args:
+        out: the data folder.
+        counts: numbers of training, test and validation stories.
+        seed: seed of all random choices.
+        rendering: whether any frame must still be rendered.
+    """
+    stories, test_stories, val_stories = counts
+    val_option = f" --val-stories {val_stories}" if val_stories else ""
     # Mitsuba need not be installed to check a complete folder again.
     mitsuba = scene.load_mitsuba().__version__ if rendering else _parameters(out).get("mitsuba", "")
     return (
         f"{BLOCKS}: stories in CLEVR-SV's style, rendered; not the public CLEVR-SV set\n"
-        f"command: storygan data render --stories {stories} --test-stories {test_stories} --seed {seed} --out DIR\n"
+        f"command: storygan data render --stories {stories} --test-stories {test_stories}{val_option} --seed {seed} "
+        "--out DIR\n"
         f"storygan: {storygan_tf.__version__}\n"
         f"seed: {seed}\n"
         f"frames: {scene.WIDTH}x{scene.HEIGHT} RGBA\n"

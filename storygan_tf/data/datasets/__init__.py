@@ -11,7 +11,15 @@ Rendering of new stories is in `storygan_tf.data.blocks`; TFRecords and input pi
 from __future__ import annotations
 
 from storygan_tf.data.datasets.open_dataset import open_configured, open_dataset, source_name
-from storygan_tf.data.datasets.story import Reject, Story, StoryDataset, chosen_frame_numbers, load_frames, split_of
+from storygan_tf.data.datasets.story import (
+    Reject,
+    Story,
+    StoryDataset,
+    chosen_frame_numbers,
+    load_frames,
+    set_aside,
+    split_of,
+)
 
 __all__ = [
     "Reject",
@@ -21,6 +29,7 @@ __all__ = [
     "load_frames",
     "open_configured",
     "open_dataset",
+    "set_aside",
     "source_name",
     "split_of",
 ]

@@ -26,6 +26,9 @@ IMAGES = "images"
 FIRST_TEST_STORY = 10_000
 """Number of the first test story; stories 0 to 9,999 are training stories."""
 
+FIRST_VAL_STORY = 900_000
+"""Number of the first validation story of a rendered data set; the published one has no validation stories."""
+
 PUBLISHED = {"train": 10_000, "test": 3_000}
 """Number of stories in each split of the published data set."""
 
@@ -43,7 +46,9 @@ def image_name(index: int, frame: int) -> str:
 
 
 def split_name(index: int) -> str:
-    """Returns the published split of story `index`."""
+    """Returns the split of story `index`."""
+    if index >= FIRST_VAL_STORY:
+        return "val"
     return "train" if index < FIRST_TEST_STORY else "test"
 
 

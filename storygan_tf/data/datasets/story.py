@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from storygan_tf.common.errors import DataError
-from storygan_tf.config.schema import IMAGE_SIZE
+from storygan_tf.config.schema import IMAGE_SIZE, DataConfig
 from storygan_tf.data.datasets.image_sources import (
     ImagePart,
     Picture,
@@ -146,6 +146,28 @@ def split_of(story: Story, test_fraction: float) -> str:
         return story.split
     digest = hashlib.sha256(story.story_id.encode()).digest()
     return "test" if int.from_bytes(digest[:8], "big") < test_fraction * 2**64 else "train"
+
+
+def set_aside(train: Sequence[Story], data: DataConfig) -> tuple[list[Story], list[Story]]:
+    """Divides training stories into stories to train on and stories to validate with.
+
+    The stories to validate with are those with the smallest hashes of seed and name, so that most of them stay the same
+    when other stories are added or removed.
+
+    Args:
+        train: the training stories.
+        data: `val_fraction`, rounded down to whole stories, and `val_seed`.
+
+    Returns:
+        The stories to train on and those to validate with, each in the order of `train`.
+    """
+    count = int(data.val_fraction * len(train))
+    by_hash = sorted(hashlib.sha256(f"{data.val_seed} {story.story_id}".encode()).digest() for story in train)
+    limit = by_hash[count] if count < len(train) else b"\xff" * 33
+    parts: tuple[list[Story], list[Story]] = [], []
+    for story in train:
+        parts[hashlib.sha256(f"{data.val_seed} {story.story_id}".encode()).digest() < limit].append(story)
+    return parts
 
 
 def wrong_length_reject(story: Story, frames: int) -> Reject | None:

@@ -36,10 +36,12 @@ class EpochMonitor(SessionCallback):
         session = self.session
         state, phase, steps = session.state, session.phase, session.steps
         losses = {name: float(logs[name]) for name in session.gan.trackers}
+        measured = session.gan.validation_trackers
+        validation = {name: float(logs[f"val_{name}"]) for name in measured if f"val_{name}" in logs}
         boards = self._boards
         drawn = draw_stories(session.gan, boards.vectors) if boards.ids else boards.images
         variety = divergence.picture_variety(drawn, boards.images)
-        entry = make_entry(state, phase, steps, losses, variety)
+        entry = make_entry(state, phase, steps, losses, validation=validation, variety=variety)
         diverged = (
             divergence.session_not_finite(session)
             or divergence.certain_discriminators(losses, phase, steps)

@@ -15,6 +15,7 @@ from storygan_tf.data.stories import Stories
 from storygan_tf.data.storyboard import StoryRow, storyboard_image
 from storygan_tf.training.storygan import StoryGAN, to_uint8
 from storygan_tf.training.training_state import HISTORY
+from storygan_tf.training.validation import FIGURES
 
 TENSORBOARD = "tensorboard"
 """Name of TensorBoard's directory in a working directory."""
@@ -55,6 +56,8 @@ class TrainingLog:
         with self._writer.as_default(step=number):
             for name, value in entry["losses"].items():
                 tf.summary.scalar(f"{entry['phase']}/{name}", value)
+            for name, value in entry.get("validation", {}).items():
+                tf.summary.scalar(f"{entry['phase']}/validation_{name}", value)
             for name in ("stories_per_second", "variety"):
                 if entry.get(name) is not None:
                     tf.summary.scalar(name, entry[name])
@@ -103,6 +106,8 @@ def describe(history: Sequence[Mapping[str, Any]]) -> str:
         return ""
     entry = history[-1]
     losses = " ".join(f"{name} {value:.3g}" for name, value in entry["losses"].items())
+    validation = entry.get("validation", {})
+    figures = "".join(f" validation {name} {validation[name]:.3g}" for name in FIGURES if name in validation)
     count = len(entry.get("rollbacks", ()))
     rollbacks = f" (diverged and rolled back {count} time{'s' * (count > 1)})" if count else ""
-    return f"{entry['phase']}: {losses}{rollbacks}"
+    return f"{entry['phase']}: {losses}{figures}{rollbacks}"
