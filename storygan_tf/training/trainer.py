@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -222,7 +223,6 @@ class Trainer:
             initial_epoch=state.epoch,
             epochs=last,
             steps_per_epoch=steps - state.step,
-            validation_data=self._validation_dataset(),
             verbose=0,
             callbacks=[
                 StepMonitor(session),
@@ -230,6 +230,7 @@ class Trainer:
                 Checkpointing(session, stop, self.save_seconds),
                 keras.callbacks.LambdaCallback(on_epoch_end=end_epoch),
             ],
+            **self._validation(),
         )
         if state.epoch >= phase.epochs:
             state.phase, state.epoch = state.phase + 1, 0
@@ -253,16 +254,17 @@ class Trainer:
             lambda context: make(replica_ids=local_replica_ids(context))
         )
 
-    def _validation_dataset(self) -> Any:
-        """Returns the distributed dataset of the held-out stories; None if there are none."""
-        if not self.validation_stories:
-            return None
-        replicas = self.strategy.num_replicas_in_sync
-        share = batch_shares(self.session.phase, replicas)["story"]
-        make = functools.partial(validation_dataset, self.validation_stories, share * replicas, replicas=replicas)
-        return self.strategy.distribute_datasets_from_function(
+    def _validation(self) -> dict[str, Any]:
+        """Returns the arguments of `fit` for the held-out stories; none if there are no such stories."""
+        stories, replicas = self.validation_stories, self.strategy.num_replicas_in_sync
+        if not stories:
+            return {}
+        size = replicas * batch_shares(self.session.phase, replicas)["story"]
+        make = functools.partial(validation_dataset, stories, size, replicas=replicas)
+        data = self.strategy.distribute_datasets_from_function(
             lambda context: make(replica_ids=local_replica_ids(context))
         )
+        return {"validation_data": data, "validation_steps": math.ceil(len(stories) / size)}
 
     def _epoch_saved(
         self, stop: StopOnSignal, advance: Callable[[int, str], None], on_epoch: Callable[[int], None] | None

@@ -86,7 +86,8 @@ def frame_ssim(real: tf.Tensor, drawn: tf.Tensor) -> tf.Tensor:
     Returns:
         float32 [batch] in [-1, 1].
     """
-    values = tf.image.ssim(real, drawn, max_val=2.0, filter_size=11, filter_sigma=1.5, k1=0.01, k2=0.03)
+    first, second = ((frames + 1.0) / 2.0 for frames in (real, drawn))
+    values = tf.image.ssim(first, second, max_val=1.0, filter_size=11, filter_sigma=1.5, k1=0.01, k2=0.03)
     return tf.reduce_mean(values, axis=1)
 
 

@@ -102,6 +102,7 @@ def test_every_good_story_becomes_a_record(good, story_lines):
         "accepted": 8,
         "rejected": {},
         "splits": {"train": 6, "test": 2},
+        "val_from_train": 0,
     }
     assert result.rejects == []
     line = story_lines(folder).read()[2]
@@ -112,6 +113,18 @@ def test_every_good_story_becomes_a_record(good, story_lines):
     assert [json.loads(frame) for frame in story["objects"].numpy()] == line["objects"]
     with Image.open(io.BytesIO(story["images"].numpy()[3])) as image:
         assert (image.format, image.size, image.mode) == ("PNG", (64, 64), "RGB")
+
+
+def test_a_part_of_the_training_stories_validates_if_the_data_has_no_validation_stories(run, folder, story_lines):
+    result = run(folder, "data.val_fraction=0.4")
+    assert result.splits == ["train", "val", "test"]
+    assert sorted([*result.ids("train"), *result.ids("val")]) == [f"s{number:03d}" for number in range(6)]
+    counts = result.json("counts.json")
+    assert (counts["splits"], counts["val_from_train"]) == ({"train": 4, "val": 2, "test": 2}, 2)
+    assert story_lines(folder).edit(3, split="val")["story_id"] == "s003"
+    result = run(folder, "data.val_fraction=0.4", name="own")
+    assert result.ids("val") == ["s003"]
+    assert result.json("counts.json")["val_from_train"] == 0
 
 
 @pytest.mark.parametrize(

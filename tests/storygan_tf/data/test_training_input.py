@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from storygan_tf.common.errors import TrainingError
 from storygan_tf.config.schema import PhaseConfig
 from storygan_tf.data.stories import Stories
-from storygan_tf.data.training_input import STREAMS, StreamSeeds, shuffled_index, training_dataset
+from storygan_tf.data.training_input import STREAMS, StreamSeeds, shuffled_index, training_dataset, validation_dataset
 from storygan_tf.training.distribution import local_replica_ids
 
 PHASE = PhaseConfig(image_batch=4, story_batch=6, image_steps=2, story_steps=3)
@@ -184,6 +184,33 @@ def test_a_batch_that_cannot_be_shared_is_refused(stories, stream, size):
 def test_a_batch_that_is_not_used_need_not_be_shared(stories):
     phase = PhaseConfig(schedule="pixel", story_batch=6, l1_weight=1.0, image_batch=7)
     assert len(steps(stories, 0, 1, phase, replicas=3)) == 3
+
+
+@pytest.mark.parametrize(("replicas", "workers"), [(1, 1), (2, 1), (4, 2)])
+def test_validation_takes_each_story_once_whatever_the_replicas(stories, replicas, workers):
+    """Thirty stories in batches of eight: two of the last batch only complete it."""
+    parts = []
+    for worker in range(workers):
+        context = tf.distribute.InputContext(workers, worker, num_replicas_in_sync=replicas)
+        ids = local_replica_ids(context)
+        data = validation_dataset(stories, 8, replicas=replicas, replica_ids=ids)
+        assert data.element_spec["weight"].shape == [8 // replicas]
+        parts += list(data.as_numpy_iterator())
+    assert len(parts) == 4 * replicas
+    drawn = [
+        (number, int(seed), weight)
+        for part in parts
+        for number, seed, weight in zip(
+            numbers_of(part["stories"]), part["stories"]["seed"], part["weight"], strict=True
+        )
+    ]
+    assert sorted(entry for entry in drawn if entry[2]) == [(number, number, 1.0) for number in range(30)]
+    assert len(drawn) == 32
+
+
+def test_a_validation_batch_that_cannot_be_shared_is_refused(stories):
+    with pytest.raises(TrainingError, match="validation batch: found 8, expected a multiple of 3"):
+        validation_dataset(stories, 8, replicas=3)
 
 
 def test_more_stories_in_a_batch_than_there_are(stories):

@@ -14,6 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from storygan_tf.common.errors import ConfigError
 from storygan_tf.config.schema import PhaseConfig, Settings, TrainConfig
+from storygan_tf.data.training_input import validation_dataset
 from storygan_tf.training.callbacks import step_monitor
 from storygan_tf.training.callbacks.divergence import picture_variety
 from storygan_tf.training.session import steps_per_epoch
@@ -43,7 +44,8 @@ def clock(monkeypatch) -> Iterator[int]:
 
 @pytest.mark.usefixtures("clock")
 def test_the_history_and_tensorboard_describe_each_epoch(training, tmp_path):
-    trainer = training.make(tmp_path, "training.phases.warm_up.epochs=1")
+    held_out = training.stories.first(3)
+    trainer = training.make(tmp_path, "training.phases.warm_up.epochs=1", validation=held_out)
     trainer.run()
     first, last = read_history(tmp_path)
     assert [first, last] == trainer.state.history
@@ -54,6 +56,10 @@ def test_the_history_and_tensorboard_describe_each_epoch(training, tmp_path):
     assert {"l1", "kl"} <= set(first["losses"])
     assert {"image_discriminator", "story_accuracy"} <= set(last["losses"])
     assert all(np.isfinite(list(entry["losses"].values())).all() for entry in (first, last))
+    assert list(first["validation"]) == ["kl", "l1", "l2", "ssim", "sharpness"]
+    with trainer.strategy.scope():
+        again = trainer.gan.evaluate(validation_dataset(held_out, 4), verbose=0, return_dict=True)
+    assert last["validation"] == pytest.approx(again, rel=1e-5)
     assert first["learning_rates"] == last["learning_rates"] == {"generator": 2e-4, "discriminator": 2e-4}
     assert not any("rollbacks" in entry for entry in (first, last))
     drawn = draw_stories(trainer.gan, training.stories.vectors[:2])
@@ -64,6 +70,7 @@ def test_the_history_and_tensorboard_describe_each_epoch(training, tmp_path):
     events.Reload()
     tags = events.Tags()["tensors"]
     assert {"warm_up/l1", "adversarial/image_discriminator", "adversarial/kl", "storyboard", "variety"} <= set(tags)
+    assert {"warm_up/validation_ssim", "adversarial/validation_story_accuracy"} <= set(tags)
     assert [event.step for event in events.Tensors("storyboard")] == [1, 2]
 
 

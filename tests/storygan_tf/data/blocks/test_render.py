@@ -101,6 +101,14 @@ def test_a_folder_can_be_enlarged_but_not_reduced(rendered, smaller, tmp_path):
     assert hashes(folder) == hashes(rendered)
     with pytest.raises(DataError, match="1 stories that were not requested, such as CLEVR_new_000001"):
         render_blocks(folder, 1, 1, seed=5)
+    render_blocks(folder, 2, 1, val_stories=1, seed=5, workers=1)
+    for layout in ("story-folder", "clevr-sv"):
+        splits = {story.story_id: story.split for story in open_dataset(folder, layout).stories()}
+        assert list(splits.values()) == ["train", "train", "test", "val"]
+        assert splits["CLEVR_new_900000"] == "val"
+    assert "--test-stories 1 --val-stories 1 --seed 5 --out DIR" in (folder / "SOURCE").read_text()
+    pictures = {name: digest for name, digest in hashes(rendered).items() if name.startswith("images/")}
+    assert pictures.items() <= hashes(folder).items()
 
 
 def test_a_folder_of_another_seed_is_refused(rendered):
@@ -132,6 +140,7 @@ def test_a_folder_of_other_things_is_refused(tmp_path):
         ({"stories": 10_001, "test_stories": 1}, "stories: found 10001, expected 0 to 10000"),
         ({"stories": -1, "test_stories": 1}, "stories: found -1"),
         ({"stories": 0, "test_stories": 0}, "expected at least one"),
+        ({"stories": 1, "test_stories": 1, "val_stories": 100_001}, "validation stories: found 100001"),
         ({"stories": 1, "test_stories": 1, "seed": -1}, "seed: found -1"),
         ({"stories": 1, "test_stories": 1, "workers": 0}, "workers: found 0"),
     ],

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from storygan_tf.data.datasets import Story, load_frames, split_of
+from storygan_tf.config.schema import DataConfig
+from storygan_tf.data.datasets import Story, load_frames, set_aside, split_of
 from storygan_tf.data.datasets.story import BadFrameError, load_frame, wrong_length_reject
 
 RED = (200, 30, 40)
@@ -129,6 +130,19 @@ def test_without_a_split_a_hash_decides():
     assert tested < {name for name in names if split_of(story(name=name), 0.2) == "test"}
     assert split_of(story(name="story 0"), 0.0) == "train"
     assert split_of(story(name="story 0"), 1.0) == "test"
+
+
+def test_a_seeded_fraction_of_the_training_stories_is_set_aside():
+    train = [story(name=f"story {number}") for number in range(210)]
+    rest, held_out = set_aside(train, DataConfig())
+    assert len(held_out) == 10
+    assert sorted([*rest, *held_out], key=train.index) == train
+    assert [rest, held_out] == [sorted(part, key=train.index) for part in (rest, held_out)]
+    assert set_aside(train[::-1], DataConfig())[1] == held_out[::-1]
+    assert set_aside(train, DataConfig(val_seed=1))[1] != held_out
+    assert set_aside(train[:19], DataConfig()) == (train[:19], [])
+    assert set_aside(train, DataConfig(val_fraction=1.0)) == ([], train)
+    assert set_aside([], DataConfig(val_fraction=1.0)) == ([], [])
 
 
 def test_another_number_of_frames_is_rejected(tmp_path):
