@@ -2,6 +2,7 @@
 
 STORIES ?= 400
 TEST_STORIES ?= 48
+VAL_STORIES ?= 24
 SEED ?= 1
 FLINK_PORT ?= 8081
 
@@ -21,7 +22,7 @@ setup:  ## create .venv with the locked packages and the project
 	@sh scripts/setup_env.sh
 
 run: setup  ## draw a story, then render stories and run the pipeline on them: pictures in runs/quick
-	STORYGAN=$(BIN)/storygan STORIES=$(STORIES) TEST_STORIES=$(TEST_STORIES) SEED=$(SEED) sh scripts/first_run.sh
+	STORYGAN=$(BIN)/storygan STORIES=$(STORIES) TEST_STORIES=$(TEST_STORIES) VAL_STORIES=$(VAL_STORIES) SEED=$(SEED) sh scripts/first_run.sh
 
 test: setup  ## run the tests except the slow ones
 	$(PYTEST) $(PARALLEL) -m "not slow"

@@ -194,7 +194,8 @@ def rows(arguments: argparse.Namespace, folder: Path) -> Iterator[str]:
         resumed = measure_usage(way, read_steps, way, index_folder, paths, steps - 2, 2)
         _, seconds = usage[arguments.stories].result
         above = usage[arguments.stories].peak - usage[arguments.few].peak
-        yield f"| {way} | {2 * arguments.stories / seconds:.0f} | {seconds:.1f} | {above:.0f} | {resumed.result[0]:.2f} |"
+        rate, (first, _) = 2 * arguments.stories / seconds, resumed.result
+        yield f"| {way} | {rate:.0f} | {seconds:.1f} | {above:.0f} | {first:.2f} |"
     yield "\n| way | rank correlation of two epochs | near pairs, times chance |"
     yield "|---|---|---|"
     for way in ("index", "window"):

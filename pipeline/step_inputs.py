@@ -22,6 +22,7 @@ EXAMPLE_GEN_SETTINGS = (
     "data.test_fraction",
     "data.val_fraction",
     "data.val_seed",
+    "data.long_stories",
     "data.max_sentence_length",
     "data.frame_seed",
     "data.pororo_split",

@@ -120,8 +120,11 @@ def _settings(model: Path | None, preset: str | None, assignments: list[str], da
         settings = Settings.from_json(json.dumps(lineage.settings))
     else:
         settings = presets.load(preset or info.get("preset", "paper"))
-    frames = info.get("frames") or _frames(settings, data)
-    return settings.override([f"model.frames={frames}", *assignments])
+    if info.get("frames"):
+        return settings.override([f"model.frames={info['frames']}", *assignments])
+    if any(assignment.partition("=")[0].strip() == "model.frames" for assignment in assignments):
+        return settings.override(assignments)
+    return settings.override([f"model.frames={_frames(settings, data)}", *assignments])
 
 
 def _lineage(model: Path | None) -> Lineage | None:
@@ -141,14 +144,15 @@ def _info(model: Path | None) -> dict[str, Any]:
 
 
 def _frames(settings: Settings, data: Path) -> int:
-    """Returns the most frequent number of frames per story in the folder."""
-    from collections import Counter
+    """Returns the number of frames that the stories of a folder have.
 
-    from storygan_tf.data.datasets import Story, open_configured
+    Raises:
+        DataError: if they have different numbers.
+    """
+    from storygan_tf.data.datasets import open_configured
+    from storygan_tf.data.datasets.story_length import only_length
 
-    stories = open_configured(data, settings.data).stories()
-    lengths = Counter(len(story.images) for story in stories if isinstance(story, Story))
-    return lengths.most_common(1)[0][0] if lengths else settings.model.frames
+    return only_length(open_configured(data, settings.data).stories(), str(data)) or settings.model.frames
 
 
 def _print_summary(evaluation: Evaluation) -> None:

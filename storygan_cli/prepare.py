@@ -14,6 +14,7 @@ from storygan_cli.settings_options import (
     MaxRejectFraction,
     Preset,
     Stories,
+    fit_to_data,
     story_settings,
 )
 
@@ -50,6 +51,7 @@ def prepare(
 
         if folder.incomplete:
             remove_unfinished(folder.path)
+        settings = fit_to_data(settings, assignments, initial, stories.path)
         counts = prepare_stories(Preparation(stories.path, folder.path, settings, initial, beam_args))
     _print_summary(out.rstrip("/"), counts)
 

@@ -17,6 +17,7 @@ from storygan_cli.settings_options import (
     MaxRejectFraction,
     Preset,
     Stories,
+    fit_to_data,
     story_settings,
 )
 from storygan_cli.train import INTERRUPTED, TERMINATED
@@ -48,10 +49,12 @@ def run(
     beam_args = beam_arguments(beam_runner, beam_workers, beam)
     require_local("--out", out, "the pipeline keeps its metadata there in sqlite; `storygan compile` is for clusters")
     require_local_workers(beam_args, data)
-    settings, _ = story_settings(preset, init_from, assignments, encoder, max_reject_fraction)
+    settings, initial = story_settings(preset, init_from, assignments, encoder, max_reject_fraction)
     from pipeline.run_directory import RunDirectory
 
-    run_directory = RunDirectory.open(out, settings, fetch_data(data, out), reconfigure)
+    stories = fetch_data(data, out)
+    settings = fit_to_data(settings, assignments, initial, stories)
+    run_directory = RunDirectory.open(out, settings, stories, reconfigure)
     # Imported after all checks because loading TFX takes seconds.
     from pipeline.local_runner import run_pipeline
     from storygan_tf.training.callbacks.interruption import TrainingInterruptedError

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from storygan_tf.config.schema import Settings
     from storygan_tf.training.warm_start import InitialModel
 
@@ -100,3 +102,23 @@ def story_settings(
     if initial:
         initial.check(settings)
     return settings, initial
+
+
+def fit_to_data(
+    settings: Settings, assignments: list[str] | None, initial: InitialModel | None, data: Path
+) -> Settings:
+    """Returns the settings with the number of frames that the stories of a folder have.
+
+    They are returned as they are if an assignment sets `model.frames`, there is an initial model, which determines it,
+    or the folder has no stories.
+
+    Raises:
+        DataError: if the stories have different numbers of frames, or the folder cannot be read.
+    """
+    from storygan_tf.data.datasets import open_configured
+    from storygan_tf.data.datasets.story_length import only_length
+
+    if initial or any(assignment.partition("=")[0].strip() == "model.frames" for assignment in assignments or ()):
+        return settings
+    length = only_length(open_configured(data, settings.data).stories(), str(data))
+    return settings.override([f"model.frames={length}"]) if length else settings

@@ -14,6 +14,7 @@ import time
 import uuid
 from pathlib import Path
 
+import numpy as np
 import pytest
 from forked_python import ForkedPython
 from PIL import Image, ImageDraw
@@ -128,13 +129,16 @@ def story_lines():
     return StoryLines
 
 
-def make_prepared_folder(path: Path, train: int = 8, test: int = 2, *, frames: int = 2, size: int = 8) -> Path:
+def make_prepared_folder(
+    path: Path, train: int = 8, test: int = 2, *, val: int = 3, frames: int = 2, size: int = 8
+) -> Path:
     """Writes a folder of prepared stories (`storygan_tf.data.prepared_data`): coloured squares, encoded sentences.
 
     Args:
         path: the folder to write.
         train: number of training stories.
         test: number of test stories.
+        val: number of validation stories.
         frames: number of frames in each story.
         size: width of a sentence vector.
 
@@ -146,11 +150,13 @@ def make_prepared_folder(path: Path, train: int = 8, test: int = 2, *, frames: i
     from storygan_tf.data import example_schema, prepared_data
     from storygan_tf.text import hashed_ngram_encoder
 
-    for split, numbers in ((prepared_data.TRAIN, range(train)), (prepared_data.TEST, range(train, train + test))):
+    ends = [train, train + test, train + test + val]
+    splits = zip((prepared_data.TRAIN, prepared_data.TEST, prepared_data.VAL), [0, *ends], ends, strict=False)
+    for split, begin, end in splits:
         file = path / split / "stories-00000-of-00001.gz"
         file.parent.mkdir(parents=True)
         with tf.io.TFRecordWriter(str(file), "GZIP") as writer:
-            for number in numbers:
+            for number in range(begin, end):
                 colours = [list(COLOURS)[(number + frame) % 4] for frame in range(frames)]
                 sentences = [f"A {colour} square in place {number % 3}." for colour in colours]
                 images = [_square(colour, 20 * (number % 3)) for colour in colours]
@@ -173,10 +179,15 @@ def make_prepared_folder(path: Path, train: int = 8, test: int = 2, *, frames: i
 
 
 def _square(colour: str, left: int) -> bytes:
-    """Returns a PNG of a coloured square on grey."""
+    """Returns a PNG of a coloured square on grey, with some noise.
+
+    Without noise a LeakyReLU's argument that rounds to the other side of zero would do so at every pixel.
+    """
     image = Image.new("RGB", (64, 64), (128, 128, 128))
     ImageDraw.Draw(image).rectangle((left, 20, left + 16, 40), COLOURS[colour])
-    image.save(png := io.BytesIO(), "PNG")
+    noise = np.random.default_rng(left).integers(-9, 10, [64, 64, 3])
+    noisy = np.clip(np.asarray(image, np.int16) + noise, 0, 255).astype(np.uint8)
+    Image.fromarray(noisy).save(png := io.BytesIO(), "PNG")
     return png.getvalue()
 
 

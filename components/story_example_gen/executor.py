@@ -36,7 +36,8 @@ from storygan_tf.data.datasets import (
     split_of,
 )
 from storygan_tf.data.datasets.reject_summary import advise_frames, count_reasons, describe_rejects
-from storygan_tf.data.datasets.story import SPLITS, BadFrameError, wrong_length_reject
+from storygan_tf.data.datasets.story import SPLITS, BadFrameError
+from storygan_tf.data.datasets.story_length import fit_length
 
 SHARD_STORIES = 256
 """Stories in one file. One worker reads and writes a file, with the pictures of one story in memory at a time."""
@@ -71,11 +72,15 @@ class _Plan(NamedTuple):
         shards: the files of records.
         rejects: the rejects so far.
         val_from_train: whether the validation stories are a part of the data's training stories.
+        longer: number of stories that were cut because they have more frames than `model.frames`.
+        extra_parts: number of stories that became of these in addition to the first of each.
     """
 
     shards: list[_Shard]
     rejects: list[Reject]
     val_from_train: bool
+    longer: int
+    extra_parts: int
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
@@ -108,7 +113,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         plan = _plan(entries, settings)
         written, unreadable = self._write(plan.shards, dataset, examples.uri)
         rejects = sorted([*plan.rejects, *unreadable])
-        result = _ImportResult(dataset, entries, written, rejects, val_from_train=plan.val_from_train)
+        result = _ImportResult(dataset, entries, written, rejects, plan)
         result.save(examples.uri, arguments.text(REJECTS_PATH))
         result.check(settings)
         examples.split_names = artifact_utils.encode_split_names(list(result.splits))
@@ -145,7 +150,9 @@ class Executor(base_beam_executor.BaseBeamExecutor):
 
 
 def _plan(entries: Iterable[Story | Reject], settings: Settings) -> _Plan:
-    """Distributes stories over files, and rejects those with a wrong number of frames before any picture is read.
+    """Distributes stories over files, before any picture is read.
+
+    Longer stories than `model.frames` are cut, shorter ones rejected.
 
     If the data has no validation stories, a fraction of the training stories becomes such.
 
@@ -155,17 +162,20 @@ def _plan(entries: Iterable[Story | Reject], settings: Settings) -> _Plan:
     """
     by_split: dict[str, list[Story]] = {split: [] for split in SPLITS}
     rejects = []
+    frames, longer, extra_parts = settings.model.frames, 0, 0
     for entry in entries:
-        reject = entry if isinstance(entry, Reject) else wrong_length_reject(entry, settings.model.frames)
-        if reject:
-            rejects.append(reject)
+        fitted = entry if isinstance(entry, Reject) else fit_length(entry, frames, settings.data.long_stories)
+        if isinstance(fitted, Reject):
+            rejects.append(fitted)
         elif isinstance(entry, Story):
-            by_split[split_of(entry, settings.data.test_fraction)].append(entry)
+            longer += len(entry.images) > frames
+            extra_parts += len(fitted) - 1
+            by_split[split_of(entry, settings.data.test_fraction)] += fitted
     has_val = bool(by_split["val"])
     if not has_val:
         by_split["train"], by_split["val"] = set_aside(by_split["train"], settings.data)
     shards = [shard for split, stories in by_split.items() for shard in _shards(split, stories)]
-    return _Plan(shards, rejects, val_from_train=not has_val)
+    return _Plan(shards, rejects, not has_val, longer, extra_parts)
 
 
 def _shards(split: str, stories: list[Story]) -> Iterator[_Shard]:
@@ -240,7 +250,7 @@ class _ImportResult:
         entries: all stories and rejects that its reader returned.
         written: number of stories written to each file.
         rejects: all rejected stories, sorted.
-        val_from_train: see `_Plan`.
+        plan: what was to be written.
 
     Attributes:
         dataset: the same.
@@ -249,6 +259,8 @@ class _ImportResult:
         accepted: number of stories written.
         splits: number of stories written to each split that is not empty.
         val_from_train: number of validation stories that were training stories in the data.
+        longer: see `_Plan`.
+        extra_parts: see `_Plan`.
         lengths: number of stories of each length in frames.
 
     Raises:
@@ -261,8 +273,7 @@ class _ImportResult:
         entries: Sequence[Story | Reject],
         written: dict[str, int],
         rejects: list[Reject],
-        *,
-        val_from_train: bool,
+        plan: _Plan,
     ) -> None:
         self.dataset = dataset
         self.total = len(entries)
@@ -272,11 +283,13 @@ class _ImportResult:
         for file, count in written.items():
             by_split[file.partition("/")[0].removeprefix("Split-")] += count
         self.splits = {split: by_split[split] for split in SPLITS if by_split[split]}
-        self.val_from_train = by_split["val"] if val_from_train else 0
+        self.val_from_train = by_split["val"] if plan.val_from_train else 0
+        self.longer, self.extra_parts = plan.longer, plan.extra_parts
         self.accepted = sum(self.splits.values())
-        if self.accepted + len(rejects) != self.total:
+        expected = self.total + self.extra_parts
+        if self.accepted + len(rejects) != expected:
             raise RuntimeError(
-                f"StoryExampleGen: {self.accepted} stories written and {len(rejects)} rejected, expected {self.total} "
+                f"StoryExampleGen: {self.accepted} stories written and {len(rejects)} rejected, expected {expected} "
                 "together."
             )
 
@@ -290,6 +303,8 @@ class _ImportResult:
             "rejected": count_reasons(self.rejects),
             "splits": self.splits,
             "val_from_train": self.val_from_train,
+            "longer": self.longer,
+            "extra_parts": self.extra_parts,
         }
 
     def save(self, uri: str, rejects_path: str) -> None:

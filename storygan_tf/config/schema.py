@@ -265,6 +265,8 @@ class DataConfig:
         test_fraction: fraction of the stories that become test stories if the data does not define splits.
         val_fraction: fraction of the training stories that become validation stories if the data has none.
         val_seed: seed of the choice of these stories.
+        long_stories: what becomes of stories of more than `model.frames` frames: `cut` keeps their first frames,
+            `split` makes several stories of them.
         max_sentence_length: largest number of characters in a sentence.
         frame_seed: seed for choosing one frame from each strip of Pororo-SV and each clip of FlintstonesSV.
         pororo_split: split of Pororo-SV: `seen-unseen`, which most papers use, or the older `train-test`.
@@ -278,6 +280,7 @@ class DataConfig:
     test_fraction: float = 0.1
     val_fraction: float = 0.05
     val_seed: int = 0
+    long_stories: Literal["cut", "split"] = "cut"
     max_sentence_length: int = 1000
     frame_seed: int = 0
     pororo_split: Literal["seen-unseen", "train-test"] = "seen-unseen"

@@ -17,6 +17,7 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
+import itertools
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -191,6 +192,9 @@ def index_records(
     """
     sources = [[Path(path).name, tf.io.gfile.stat(str(path)).length] for path in paths if tf.io.gfile.exists(str(path))]
     if _read_sources(folder) != sources:
+        # Settings that do not fit show at the first story, before anything is written.
+        if not list(itertools.islice(parse_files(paths, config, _make_parse(config)), 1)):
+            raise no_story(paths)
         try:
             with atomic_folder(folder) as temporary:
                 temporary.mkdir()
@@ -209,10 +213,8 @@ def _read_sources(folder: Path) -> Any:
         return None
 
 
-def _copy(
-    paths: Sequence[str | Path], config: StoryGANConfig, folder: Path, split_words: Callable[[str], list[str]]
-) -> dict[str, Any]:
-    """Writes records and offsets into a folder and returns the summary without the sources."""
+def _make_parse(config: StoryGANConfig) -> Callable[[tf.Tensor], tuple[tf.Tensor, ...]]:
+    """Returns a function that parses a record to id, sentences, the record itself, and a value that is not needed."""
     spec = example_schema.feature_spec(config.frames, config.labels, config.sentence_size)
 
     @tf.autograph.experimental.do_not_convert
@@ -222,6 +224,13 @@ def _copy(
         brightest = tf.reduce_max(decode_frames(parsed[example_schema.IMAGES]))
         return parsed[example_schema.STORY_ID], parsed[example_schema.SENTENCES], record, brightest
 
+    return parse
+
+
+def _copy(
+    paths: Sequence[str | Path], config: StoryGANConfig, folder: Path, split_words: Callable[[str], list[str]]
+) -> dict[str, Any]:
+    """Writes records and offsets into a folder and returns the summary without the sources."""
     digest = hashlib.sha256()
     ids: list[bytes] = []
     offsets: list[int] = []
@@ -231,7 +240,7 @@ def _copy(
         advance = stack.enter_context(progress("reading stories", len(paths), unit="file"))
         writer = stack.enter_context(_record_writer(folder / _RECORDS))
         for path in paths:
-            for story_id, sentences, record, _ in parse_files([path], config, parse):
+            for story_id, sentences, record, _ in parse_files([path], config, _make_parse(config)):
                 writer.write(record)
                 digest.update(hashlib.sha256(record).digest())
                 ids.append(story_id)
@@ -239,8 +248,6 @@ def _copy(
                 end += len(record) + _FRAMING
                 known.update(word for sentence in sentences for word in split_words(sentence.decode()))
             advance(1, f"{len(ids)} stories")
-    if not ids:
-        raise no_story(paths)
     np.save(folder / _OFFSETS, np.array(offsets, np.int64)[np.argsort(np.array(ids, object), kind="stable")])
     return {"stories": len(ids), "sha256": digest.hexdigest(), "words": sorted(known)}
 

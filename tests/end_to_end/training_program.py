@@ -52,7 +52,9 @@ def make_stories() -> Stories:
 
 def main(work_dir: Path, out: Path) -> None:
     stories = make_stories()
-    gan = Trainer(SETTINGS, stories, stories.first(3), work_dir, save_seconds=SAVE_SECONDS).run()
+    gan = Trainer(
+        SETTINGS, stories, stories.first(3), work_dir, validation=stories.first(11), save_seconds=SAVE_SECONDS
+    ).run()
     slots = [variable for optimizer in gan.optimizers for variable in optimizer.variables]
     np.savez(out, *[variable.numpy() for variable in (*gan.weights, *slots)])
 

@@ -21,7 +21,7 @@ ROOMS = ("storygan_tf", "storygan_cli", "components", "pipeline", "serving")
 
 def environment() -> dict[str, str]:
     """Returns the environment without the variables that a surrounding `make test` sets."""
-    own = ("STORIES", "TEST_STORIES", "SEED", "MFLAGS", "MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES")
+    own = ("STORIES", "TEST_STORIES", "VAL_STORIES", "SEED", "MFLAGS", "MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES")
     return {name: value for name, value in os.environ.items() if name not in own}
 
 
@@ -38,7 +38,9 @@ def dry_run(make, *arguments: str) -> list[str]:
 def test_make_run(make):
     setup, run = dry_run(make, "run")
     assert setup == "sh scripts/setup_env.sh"
-    assert run == "STORYGAN=.venv/bin/storygan STORIES=400 TEST_STORIES=48 SEED=1 sh scripts/first_run.sh"
+    assert (
+        run == "STORYGAN=.venv/bin/storygan STORIES=400 TEST_STORIES=48 VAL_STORIES=24 SEED=1 sh scripts/first_run.sh"
+    )
     assert "STORIES=20 TEST_STORIES=4" in dry_run(make, "run", "STORIES=20", "TEST_STORIES=4")[1]
 
 
@@ -47,7 +49,7 @@ def test_the_first_run_draws_then_renders_then_trains(machine):
     assert machine.run("sh", "scripts/first_run.sh", STORYGAN=str(storygan), STORIES="12").returncode == 0
     assert machine.calls() == [
         "storygan generate --model blocks --out runs/pretrained.png",
-        "storygan data render --stories 12 --test-stories 48 --out runs/data/quick --seed 1",
+        "storygan data render --stories 12 --test-stories 48 --val-stories 24 --out runs/data/quick --seed 1",
         "storygan run --data runs/data/quick --out runs/quick --preset quick",
     ]
 

@@ -116,7 +116,7 @@ class ClevrSV(PublishedReader):
         """Returns a reject if a vector or picture of story `index` is missing, else None."""
         if not vectors:
             reason, frame = f"images without entries in {DICT_FILE}", min(images)
-        elif missing := {*range(1, max(vectors) + 1)} - {*vectors}:
+        elif missing := {*range(1, max(vectors) + 1), *images} - {*vectors}:
             reason, frame = f"frames without entries in {DICT_FILE}", min(missing)
         elif missing := {*vectors} - images:
             reason, frame = "missing image", min(missing)

@@ -19,8 +19,8 @@ from storygan_tf.data.datasets.story import (
     as_bad_frame_error,
     load_frame,
     split_of,
-    wrong_length_reject,
 )
+from storygan_tf.data.datasets.story_length import fit_length
 
 
 @dataclasses.dataclass
@@ -101,9 +101,11 @@ class _Pictures:
 
 
 def _read_pictures(story: Story, frames: int, folder: Path) -> Reject | _Pictures:
-    """Reads all pictures of a story; returns a reject if it does not have `frames` pictures or one cannot be used."""
-    if reject := wrong_length_reject(story, frames):
-        return reject
+    """Reads the first `frames` pictures of a story; returns a reject if there are fewer or one cannot be used."""
+    fitted = fit_length(story, frames, "cut")
+    if isinstance(fitted, Reject):
+        return fitted
+    (story,) = fitted
     sizes, digests = [], []
     try:
         for picture in story.images:

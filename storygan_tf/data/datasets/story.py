@@ -170,13 +170,6 @@ def set_aside(train: Sequence[Story], data: DataConfig) -> tuple[list[Story], li
     return parts
 
 
-def wrong_length_reject(story: Story, frames: int) -> Reject | None:
-    """Returns a reject if a story does not have exactly `frames` frames, else None."""
-    if len(story.images) == frames:
-        return None
-    return Reject(story.story_id, story.index_file, f"{len(story.images)} frames, expected {frames}")
-
-
 def load_frames(story: Story) -> list[bytes]:
     """Returns the frames of a story as PNG files, 64x64 RGB.
 

@@ -103,6 +103,8 @@ def test_every_good_story_becomes_a_record(good, story_lines):
         "rejected": {},
         "splits": {"train": 6, "test": 2},
         "val_from_train": 0,
+        "longer": 0,
+        "extra_parts": 0,
     }
     assert result.rejects == []
     line = story_lines(folder).read()[2]
@@ -263,13 +265,27 @@ def test_the_allowed_fraction_is_a_bound(run, folder):
 
 
 def test_an_error_about_another_length_of_all_stories_names_the_setting(run, tmp_path, story_folder):
-    folder = story_folder(tmp_path / "data", train=3, test=1, frames=5)
-    with pytest.raises(DataError, match=r"All stories have 5 frames, not 4: run again with --set model\.frames=5"):
+    folder = story_folder(tmp_path / "data", train=3, test=1, frames=3)
+    with pytest.raises(DataError, match=r"All stories have 3 frames, not 4: run again with --set model\.frames=3"):
         run(folder)
-    assert run(folder, "model.frames=5", name="five").json("counts.json")["accepted"] == 4
+    assert run(folder, "model.frames=3", name="three").json("counts.json")["accepted"] == 4
 
 
-def test_a_story_of_another_length_is_rejected(run, folder, story_lines):
+def test_longer_stories_are_cut_or_split(run, tmp_path, story_folder):
+    """Four stories of five frames, three for training."""
+    folder = story_folder(tmp_path / "data", train=3, test=1, frames=5)
+    cut, split = (run(folder, "model.frames=2", f"data.long_stories={how}", name=how) for how in ("cut", "split"))
+    figures = ("given", "accepted", "longer", "extra_parts")
+    assert [cut.json("counts.json")[name] for name in figures] == [4, 4, 4, 0]
+    assert [split.json("counts.json")[name] for name in figures] == [4, 8, 4, 4]
+    first = [story["sentences"].numpy().tolist() for story in cut.stories("train", frames=2)]
+    parts = split.stories("train", frames=2)
+    assert [story["sentences"].numpy().tolist() for story in parts[::2]] == first
+    ids = [f"s{number:03d}-part{part}" for number in range(3) for part in (1, 2)]
+    assert [story["story_id"].numpy().decode() for story in parts] == ids
+
+
+def test_a_shorter_story_is_rejected(run, folder, story_lines):
     line = story_lines(folder).read()[0]
     short = {key: line[key][:3] for key in ("sentences", "images", "labels", "objects")}
     story_lines(folder).edit(0, **short)
@@ -329,7 +345,7 @@ def test_clevr_sv(run, tmp_path):
     assert result.ids("train") == ["CLEVR_new_000000", "CLEVR_new_000001"]
     assert result.ids("test") == ["CLEVR_new_010000"]
     assert result.json("labels.json") == list(clevr.LABELS)
-    assert [reject["reason"] for reject in result.rejects] == ["2 frames, expected 4"]
+    assert [reject["reason"] for reject in result.rejects] == ["frames without entries in CLEVR_dict.npy"]
     story = result.stories("test", frames=4, label_count=15, objects=True)[0]
     assert story["labels"].numpy()[0].tolist() == [1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 1, 0]
     assert len(json.loads(story["objects"].numpy()[3])) == 4

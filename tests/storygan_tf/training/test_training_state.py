@@ -25,7 +25,7 @@ FILE = """
  "history": [{"losses": {"l1": 0.5}}],
  "rollbacks": [{"phase": "short", "epoch": 2, "step": 3, "description": "losses are not finite",
                 "skipped_steps": 7, "rates": [0.1, 0.2]}],
- "format": 2}
+ "format": 3}
 """
 """A state file. If this has to change, `_FORMAT` has to change with it."""
 
@@ -42,7 +42,7 @@ def test_the_keys_on_disk():
 
 def test_a_state_of_another_version_is_refused():
     older = {key: value for key, value in json.loads(FILE).items() if key != "format"}
-    with pytest.raises(TrainingError, match=r"another version of storygan: found format 1, expected 2.*--init-from"):
+    with pytest.raises(TrainingError, match=r"another version of storygan: found format 1, expected 3.*--init-from"):
         TrainingState.from_json(older)
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from storygan_tf.config.schema import DataConfig
 from storygan_tf.data.datasets import Story, load_frames, set_aside, split_of
-from storygan_tf.data.datasets.story import BadFrameError, load_frame, wrong_length_reject
+from storygan_tf.data.datasets.story import BadFrameError, load_frame
 
 RED = (200, 30, 40)
 
@@ -143,8 +143,3 @@ def test_a_seeded_fraction_of_the_training_stories_is_set_aside():
     assert set_aside(train[:19], DataConfig()) == (train[:19], [])
     assert set_aside(train, DataConfig(val_fraction=1.0)) == ([], train)
     assert set_aside([], DataConfig(val_fraction=1.0)) == ([], [])
-
-
-def test_another_number_of_frames_is_rejected(tmp_path):
-    assert wrong_length_reject(story(tmp_path), 1) is None
-    assert wrong_length_reject(story(tmp_path), 4).reason == "1 frames, expected 4"
