@@ -1,7 +1,8 @@
 """Reads stories from an Examples artifact for an evaluation, in any order.
 
-`storygan_tf.data.training_input` keeps decoded stories in memory. This module reads a split of any size in batches, and
-keeps only the id and the position of each record. The reader is therefore small enough to be sent to Beam's workers.
+This module reads a split of any size in batches, and keeps only the id and the position of each record. The reader is
+therefore small enough to be sent to Beam's workers. A training reads copies of its records
+(`storygan_tf.data.indexed_stories`).
 """
 
 from __future__ import annotations

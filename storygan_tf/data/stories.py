@@ -98,8 +98,8 @@ class Stories:
 
         @tf.autograph.experimental.do_not_convert
         def gather(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-            story = batch.pop("story")
-            return batch | {name: tf.gather(tensor, story) for name, tensor in tensors.items()}
+            others = {name: values for name, values in batch.items() if name != "story"}
+            return others | {name: tf.gather(tensor, batch["story"]) for name, tensor in tensors.items()}
 
         return chosen.batch(size, drop_remainder=True).map(gather)
 

@@ -42,6 +42,7 @@ SETTINGS = (
     "training.storyboard_stories=2",
     "training.phases.warm_up.epochs=3",
     "training.phases.warm_up.story_batch=4",
+    "training.phases.warm_up.generator_learning_rate=2e-4",
     "training.phases.adversarial.epochs=1",
     "training.phases.adversarial.story_batch=4",
     "training.phases.adversarial.image_batch=4",
@@ -263,13 +264,15 @@ def losses(out: Path) -> list[tuple[str, float]]:
 def assert_trained_alike(one: Path, other: Path) -> None:
     """Asserts that two trainings have the same history and weights, up to the order of sums.
 
-    Pixel losses amplify rounding little. In the adversarial epoch Adam amplifies it, by how much depends on the
+    Pixel losses amplify rounding little, at the learning rate of the paper: at ten times that rate, which preset `quick`
+    has, KL differed by 2e-4 after 20 steps, at a quarter of it by 3e-7. In the adversarial epoch Adam amplifies it, by how much depends on the
     processor: relative differences of weights of 1e-3 and one judgement in 80 were measured between devices of one
     processor. The conformance tests of two replicas compare single steps of it.
     """
     (*pixel, adversarial), (*other_pixel, other_adversarial) = (read_history(out) for out in (one, other))
     for entry, others in zip(pixel, other_pixel, strict=True):
         assert others["losses"] == pytest.approx(entry["losses"], rel=1e-4)
+        assert others["validation"] == pytest.approx(entry["validation"], rel=2e-2)  # the moving variances differ
     assert other_adversarial["losses"].keys() == adversarial["losses"].keys()
     for name, value in adversarial["losses"].items():
         limit = {"abs": 0.1} if name.endswith("accuracy") else {"rel": 2e-3}
