@@ -59,8 +59,8 @@ def prepare(
 def _print_summary(out: str, counts: dict[str, Any]) -> None:
     """Prints how many stories were accepted and rejected, and the command that trains on them."""
     splits = ", ".join(f"{count} {split}" for split, count in counts["splits"].items())
-    rejected = counts["given"] - counts["accepted"]
-    print(f"stories    {counts['accepted']} of {counts['given']}: {splits}")
+    rejected = sum(counts["rejected"].values())
+    print(f"stories    {counts['accepted']} of {counts['given'] + counts['extra_parts']}: {splits}")
     if rejected:
         print(f"set aside  {rejected}: {out}/rejects.jsonl")
     print(f"prepared   {out}")

@@ -28,7 +28,7 @@ import tensorflow as tf
 
 from storygan_tf.common.atomic_files import atomic_folder, unwritable_error
 from storygan_tf.common.errors import DataError
-from storygan_tf.common.progress import progress
+from storygan_tf.common.progress import Advance, progress
 from storygan_tf.config.schema import IMAGE_SIZE, StoryGANConfig
 from storygan_tf.data import example_schema
 from storygan_tf.data.stories import (
@@ -50,6 +50,9 @@ _SUMMARY = "summary.json"
 
 _FRAMING = 16
 """Bytes that the TFRecord format adds to a record: 12 before it and 4 behind it."""
+
+_MANY_FILES = 20
+"""Number of files, of 256 stories each, from which progress is shown: fewer are copied in a few seconds."""
 
 _READ_BUFFER = 32 * 1024
 """Bytes that are read from the file at once, about the size of a story of four frames."""
@@ -237,7 +240,9 @@ def _copy(
     known: set[str] = set()
     end = 0
     with contextlib.ExitStack() as stack:
-        advance = stack.enter_context(progress("reading stories", len(paths), unit="file"))
+        advance: Advance = lambda parts=1, note="": None  # noqa: E731
+        if len(paths) >= _MANY_FILES:
+            advance = stack.enter_context(progress("reading stories", len(paths), unit="file"))
         writer = stack.enter_context(_record_writer(folder / _RECORDS))
         for path in paths:
             for story_id, sentences, record, _ in parse_files([path], config, _make_parse(config)):

@@ -264,10 +264,11 @@ def losses(out: Path) -> list[tuple[str, float]]:
 def assert_trained_alike(one: Path, other: Path) -> None:
     """Asserts that two trainings have the same history and weights, up to the order of sums.
 
-    Pixel losses amplify rounding little, at the learning rate of the paper: at ten times that rate, which preset `quick`
-    has, KL differed by 2e-4 after 20 steps, at a quarter of it by 3e-7. In the adversarial epoch Adam amplifies it, by how much depends on the
-    processor: relative differences of weights of 1e-3 and one judgement in 80 were measured between devices of one
-    processor. The conformance tests of two replicas compare single steps of it.
+    Pixel losses amplify rounding little at the learning rate of the paper. At ten times that rate, which preset
+    `quick` has, KL differed by 2e-4 after 20 steps; at a quarter of it, by 3e-7. In the adversarial epoch Adam
+    amplifies rounding, by how much depends on the processor: relative differences of weights of 1e-3 and one judgement
+    in 80 were measured between devices of one processor. The conformance tests of two replicas compare single steps of
+    it.
     """
     (*pixel, adversarial), (*other_pixel, other_adversarial) = (read_history(out) for out in (one, other))
     for entry, others in zip(pixel, other_pixel, strict=True):
