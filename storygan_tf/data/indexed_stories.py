@@ -28,7 +28,7 @@ import tensorflow as tf
 
 from storygan_tf.common.atomic_files import atomic_folder, unwritable_error
 from storygan_tf.common.errors import DataError
-from storygan_tf.common.progress import Advance, progress
+from storygan_tf.common.progress import progress
 from storygan_tf.config.schema import IMAGE_SIZE, StoryGANConfig
 from storygan_tf.data import example_schema
 from storygan_tf.data.stories import (
@@ -84,13 +84,12 @@ class IndexedStories:
         try:
             summary = json.loads((folder / _SUMMARY).read_text())
             stories = cls(folder, config, tuple(summary["words"]), summary["sha256"])
-            found = len(stories)
+            found, expected = len(stories), summary["stories"]
         except (OSError, ValueError, KeyError) as error:
             raise DataError(f"{folder}: cannot be read ({error}); remove the folder and start again.") from error
-        if found != summary["stories"]:
+        if found != expected:
             raise DataError(
-                f"{folder / _OFFSETS}: found {found} stories, expected {summary['stories']}. Remove {folder} and start "
-                "again."
+                f"{folder / _OFFSETS}: found {found} stories, expected {expected}. Remove {folder} and start again."
             )
         return stories
 
@@ -239,11 +238,9 @@ def _copy(
     offsets: list[int] = []
     known: set[str] = set()
     end = 0
-    with contextlib.ExitStack() as stack:
-        advance: Advance = lambda parts=1, note="": None  # noqa: E731
-        if len(paths) >= _MANY_FILES:
-            advance = stack.enter_context(progress("reading stories", len(paths), unit="file"))
-        writer = stack.enter_context(_record_writer(folder / _RECORDS))
+    silent: contextlib.AbstractContextManager[Callable[..., None]] = contextlib.nullcontext(lambda *_: None)
+    shown = progress("reading stories", len(paths), unit="file") if len(paths) >= _MANY_FILES else silent
+    with shown as advance, _record_writer(folder / _RECORDS) as writer:
         for path in paths:
             for story_id, sentences, record, _ in parse_files([path], config, _make_parse(config)):
                 writer.write(record)
