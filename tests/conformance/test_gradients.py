@@ -187,17 +187,6 @@ def test_the_pixel_schedule_does_not_touch_the_discriminators(gan, batch):
             np.testing.assert_array_equal(now, then)
 
 
-def test_test_step_changes_nothing(gan, batch):
-    gan.compile(PIXEL, steps=10)
-    before = gan.generator.get_weights()
-    reported = gan.test_step({"image": (), "story": (batch,)})
-    for now, then in zip(gan.generator.get_weights(), before, strict=True):
-        np.testing.assert_array_equal(now, then)
-    output = gan.generator(batch["vectors"], training=False, seed=batch["seed"])
-    expected = np.mean(np.abs(output.images - to_float(batch["images"])))
-    np.testing.assert_allclose(reported["l1"], expected, rtol=1e-5)
-
-
 @pytest.mark.parametrize(("image_steps", "story_steps"), [(1, 1), (2, 3), (0, 1)])
 def test_optimizers_have_slots_and_counts_of_their_own(gan, batch, image_steps, story_steps):
     gan.compile(adversarial(image_steps=image_steps, story_steps=story_steps), steps=10)

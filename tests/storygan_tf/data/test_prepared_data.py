@@ -30,7 +30,7 @@ def run(shared_folder, tmp_path) -> Path:
     run = tmp_path / "run"
     transform = run / "pipeline" / "Transform"
     for number in ("9", "10"):
-        for split in ("Split-train", "Split-test"):
+        for split in ("Split-train", "Split-val", "Split-test"):
             shutil.copytree(shared_folder / split, transform / "transformed_examples" / number / split)
         shutil.copytree(shared_folder / "vectorizer", transform / "transform_graph" / number / "transform_fn")
     (transform / "transformed_examples" / "11" / "Split-train").mkdir(parents=True)
@@ -87,6 +87,12 @@ def test_the_fingerprint_depends_on_the_records_only(shared_folder, folder, run)
     file = PreparedData.find(folder).test[0]
     file.write_bytes(file.read_bytes() + b"\0")
     assert PreparedData.find(folder).fingerprint() != fingerprint
+
+
+def test_validation_stories_may_be_absent(folder):
+    assert [path.parent.name for path in PreparedData.find(folder).val] == ["Split-val"]
+    shutil.rmtree(folder / "Split-val")
+    assert PreparedData.find(folder).val == ()
 
 
 def test_a_relative_path_is_kept_as_an_absolute_one(folder, monkeypatch):
