@@ -38,7 +38,7 @@ from storygan_tf.config.schema import PhaseConfig, StoryGANConfig
 from storygan_tf.data import example_schema
 from storygan_tf.data.indexed_stories import IndexedStories, index_records
 from storygan_tf.data.stories import decode_frames
-from storygan_tf.data.training_input import STREAMS, StreamSeeds, shuffled_index, training_dataset
+from storygan_tf.data.training_input import STREAMS, StreamSeeds, shuffled_indices, training_dataset
 from storygan_tf.text.tokenization import words
 from storygan_tf.training.storygan import StoryGAN
 
@@ -126,8 +126,8 @@ def orders(way: str, paths: Sequence[str], count: int) -> list[np.ndarray]:
     """Returns the stories of two epochs in their order."""
     seeds = StreamSeeds.of(KEY, "story")
     if way == "index":
-        data = tf.data.Dataset.range(2 * count).map(lambda position: shuffled_index(position, count, seeds.order))
-        return list(np.fromiter(data.as_numpy_iterator(), np.int64, 2 * count).reshape(2, count))
+        positions = tf.range(2 * count, dtype=tf.int64)
+        return list(shuffled_indices(positions, count, seeds.order).numpy().reshape(2, count))
     spec = {example_schema.STORY_ID: tf.io.FixedLenFeature([], tf.string)}
 
     def number(record: tf.Tensor) -> tf.Tensor:

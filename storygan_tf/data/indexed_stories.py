@@ -132,8 +132,8 @@ class IndexedStories:
             raise unfit_records([path], self.config, error) from error
         return decode_stories(entries, self.config, [path])
 
-    def batches(self, chosen: tf.data.Dataset, size: int) -> tf.data.Dataset:
-        """Reads and decodes stories in a given order, several at a time; see `StorySource.batches`."""
+    def batches(self, chosen: tf.data.Dataset) -> tf.data.Dataset:
+        """Reads and decodes batches of chosen stories, several stories at a time; see `StorySource.batches`."""
         spec = self._spec
         for unused in (example_schema.STORY_ID, example_schema.SENTENCES):
             spec.pop(unused)
@@ -148,8 +148,9 @@ class IndexedStories:
                 "labels": tf.cast(labels, tf.uint8),
             }
 
-        decoded = self._records(chosen).map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        return decoded.batch(size, drop_remainder=True)
+        records = self._records(chosen.unbatch())
+        decoded = records.map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        return decoded.batch(chosen.element_spec["story"].shape[0], drop_remainder=True)
 
     def _records(self, chosen: tf.data.Dataset) -> tf.data.Dataset:
         """Returns a dataset of the elements of `chosen`, each with the record of its story, a string scalar."""

@@ -33,16 +33,16 @@ class StorySource(Protocol):
     def read(self, indices: Sequence[int] | np.ndarray) -> Stories:
         """Returns some of the stories, decoded, in the order of `indices`."""
 
-    def batches(self, chosen: tf.data.Dataset, size: int) -> tf.data.Dataset:
-        """Reads and batches stories in a given order.
+    def batches(self, chosen: tf.data.Dataset) -> tf.data.Dataset:
+        """Reads batches of chosen stories.
 
         Args:
-            chosen: dataset of dictionaries of scalars, of which `story`, int64, is the index of a story.
-            size: number of stories in a batch; `chosen` holds a multiple of it.
+            chosen: dataset of dictionaries of tensors [n], of which `story`, int64, holds the indices of stories. n is
+                static.
 
         Returns:
-            Dataset of dictionaries with `images` uint8 [size, T, 64, 64, 3], `vectors` float32 [size, T,
-            sentence_size], `labels` uint8 [size, T, labels], and the other keys of `chosen` with shape [size].
+            Dataset of dictionaries with `images` uint8 [n, T, 64, 64, 3], `vectors` float32 [n, T, sentence_size],
+            `labels` uint8 [n, T, labels], and the other keys of `chosen`.
         """
 
 
@@ -92,8 +92,8 @@ class Stories:
         with tf.device("/cpu:0"):
             return {name: tf.constant(getattr(self, name)) for name in FIELDS}
 
-    def batches(self, chosen: tf.data.Dataset, size: int) -> tf.data.Dataset:
-        """Gathers stories in a given order; see `StorySource.batches`."""
+    def batches(self, chosen: tf.data.Dataset) -> tf.data.Dataset:
+        """Gathers batches of chosen stories; see `StorySource.batches`."""
         tensors = self._tensors
 
         @tf.autograph.experimental.do_not_convert
@@ -101,7 +101,7 @@ class Stories:
             others = {name: values for name, values in batch.items() if name != "story"}
             return others | {name: tf.gather(tensor, batch["story"]) for name, tensor in tensors.items()}
 
-        return chosen.batch(size, drop_remainder=True).map(gather)
+        return chosen.map(gather)
 
 
 def read_stories(paths: Sequence[str | Path], config: StoryGANConfig, limit: int | None = None) -> Stories:

@@ -21,13 +21,17 @@ STREAMS = ("image", "story")
 """The sequences of mini-batches for image updates and for story updates, which are drawn independently."""
 
 
+_SEED_PREFIX = 498247692
+"""First of the three seeds of `RandomIndexShuffle`, as `tf.random.experimental.index_shuffle` sets it."""
+
+
 class StreamSeeds(NamedTuple):
-    """The seeds of a stream. Each is followed by the number of an epoch or a position to seed one draw.
+    """The seeds of a stream. Each is followed by the number of an epoch or of a mini-batch to seed one draw.
 
     Attributes:
         order: seed of the order of the stories in each epoch.
-        noise: seed of the noise of each story.
-        frame: seed of the frame that an image update uses.
+        noise: seed of the noise of the stories of each mini-batch.
+        frame: seed of the frames that an image update uses.
     """
 
     order: int
@@ -45,22 +49,27 @@ class StreamSeeds(NamedTuple):
         return cls(*np.random.SeedSequence([*key, STREAMS.index(stream)]).generate_state(3).tolist())
 
 
-def shuffled_index(position: tf.Tensor | int, count: int, seed: tf.Tensor | int) -> tf.Tensor:
-    """Returns the story at a position of an endless sequence: all stories in a random order, then in another, and on.
+def shuffled_indices(positions: tf.Tensor, count: int, seed: int) -> tf.Tensor:
+    """Returns stories of an endless sequence: all stories in a random order, then all in another order, and so on.
 
-    The story is computed from the position alone: no order of all stories is held in memory.
+    A story is computed from its position alone: no order of all stories is held in memory.
 
     Args:
-        position: integer scalar, at least 0.
+        positions: int64 [n], at least 0.
         count: number of stories.
-        seed: integer scalar; see `StreamSeeds.order`.
+        seed: see `StreamSeeds.order`.
 
     Returns:
-        Index of a story, int64 scalar from 0 to `count` - 1.
+        Indices of stories, int64 [n] from 0 to `count` - 1.
     """
-    position, seed, last = (tf.cast(value, tf.int64) for value in (position, seed, count - 1))
-    epoch, offset = position // count, position % count
-    return tf.random.experimental.index_shuffle(offset, tf.stack([seed, epoch]), last)
+    epochs, offsets = positions // count, positions % count
+    seeds = tf.stack([tf.fill(tf.shape(epochs), tf.constant(number, tf.int64)) for number in (_SEED_PREFIX, seed)], 1)
+    # `tf.random.experimental.index_shuffle` takes several indices, but in TensorFlow 2.15 not several seeds.
+    return tf.raw_ops.RandomIndexShuffle(
+        index=offsets,
+        seed=tf.concat([seeds, epochs[:, tf.newaxis]], 1),
+        max_index=tf.fill(tf.shape(epochs), tf.constant(count - 1, tf.int64)),
+    )
 
 
 def training_dataset(
@@ -93,11 +102,11 @@ def training_dataset(
         TrainingError: if the size of a batch is not a multiple of `replicas`.
     """
     parts = _Parts(phase, key, replicas, replica_ids or range(replicas), stories)
-    first, last = (step * len(parts.replica_ids) * parts.size for step in (start, start + steps))
+    first, last = (step * len(parts.replica_ids) for step in (start, start + steps))
     # The dataset must not call Python: an iterator that is deleted makes Python wait for a thread of tf.data, and a
     # thread that waits for Python itself never ends.
     chosen = tf.data.Dataset.range(first, last).map(parts.choose)
-    return stories.batches(chosen, parts.size).map(parts.split).prefetch(4)
+    return stories.batches(chosen).map(parts.split).prefetch(4)
 
 
 def validation_dataset(
@@ -125,26 +134,25 @@ def validation_dataset(
             f"validation batch: found {size}, expected a multiple of {replicas}, the number of replicas."
         )
     share, ids, count = size // replicas, replica_ids or range(replicas), len(stories)
-    batches = -(-count // size)
 
     @tf.autograph.experimental.do_not_convert
-    def choose(number: tf.Tensor) -> dict[str, tf.Tensor]:
-        part, place = number // share, number % share
-        position = part // len(ids) * size + (ids.start + part % len(ids)) * share + place
-        story = position % count
-        weight = tf.cast(position < count, tf.float32)
-        return {"story": story, "seed": story, "frame": tf.zeros([], tf.int32), "weight": weight}
+    def choose(part: tf.Tensor) -> dict[str, tf.Tensor]:
+        first = part // len(ids) * size + (ids.start + part % len(ids)) * share
+        positions = first + tf.range(share, dtype=tf.int64)
+        story = positions % count
+        weight = tf.cast(positions < count, tf.float32)
+        return {"story": story, "seed": story, "frame": tf.zeros([share], tf.int32), "weight": weight}
 
     @tf.autograph.experimental.do_not_convert
     def separate(part: dict[str, tf.Tensor]) -> ValidationBatch:
         return {"stories": _slice(part, 0, share), "weight": part["weight"]}
 
-    chosen = tf.data.Dataset.range(batches * len(ids) * share).map(choose)
-    return stories.batches(chosen, share).map(separate).prefetch(2)
+    chosen = tf.data.Dataset.range(-(-count // size) * len(ids)).map(choose)
+    return stories.batches(chosen).map(separate).prefetch(2)
 
 
 class _Parts:
-    """Numbers the stories of all parts of mini-batches, and chooses each story by its number alone.
+    """Chooses the stories of all parts of mini-batches by their numbers alone.
 
     A part is what one replica needs for one outer step: its share of the mini-batch of each update of each stream, one
     after another. The parts of a step follow each other in the order of their replicas.
@@ -158,7 +166,6 @@ class _Parts:
 
     Attributes:
         replica_ids: the same.
-        size: number of stories in a part.
     """
 
     def __init__(
@@ -168,40 +175,45 @@ class _Parts:
         self._updates, self._shares = _mini_batches(phase), batch_shares(phase, replicas)
         self._replicas = replicas
         self._count, self._frames = len(stories), stories.frames
-        self._seeds = [StreamSeeds.of(key, stream) for stream in STREAMS]
-        slots = [
-            (number, update, place)
-            for number, stream in enumerate(STREAMS)
-            for update in range(self._updates[stream])
-            for place in range(self._shares[stream])
-        ]
-        self._slots = np.array(slots, np.int64)
-        self.size = len(slots)
+        self._seeds = {stream: StreamSeeds.of(key, stream) for stream in STREAMS}
 
     @tf.autograph.experimental.do_not_convert
-    def choose(self, number: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Returns `story`, the index of a story, int64 scalar, and its `seed` and `frame` (`Batch`).
+    def choose(self, part: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Returns `story`, indices of stories, int64 [n], and their `seed` and `frame` (`Batch`).
 
         Args:
-            number: int64 scalar, number of the story in all parts of this process.
+            part: int64 scalar, number of the part among those of this process.
         """
-        part, slot = number // self.size, number % self.size
         step, local = part // len(self.replica_ids), part % len(self.replica_ids)
-        stream, update, place = tf.unstack(tf.constant(self._slots)[slot])
-        updates, share = (self._of_stream(values, stream) for values in (self._updates, self._shares))
-        batch = step * updates + update
-        position = batch * (share * self._replicas) + (self.replica_ids.start + local) * share + place
-        seeds = StreamSeeds(*tf.unstack(tf.constant(self._seeds, tf.int64)[stream]))
-        return {
-            "story": shuffled_index(position, self._count, seeds.order),
-            "seed": _uniform(seeds.noise, position, tf.int64.max, tf.int64),
-            "frame": _uniform(seeds.frame, position, self._frames, tf.int32),
-        }
+        drawn = [
+            self._draw(stream, step * updates + update, self.replica_ids.start + local)
+            for stream, updates in self._updates.items()
+            for update in range(updates)
+        ]
+        return {name: tf.concat([values[name] for values in drawn], 0) for name in drawn[0]}
 
-    @staticmethod
-    def _of_stream(values: dict[str, int], stream: tf.Tensor) -> tf.Tensor:
-        """Returns the value of a stream, int64 scalar, given its number."""
-        return tf.constant([values[name] for name in STREAMS], tf.int64)[stream]
+    def _draw(self, stream: str, batch: tf.Tensor, replica: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Returns a replica's share of a mini-batch, which does not depend on the number of replicas.
+
+        Args:
+            stream: one of `STREAMS`.
+            batch: int64 scalar, number of the mini-batch in the stream.
+            replica: int64 scalar, number of the replica.
+        """
+        seeds, share = self._seeds[stream], self._shares[stream]
+        size, first = share * self._replicas, replica * share
+        positions = batch * size + first + tf.range(share, dtype=tf.int64)
+
+        def uniform(seed: int, end: int, dtype: tf.DType) -> tf.Tensor:
+            pair = tf.stack([tf.constant(seed, tf.int64), batch])
+            whole = tf.random.stateless_uniform([size], pair, minval=0, maxval=end, dtype=dtype, alg="philox")
+            return tf.ensure_shape(whole[first : first + share], [share])
+
+        return {
+            "story": shuffled_indices(positions, self._count, seeds.order),
+            "seed": uniform(seeds.noise, tf.int64.max, tf.int64),
+            "frame": uniform(seeds.frame, self._frames, tf.int32),
+        }
 
     @tf.autograph.experimental.do_not_convert
     def split(self, part: dict[str, tf.Tensor]) -> dict[str, tuple[Batch, ...]]:
@@ -225,12 +237,6 @@ def _slice(part: dict[str, tf.Tensor], begin: int, end: int) -> Batch:
         "seed": part["seed"][begin:end],
         "frame": part["frame"][begin:end],
     }
-
-
-def _uniform(seed: tf.Tensor, position: tf.Tensor, end: int, dtype: tf.DType) -> tf.Tensor:
-    """Returns a random integer from 0 to `end` - 1, a scalar. It is the same on all devices."""
-    key = tf.stack([seed, position])
-    return tf.random.stateless_uniform([], key, minval=0, maxval=end, dtype=dtype, alg="philox")
 
 
 def _mini_batches(phase: PhaseConfig) -> dict[str, int]:

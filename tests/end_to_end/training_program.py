@@ -10,11 +10,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import tensorflow as tf
 
 from storygan_tf.common.errors import StoryGANError
 from storygan_tf.config.schema import PhaseConfig, Settings, StoryGANConfig, TrainConfig
 from storygan_tf.data.stories import Stories
-from storygan_tf.data.training_input import StreamSeeds, shuffled_index
+from storygan_tf.data.training_input import StreamSeeds, shuffled_indices
 from storygan_tf.training.trainer import Trainer
 
 SAVE_SECONDS = 0.1
@@ -45,7 +46,8 @@ def make_stories() -> Stories:
     images = random.integers(0, 256, [STORIES, 2, 64, 64, 3], dtype=np.uint8)
     vectors = random.normal(size=[STORIES, 2, 6]).astype(np.float32)
     seeds = StreamSeeds.of([SETTINGS.training.seed, 0], "story")
-    vectors[int(shuffled_index(BAD_STEP * PHASES[0].story_batch, STORIES, seeds.order))] = np.nan
+    position = tf.constant([BAD_STEP * PHASES[0].story_batch], tf.int64)
+    vectors[int(shuffled_indices(position, STORIES, seeds.order)[0])] = np.nan
     labels = np.zeros([STORIES, 2, 0], np.uint8)
     return Stories([f"s{number:04d}" for number in range(STORIES)], [["a", "b"]] * STORIES, images, vectors, labels)
 

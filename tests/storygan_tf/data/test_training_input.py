@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from storygan_tf.common.errors import TrainingError
 from storygan_tf.config.schema import PhaseConfig
 from storygan_tf.data.stories import Stories
-from storygan_tf.data.training_input import STREAMS, StreamSeeds, shuffled_index, training_dataset, validation_dataset
+from storygan_tf.data.training_input import STREAMS, StreamSeeds, shuffled_indices, training_dataset, validation_dataset
 from storygan_tf.training.distribution import local_replica_ids
 
 PHASE = PhaseConfig(image_batch=4, story_batch=6, image_steps=2, story_steps=3)
@@ -23,8 +23,13 @@ PHASE = PhaseConfig(image_batch=4, story_batch=6, image_steps=2, story_steps=3)
 def taken(count: int, key: list[int], start: int, size: int) -> list[int]:
     """Returns the stories at positions `start` to `start + size` of the sequence of a key."""
     seed = StreamSeeds.of(key, "story").order
-    positions = tf.data.Dataset.range(start, start + size)
-    return [int(index) for index in positions.map(lambda position: shuffled_index(position, count, seed))]
+    return shuffled_indices(tf.range(start, start + size, dtype=tf.int64), count, seed).numpy().tolist()
+
+
+def test_the_order_is_that_of_tensorflows_index_shuffle():
+    seed = StreamSeeds.of([4], "story").order
+    one_by_one = [tf.random.experimental.index_shuffle(index, [seed, 3], 11) for index in range(12)]
+    assert taken(12, [4], 36, 12) == [int(index) for index in one_by_one]
 
 
 @settings(max_examples=20, deadline=None)

@@ -6,10 +6,11 @@ import logging
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from storygan_tf.common.errors import TrainingError
 from storygan_tf.config.schema import PhaseConfig
-from storygan_tf.data.training_input import StreamSeeds, shuffled_index
+from storygan_tf.data.training_input import StreamSeeds, shuffled_indices
 from storygan_tf.training.callbacks import divergence
 from storygan_tf.training.callbacks.divergence import (
     certain_discriminators,
@@ -33,7 +34,8 @@ JOINT = PhaseConfig(name="joint", schedule="joint", epochs=2, image_batch=4, sto
 def poison(training, step):
     """Sets the vectors of one story in an outer step of the first phase to NaN."""
     seeds = StreamSeeds.of([training.settings.training.seed, 0], "story")
-    training.stories.vectors[int(shuffled_index(4 * step, 24, seeds.order))] = np.nan
+    (story,) = shuffled_indices(tf.constant([4 * step], tf.int64), 24, seeds.order).numpy()
+    training.stories.vectors[story] = np.nan
 
 
 def test_an_absurd_learning_rate_is_halved_again_and_again_until_it_gives_up(training, tmp_path):
