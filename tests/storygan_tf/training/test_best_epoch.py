@@ -36,51 +36,49 @@ def test_without_validation_stories_it_is_refused(training, tmp_path):
         training.make(tmp_path, KEEP)
 
 
-def test_the_weights_of_the_best_epoch_are_kept_also_after_a_kill(training, tmp_path, monkeypatch):
-    """The third of four epochs is made the best one; a second training is killed after it, and resumed."""
-    training.phases(PIXEL, PhaseConfig(name="last", schedule="pixel", epochs=4, story_batch=4, l2_weight=1.0))
-    values = iter([0.1, 0.1, 0.1, 0.9, 0.8, 0.3, 0.5, 0.9, 0.8, 0.3])
+@pytest.fixture
+def validated(training, monkeypatch):
+    """Returns the trainings, of three epochs of a step, and a function that sets the values of their validations."""
+    training.phases(PIXEL, steps_per_epoch=1)
+    values: list[float] = []
+    monkeypatch.setattr("storygan_tf.training.storygan.StoryGAN.evaluate", lambda *_, **__: {"l1": values.pop(0)})
+    return training, values.extend
 
-    def evaluate(gan, *args, **kwargs):
-        return {"l1": next(values)}
 
-    monkeypatch.setattr("storygan_tf.training.storygan.StoryGAN.evaluate", evaluate)
+def test_the_weights_of_the_best_epoch_are_kept_also_after_a_kill(validated, tmp_path):
+    """The second of three epochs is the best one; a second training is killed after it, and resumed."""
+    training, set_values = validated
     held_out = training.stories.first(4)
     weights = {}
-
-    def remember(done):
-        weights[done] = [weight.numpy() for weight in trainer.gan.weights]
-
+    set_values([0.8, 0.3, 0.5])
     trainer = training.make(tmp_path / "a", KEEP, validation=held_out)
-    trainer.run(remember)
-    for found, expected in zip(trainer.gan.weights, weights[6], strict=True):
+    trainer.run(lambda done: weights.update({done: [weight.numpy() for weight in trainer.gan.weights]}))
+    for found, expected in zip(trainer.gan.weights, weights[2], strict=True):
         np.testing.assert_array_equal(found, expected)
-    assert any(np.abs(a - b).max() for a, b in zip(weights[6], weights[7], strict=True))
-    history = read_history(tmp_path / "a")
-    assert [entry.get("kept", False) for entry in history] == [False] * 5 + [True, False]
+    assert any(np.abs(a - b).max() for a, b in zip(weights[2], weights[3], strict=True))
+    assert [entry.get("kept", False) for entry in read_history(tmp_path / "a")] == [False, True, False]
     again = training.make(tmp_path / "a", KEEP, validation=held_out)
     again.run()
     training.assert_same(trainer, again)
 
-    values = iter([0.1, 0.1, 0.1, 0.9, 0.8, 0.3])
+    set_values([0.8, 0.3])
     with pytest.raises(training.killed):
-        training.make(tmp_path / "b", KEEP, validation=held_out).run(training.stop_after(6))
-    values = iter([0.5])
+        training.make(tmp_path / "b", KEEP, validation=held_out).run(training.stop_after(2))
+    set_values([0.5])
     resumed = training.make(tmp_path / "b", KEEP, validation=held_out)
     resumed.run()
     training.assert_same(trainer, resumed)
 
 
-def test_without_its_checkpoint_the_last_weights_are_kept(training, tmp_path, monkeypatch, caplog):
-    training.phases(PIXEL)
-    values = iter([0.1, 0.2, 0.3])
-    monkeypatch.setattr("storygan_tf.training.storygan.StoryGAN.evaluate", lambda *_, **__: {"l1": next(values)})
+def test_without_its_checkpoint_the_last_weights_are_kept(validated, tmp_path, caplog):
+    training, set_values = validated
 
     def damage(done):
         if done == 2:
             (state,) = (tmp_path / "checkpoints" / "best").glob("*/state.json")
             state.write_text("{")
 
+    set_values([0.1, 0.2, 0.3])
     training.make(tmp_path, KEEP, validation=training.stories.first(4)).run(damage)
     assert "the checkpoint of the best epoch is missing" in caplog.text
     assert not any("kept" in entry for entry in read_history(tmp_path))
