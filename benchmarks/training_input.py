@@ -55,7 +55,7 @@ KEY = (1, 0)
 
 
 def write_shards(folder: Path, count: int) -> list[str]:
-    """Writes gzipped records of stories whose frames take about 6 KB, as those of `blocks`."""
+    """Writes gzipped records of stories whose frames take about 6 KB, four times those of `blocks`."""
     random = np.random.default_rng(0)
     pool = [_story(random) for _ in range(POOL)]
     folder.mkdir()
@@ -219,7 +219,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--few", type=int, default=1000)
     parser.add_argument("--steps", type=int, default=60)
     arguments = parser.parse_args(argv)
-    print(f"matrix product: {matrix_peak():.0f} GFLOP/s\n")
+    print(f"matrix product: {matrix_peak() / 1e9:.0f} GFLOP/s\n")
     with tempfile.TemporaryDirectory(prefix="storygan-input-") as folder:
         for line in rows(arguments, Path(folder)):
             print(line, flush=True)
