@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from typer.testing import CliRunner
 
+from storygan_cli.main import app
 from storygan_cli.settings_options import fit_to_data, start_settings
 from storygan_tf.common.errors import DataError
 from storygan_tf.config import presets
@@ -42,3 +44,11 @@ def test_a_folder_without_stories_changes_nothing(tmp_path):
     (tmp_path / "stories.jsonl").write_text("\n")
     settings = presets.load("quick")
     assert fit_to_data(settings, None, None, tmp_path) is settings
+
+
+@pytest.mark.parametrize("command", ["run", "prepare"])
+def test_commands_refuse_different_lengths_before_anything_is_written(command, mixed, tmp_path):
+    done = CliRunner().invoke(app, [command, "--data", str(mixed), "--out", str(tmp_path / "out")])
+    assert isinstance(done.exception, DataError)
+    assert "different numbers of frames (1 of 3, 7 of 4)" in str(done.exception)
+    assert not (tmp_path / "out").exists()
