@@ -295,7 +295,11 @@ def first_step(pipeline: Path, folder: Path) -> list[str]:
 @full
 def test_the_records_are_those_of_the_runner_in_memory(cluster, cli, data, expected, tmp_path):
     printed = complete(cli.start(*arguments(data, tmp_path / "out", *cluster.options)))
-    assert printed.splitlines()[:3] == ["[1/2] examples", "[2/2] vectors", "stories    600 of 600: 540 train, 60 test"]
+    assert printed.splitlines()[:3] == [
+        "[1/2] examples",
+        "[2/2] vectors",
+        "stories    600 of 600: 513 train, 27 val, 60 test",
+    ]
     assert [job["state"] for job in jobs(cluster)] == ["FINISHED", "FINISHED"]
     assert_same(tmp_path / "out", expected)
     assert left_behind(tmp_path / "out") == []
