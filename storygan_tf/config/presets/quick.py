@@ -2,8 +2,8 @@
 
 `storygan run --data DIR --out RUN_DIR --preset quick`
 
-Four minutes, three of them training, on 400 `blocks` stories (2 cores, 2026-11-22). On 48 test stories: SSIM 0.870
-(median background 0.867), placed objects 0.123 (random story 0.037, true frames 0.994), label F1 0.616 (0.621, 0.986).
+Four minutes, three of them training, on 400 `blocks` stories (2 cores, 2026-11-30). On 48 test stories: SSIM 0.875
+(median background 0.867), placed objects 0.094 (random story 0.037, true frames 0.994), label F1 0.616 (0.621, 0.986).
 With 2,400 stories, 180 and 30 epochs: SSIM 0.901, placed objects 0.340, label F1 0.843 on 200 test stories.
 
 The generator is first trained on pixel losses, then shortly with an adversarial loss and the L1 loss. Expect soft blobs
