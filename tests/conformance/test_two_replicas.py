@@ -18,6 +18,8 @@ from storygan_tf.config.schema import PhaseConfig
 PROGRAM = Path(__file__).with_name("replicas_program.py")
 ROOT = Path(__file__).parents[2]
 
+# Two replicas' graphs of four updates take a minute to make.
+pytestmark = pytest.mark.slow
 
 PIXEL = PhaseConfig(schedule="pixel", story_batch=8, l1_weight=1.0)
 ALGORITHM1 = PhaseConfig(image_batch=8, story_batch=8)
@@ -26,11 +28,10 @@ JOINT = PhaseConfig(schedule="joint", image_batch=8, story_batch=8)
 
 CASES = [
     pytest.param(("pixel", PIXEL, False), id="pixel"),
-    # Two replicas' graphs of four updates take a minute to make.
-    pytest.param(("algorithm1", ALGORITHM1, False), id="algorithm1", marks=pytest.mark.slow),
+    pytest.param(("algorithm1", ALGORITHM1, False), id="algorithm1"),
     # With all options: the mismatched sentences are those of the global batch. With spectral normalisation: each
     # replica normalises its own copy of a kernel; as the copies are equal, they stay equal.
-    pytest.param(("every_option", JOINT, True), id="every_option", marks=pytest.mark.slow),
+    pytest.param(("every_option", JOINT, True), id="every_option"),
 ]
 
 

@@ -45,6 +45,7 @@ def validated(training, monkeypatch):
     return training, values.extend
 
 
+@pytest.mark.slow
 def test_the_weights_of_the_best_epoch_are_kept_also_after_a_kill(validated, tmp_path):
     """The second of three epochs is the best one; a second training is killed after it, and resumed."""
     training, set_values = validated
