@@ -259,7 +259,7 @@ class Trainer:
         stories, replicas = self.validation_stories, self.strategy.num_replicas_in_sync
         if not stories:
             return {}
-        size = replicas * batch_shares(self.session.phase, replicas)["story"]
+        size = replicas * max(1, batch_shares(self.session.phase, replicas)["story"])
         make = functools.partial(validation_dataset, stories, size, replicas=replicas)
         data = self.strategy.distribute_datasets_from_function(
             lambda context: make(replica_ids=local_replica_ids(context))
