@@ -15,7 +15,7 @@ import typer
 from storygan_cli.model_options import Model
 from storygan_cli.remote_folders import local_model, read_folder, require_local, require_local_workers, synced_folder
 from storygan_cli.runner_options import BeamOptions, BeamRunner, BeamWorkers, beam_arguments
-from storygan_cli.settings_options import Assignments
+from storygan_cli.settings_options import Assignments, fit_to_data
 from storygan_tf.common.errors import ConfigError, ModelError
 
 if TYPE_CHECKING:
@@ -122,9 +122,7 @@ def _settings(model: Path | None, preset: str | None, assignments: list[str], da
         settings = presets.load(preset or info.get("preset", "paper"))
     if info.get("frames"):
         return settings.override([f"model.frames={info['frames']}", *assignments])
-    if any(assignment.partition("=")[0].strip() == "model.frames" for assignment in assignments):
-        return settings.override(assignments)
-    return settings.override([f"model.frames={_frames(settings, data)}", *assignments])
+    return fit_to_data(settings.override(assignments), assignments, None, data)
 
 
 def _lineage(model: Path | None) -> Lineage | None:
@@ -141,18 +139,6 @@ def _info(model: Path | None) -> dict[str, Any]:
     from storygan_tf.export.loaded_model import SavedStoryGAN
 
     return SavedStoryGAN(model).info
-
-
-def _frames(settings: Settings, data: Path) -> int:
-    """Returns the number of frames that the stories of a folder have.
-
-    Raises:
-        DataError: if they have different numbers.
-    """
-    from storygan_tf.data.datasets import open_configured
-    from storygan_tf.data.datasets.story_length import only_length
-
-    return only_length(open_configured(data, settings.data).stories(), str(data)) or settings.model.frames
 
 
 def _print_summary(evaluation: Evaluation) -> None:

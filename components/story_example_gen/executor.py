@@ -152,9 +152,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
 def _plan(entries: Iterable[Story | Reject], settings: Settings) -> _Plan:
     """Distributes stories over files, before any picture is read.
 
-    Longer stories than `model.frames` are cut, shorter ones rejected.
-
-    If the data has no validation stories, a fraction of the training stories becomes such.
+    Longer stories than `model.frames` are cut or split, shorter ones rejected. If the data has no validation
+    stories, a fraction of the training stories becomes such.
 
     Args:
         entries: stories and rejects of a data set.
@@ -171,11 +170,11 @@ def _plan(entries: Iterable[Story | Reject], settings: Settings) -> _Plan:
             longer += len(entry.images) > frames
             extra_parts += len(fitted) - 1
             by_split[split_of(entry, settings.data.test_fraction)] += fitted
-    has_val = bool(by_split["val"])
-    if not has_val:
+    val_from_train = not by_split["val"]
+    if val_from_train:
         by_split["train"], by_split["val"] = set_aside(by_split["train"], settings.data)
     shards = [shard for split, stories in by_split.items() for shard in _shards(split, stories)]
-    return _Plan(shards, rejects, not has_val, longer, extra_parts)
+    return _Plan(shards, rejects, val_from_train, longer, extra_parts)
 
 
 def _shards(split: str, stories: list[Story]) -> Iterator[_Shard]:

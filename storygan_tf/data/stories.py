@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import heapq
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -127,16 +127,18 @@ def _id_of(entry: dict[str, Any]) -> bytes:
     return bytes(entry[example_schema.STORY_ID])
 
 
-def parse_files(paths: Sequence[str | Path], config: StoryGANConfig, parse: Any) -> Iterator[Any]:
+def parse_files(
+    paths: Sequence[str | Path], config: StoryGANConfig, parse: Callable[[tf.Tensor], Any]
+) -> Iterator[Any]:
     """Yields what `parse` returns for each record of gzipped TFRecord files, as NumPy arrays.
 
     Raises:
         DataError: if a file cannot be read, or a record does not fit `config`.
     """
     records = tf.data.TFRecordDataset([str(path) for path in paths], compression_type="GZIP")
-    with_errors = records.map(parse, num_parallel_calls=2, deterministic=True).as_numpy_iterator()
+    parsed = records.map(parse, num_parallel_calls=2, deterministic=True)
     try:
-        yield from with_errors
+        yield from parsed.as_numpy_iterator()
     except tf.errors.OpError as error:
         raise unfit_records(paths, config, error) from error
 
