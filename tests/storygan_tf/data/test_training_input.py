@@ -32,10 +32,16 @@ def test_the_order_is_that_of_tensorflows_index_shuffle():
     assert taken(12, [4], 36, 12) == [int(index) for index in one_by_one]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.integers(1, 40), st.lists(st.integers(0, 2**40), min_size=1, max_size=4), st.integers(0, 5))
 def test_each_story_once_an_epoch(count, key, epoch):
     assert sorted(taken(count, key, epoch * count, count)) == list(range(count))
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(1, 20), st.integers(0, 100), st.integers(0, 50))
+def test_any_position_can_be_taken(count, start, size):
+    assert taken(count, [3, 1], start, size) == taken(count, [3, 1], 0, start + size)[start:]
 
 
 def test_epochs_streams_and_keys_differ():
